@@ -1,0 +1,790 @@
+
+/*
+ * Copyright (C) the ngx_ws_bus_module authors
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#include "ngx_ws_bus_channel.h"
+
+
+static ngx_ws_bus_node_t *ngx_ws_bus_channel_find_locked(
+    ngx_ws_bus_zone_t *zone, const ngx_str_t *name, uint32_t hash);
+static ngx_ws_bus_node_t *ngx_ws_bus_channel_get_locked(
+    ngx_ws_bus_zone_t *zone, const ngx_str_t *name);
+static ngx_uint_t ngx_ws_bus_channel_notify_locked(ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_node_t *node, uint64_t pos, ngx_uint_t *rings, ngx_uint_t *n);
+static ngx_uint_t ngx_ws_bus_channel_subscribers_locked(
+    ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node);
+static void ngx_ws_bus_channel_view_locked(ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_node_t *node, ngx_ws_bus_view_t *view);
+static void *ngx_ws_bus_channel_alloc_locked(ngx_ws_bus_zone_t *zone,
+    size_t size);
+static ngx_uint_t ngx_ws_bus_channel_sweep_locked(ngx_ws_bus_zone_t *zone,
+    ngx_uint_t bucket, ngx_uint_t force);
+static ngx_uint_t ngx_ws_bus_channel_idle_locked(ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_node_t *node, uint64_t now, ngx_uint_t force);
+static void ngx_ws_bus_channel_free_locked(ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_node_t *node);
+static ngx_ws_bus_once_t *ngx_ws_bus_channel_once_locked(
+    ngx_ws_bus_zone_t *zone, u_char *key, uint64_t now);
+static uint64_t ngx_ws_bus_channel_epoch(void);
+
+
+ngx_ws_bus_node_t *
+ngx_ws_bus_channel_join(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
+    ngx_ws_bus_view_t *view)
+{
+    ngx_ws_bus_node_t      *node;
+    ngx_ws_bus_interest_t  *in;
+
+    ngx_ws_bus_zone_lock(zone);
+
+    node = ngx_ws_bus_channel_get_locked(zone, name);
+    if (node == NULL) {
+        goto done;
+    }
+
+    for (in = node->interest; in; in = in->next) {
+        if (in->slot == (uint32_t) ngx_process_slot) {
+            break;
+        }
+    }
+
+    if (in == NULL) {
+        /* the node must not make way for what is allocated now */
+
+        zone->pinned = node;
+        in = ngx_ws_bus_channel_alloc_locked(zone,
+                                             sizeof(ngx_ws_bus_interest_t));
+        zone->pinned = NULL;
+
+        if (in == NULL) {
+            node = NULL;
+            goto done;
+        }
+
+        in->slot = ngx_process_slot;
+        in->next = node->interest;
+        node->interest = in;
+    }
+
+    in->count++;
+
+    ngx_ws_bus_channel_view_locked(zone, node, view);
+
+done:
+
+    ngx_ws_bus_zone_unlock(zone);
+
+    return node;
+}
+
+
+void
+ngx_ws_bus_channel_part(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node)
+{
+    ngx_ws_bus_interest_t  *in, **prev;
+
+    ngx_ws_bus_zone_lock(zone);
+
+    for (prev = &node->interest; *prev; prev = &in->next) {
+        in = *prev;
+
+        if (in->slot != (uint32_t) ngx_process_slot) {
+            continue;
+        }
+
+        if (--in->count == 0) {
+            *prev = in->next;
+            ngx_slab_free_locked(zone->shpool, in);
+
+            node->touched = ngx_ws_bus_time();
+        }
+
+        break;
+    }
+
+    ngx_ws_bus_zone_unlock(zone);
+}
+
+
+ngx_int_t
+ngx_ws_bus_channel_publish(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node,
+    const ngx_str_t *name, ngx_ws_bus_message_t *msg,
+    ngx_ws_bus_place_t *place, ngx_uint_t *rings, ngx_uint_t *n)
+{
+    uint64_t               now;
+    ngx_int_t              rc;
+    ngx_ws_bus_once_t     *once;
+    ngx_ws_bus_record_t   *rec;
+    ngx_ws_bus_zone_sh_t  *sh;
+
+    *n = 0;
+
+    ngx_memzero(place, sizeof(ngx_ws_bus_place_t));
+
+    sh = zone->sh;
+    now = ngx_ws_bus_time();
+    once = NULL;
+
+    ngx_ws_bus_zone_lock(zone);
+
+    rc = NGX_DECLINED;
+
+    if (msg->once) {
+        once = ngx_ws_bus_channel_once_locked(zone, msg->once, now);
+
+        if (once == NULL) {
+            goto done;
+        }
+
+        if (once->time) {
+            place->epoch = once->epoch;
+            place->seq = once->seq;
+            place->subscribers = once->subscribers;
+            place->repeated = 1;
+
+            rc = NGX_OK;
+            goto done;
+        }
+    }
+
+    if (node == NULL) {
+
+        if (msg->keep || once) {
+            node = ngx_ws_bus_channel_get_locked(zone, name);
+
+            if (node == NULL) {
+                goto failed;
+            }
+
+        } else {
+            node = ngx_ws_bus_channel_find_locked(zone, name,
+                                     ngx_murmur_hash2(name->data, name->len));
+
+            if (node == NULL) {
+
+                /* nobody listens, and nothing is to be kept */
+
+                rc = NGX_OK;
+                goto done;
+            }
+        }
+    }
+
+    rec = ngx_ws_bus_log_reserve(&sh->log, msg->len);
+
+    if (rec == NULL) {
+        rc = NGX_ERROR;
+        goto failed;
+    }
+
+    rec->channel = node->id;
+    rec->time = now;
+    rec->type = NGX_WS_BUS_REC_MESSAGE;
+    rec->flags = msg->binary ? NGX_WS_BUS_REC_BINARY : 0;
+    rec->prev = NGX_WS_BUS_LOG_NONE;
+    rec->seq = 0;
+
+    ngx_memcpy((u_char *) rec + sizeof(ngx_ws_bus_record_t), msg->data,
+               msg->len);
+
+    if (msg->keep) {
+        rec->prev = node->last;
+        rec->seq = node->seq + 1;
+
+        node->keep = msg->age ? now + msg->age : (uint64_t) -1;
+
+        place->epoch = node->epoch;
+        place->seq = rec->seq;
+    }
+
+    if (msg->keep || once) {
+
+        if (once) {
+            once->epoch = place->epoch;
+            once->seq = place->seq;
+            once->subscribers =
+                          ngx_ws_bus_channel_subscribers_locked(zone, node);
+            once->time = now;
+        }
+
+        sh->redo.once = once;
+        sh->redo.pos = rec->pos;
+        sh->redo.seq = rec->seq;
+
+        __atomic_store_n(&sh->redo.node, node, __ATOMIC_RELEASE);
+
+        ngx_ws_bus_log_commit(&sh->log, rec);
+
+        ngx_ws_bus_channel_redo_locked(zone);
+
+    } else {
+        ngx_ws_bus_log_commit(&sh->log, rec);
+    }
+
+    node->touched = now;
+
+    place->subscribers = ngx_ws_bus_channel_notify_locked(zone, node,
+                                                          rec->pos, rings, n);
+
+    ngx_ws_bus_zone_unlock(zone);
+
+    return NGX_OK;
+
+failed:
+
+    if (once) {
+        ngx_slab_free_locked(zone->shpool, once);
+    }
+
+done:
+
+    ngx_ws_bus_zone_unlock(zone);
+
+    return rc;
+}
+
+
+ngx_int_t
+ngx_ws_bus_channel_delete(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
+    ngx_uint_t *rings, ngx_uint_t *n)
+{
+    ngx_ws_bus_node_t    *node;
+    ngx_ws_bus_record_t  *rec;
+
+    *n = 0;
+
+    ngx_ws_bus_zone_lock(zone);
+
+    node = ngx_ws_bus_channel_find_locked(zone, name,
+                                     ngx_murmur_hash2(name->data, name->len));
+
+    if (node == NULL) {
+        ngx_ws_bus_zone_unlock(zone);
+        return NGX_DECLINED;
+    }
+
+    node->epoch = ngx_ws_bus_channel_epoch();
+    node->last = NGX_WS_BUS_LOG_NONE;
+    node->seq = 0;
+    node->keep = 0;
+    node->touched = ngx_ws_bus_time();
+
+    /* an empty record fits into any log */
+
+    rec = ngx_ws_bus_log_reserve(&zone->sh->log, 0);
+
+    rec->channel = node->id;
+    rec->time = node->touched;
+    rec->type = NGX_WS_BUS_REC_DELETED;
+    rec->flags = 0;
+    rec->prev = NGX_WS_BUS_LOG_NONE;
+    rec->seq = 0;
+
+    ngx_ws_bus_log_commit(&zone->sh->log, rec);
+
+    (void) ngx_ws_bus_channel_notify_locked(zone, node, rec->pos, rings, n);
+
+    ngx_ws_bus_zone_unlock(zone);
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_ws_bus_channel_state(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
+    ngx_uint_t count, uint64_t age, ngx_ws_bus_state_t *state, ngx_log_t *log)
+{
+    ngx_ws_bus_node_t     *node;
+    ngx_ws_bus_view_t      view;
+    ngx_ws_bus_history_t   h;
+
+    ngx_ws_bus_zone_lock(zone);
+
+    node = ngx_ws_bus_channel_find_locked(zone, name,
+                                     ngx_murmur_hash2(name->data, name->len));
+
+    if (node) {
+        state->subscribers = ngx_ws_bus_channel_subscribers_locked(zone, node);
+        ngx_ws_bus_channel_view_locked(zone, node, &view);
+    }
+
+    ngx_ws_bus_zone_unlock(zone);
+
+    if (node == NULL) {
+        return NGX_DECLINED;
+    }
+
+    if (ngx_ws_bus_channel_history(zone, &view, 0, count, age, &h, log)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    state->epoch = view.epoch;
+    state->seq = view.seq;
+    state->messages = h.n;
+    state->oldest = h.n ? h.first : 0;
+
+    ngx_free(h.pos);
+
+    return NGX_OK;
+}
+
+
+void
+ngx_ws_bus_channel_view(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node,
+    ngx_ws_bus_view_t *view)
+{
+    ngx_ws_bus_zone_lock(zone);
+
+    ngx_ws_bus_channel_view_locked(zone, node, view);
+
+    ngx_ws_bus_zone_unlock(zone);
+}
+
+
+ngx_int_t
+ngx_ws_bus_channel_history(ngx_ws_bus_zone_t *zone, ngx_ws_bus_view_t *view,
+    uint64_t after, ngx_uint_t count, uint64_t age, ngx_ws_bus_history_t *h,
+    ngx_log_t *log)
+{
+    u_char               *payload;
+    uint64_t              pos, now, *p, t;
+    ngx_uint_t            i, size;
+    ngx_ws_bus_record_t   rec;
+
+    h->pos = NULL;
+    h->n = 0;
+    h->first = view->seq + 1;
+
+    size = 0;
+    now = age ? ngx_ws_bus_time() : 0;
+    pos = view->last;
+
+    while (pos != NGX_WS_BUS_LOG_NONE && h->n < count) {
+
+        if (ngx_ws_bus_log_read(&zone->sh->log, &pos, pos + 1, &rec, &payload)
+            != NGX_OK)
+        {
+            break;
+        }
+
+        if (rec.seq <= after || (age && rec.time + age < now)) {
+            break;
+        }
+
+        if (h->n == size) {
+            size = size ? size * 2 : 32;
+
+            p = ngx_alloc(size * sizeof(uint64_t), log);
+            if (p == NULL) {
+                ngx_free(h->pos);
+                return NGX_ERROR;
+            }
+
+            if (h->n) {
+                ngx_memcpy(p, h->pos, h->n * sizeof(uint64_t));
+                ngx_free(h->pos);
+            }
+
+            h->pos = p;
+        }
+
+        h->pos[h->n++] = pos;
+        h->first = rec.seq;
+
+        pos = rec.prev;
+    }
+
+    for (i = 0; i < h->n / 2; i++) {
+        t = h->pos[i];
+        h->pos[i] = h->pos[h->n - 1 - i];
+        h->pos[h->n - 1 - i] = t;
+    }
+
+    return NGX_OK;
+}
+
+
+void
+ngx_ws_bus_channel_redo_locked(ngx_ws_bus_zone_t *zone)
+{
+    ngx_ws_bus_redo_t     *redo;
+    ngx_ws_bus_zone_sh_t  *sh;
+    ngx_ws_bus_once_t    **bucket;
+
+    sh = zone->sh;
+    redo = &sh->redo;
+
+    if (redo->pos < ngx_ws_bus_log_head(&sh->log)) {
+
+        if (redo->seq) {
+            redo->node->last = redo->pos;
+            redo->node->seq = redo->seq;
+        }
+
+        if (redo->once) {
+            bucket = &sh->onces[*(uint32_t *) redo->once->key & sh->mask];
+
+            if (*bucket != redo->once) {
+                redo->once->next = *bucket;
+                *bucket = redo->once;
+            }
+        }
+    }
+
+    __atomic_store_n(&redo->node, NULL, __ATOMIC_RELEASE);
+}
+
+
+void
+ngx_ws_bus_channel_disown_locked(ngx_ws_bus_zone_t *zone, ngx_uint_t slot)
+{
+    ngx_uint_t               i, n;
+    ngx_ws_bus_node_t       *node;
+    ngx_ws_bus_interest_t   *in, **prev;
+
+    n = 0;
+
+    for (i = 0; i <= zone->sh->mask; i++) {
+
+        for (node = zone->sh->nodes[i]; node; node = node->next) {
+
+            n++;
+            prev = &node->interest;
+
+            while (*prev) {
+                in = *prev;
+
+                if (in->slot != slot) {
+                    prev = &in->next;
+                    continue;
+                }
+
+                *prev = in->next;
+                ngx_slab_free_locked(zone->shpool, in);
+            }
+        }
+    }
+
+    zone->sh->channels = n;
+}
+
+
+static ngx_ws_bus_node_t *
+ngx_ws_bus_channel_find_locked(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
+    uint32_t hash)
+{
+    ngx_ws_bus_node_t  *node;
+
+    for (node = zone->sh->nodes[hash & zone->sh->mask];
+         node;
+         node = node->next)
+    {
+        if (node->hash == hash
+            && node->len == name->len
+            && ngx_memcmp(node->name, name->data, name->len) == 0)
+        {
+            return node;
+        }
+    }
+
+    return NULL;
+}
+
+
+static ngx_ws_bus_node_t *
+ngx_ws_bus_channel_get_locked(ngx_ws_bus_zone_t *zone, const ngx_str_t *name)
+{
+    uint32_t               hash;
+    ngx_ws_bus_node_t     *node;
+    ngx_ws_bus_zone_sh_t  *sh;
+
+    sh = zone->sh;
+    hash = ngx_murmur_hash2(name->data, name->len);
+
+    node = ngx_ws_bus_channel_find_locked(zone, name, hash);
+    if (node) {
+        return node;
+    }
+
+    /* every new channel pays for a look at two buckets */
+
+    (void) ngx_ws_bus_channel_sweep_locked(zone, sh->hand++ & sh->mask, 0);
+    (void) ngx_ws_bus_channel_sweep_locked(zone, sh->hand++ & sh->mask, 0);
+
+    node = ngx_ws_bus_channel_alloc_locked(zone,
+                          offsetof(ngx_ws_bus_node_t, name) + name->len);
+    if (node == NULL) {
+        return NULL;
+    }
+
+    node->id = ++sh->next_id;
+    node->epoch = ngx_ws_bus_channel_epoch();
+    node->last = NGX_WS_BUS_LOG_NONE;
+    node->touched = ngx_ws_bus_time();
+    node->hash = hash;
+    node->len = name->len;
+    ngx_memcpy(node->name, name->data, name->len);
+
+    node->next = sh->nodes[hash & sh->mask];
+
+    __atomic_store_n(&sh->nodes[hash & sh->mask], node, __ATOMIC_RELEASE);
+
+    sh->channels++;
+
+    return node;
+}
+
+
+/*
+ * Marks the slots that have subscribers as pending and gathers those that
+ * were not yet.  Returns the number of subscribers.
+ */
+
+static ngx_uint_t
+ngx_ws_bus_channel_notify_locked(ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_node_t *node, uint64_t pos, ngx_uint_t *rings, ngx_uint_t *n)
+{
+    ngx_uint_t              subscribers;
+    ngx_ws_bus_slot_t      *slot;
+    ngx_ws_bus_interest_t  *in;
+
+    subscribers = 0;
+
+    /* head is written before pending is read: see ngx_ws_bus_hub_read() */
+
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+
+    for (in = node->interest; in; in = in->next) {
+
+        slot = zone->sh->slots[in->slot];
+
+        if (slot->pid == 0) {
+            continue;
+        }
+
+        subscribers += in->count;
+
+        if (__atomic_load_n(&slot->pending, __ATOMIC_RELAXED)) {
+            continue;
+        }
+
+        slot->from = pos;
+
+        __atomic_store_n(&slot->pending, 1, __ATOMIC_RELEASE);
+
+        rings[(*n)++] = in->slot;
+    }
+
+    return subscribers;
+}
+
+
+static ngx_uint_t
+ngx_ws_bus_channel_subscribers_locked(ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_node_t *node)
+{
+    ngx_uint_t              subscribers;
+    ngx_ws_bus_interest_t  *in;
+
+    subscribers = 0;
+
+    for (in = node->interest; in; in = in->next) {
+        if (zone->sh->slots[in->slot]->pid) {
+            subscribers += in->count;
+        }
+    }
+
+    return subscribers;
+}
+
+
+static void
+ngx_ws_bus_channel_view_locked(ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_node_t *node, ngx_ws_bus_view_t *view)
+{
+    view->id = node->id;
+    view->epoch = node->epoch;
+    view->seq = node->seq;
+    view->last = node->last;
+    view->head = ngx_ws_bus_log_head(&zone->sh->log);
+}
+
+
+/*
+ * When the slab pool is short, idle channels and old idempotency keys make
+ * way, then channels that only have a history.
+ */
+
+static void *
+ngx_ws_bus_channel_alloc_locked(ngx_ws_bus_zone_t *zone, size_t size)
+{
+    void                  *p;
+    ngx_uint_t             i, force;
+    ngx_ws_bus_zone_sh_t  *sh;
+
+    sh = zone->sh;
+
+    p = ngx_slab_calloc_locked(zone->shpool, size);
+
+    for (force = 1; p == NULL && force <= 2; force++) {
+
+        for (i = 0; p == NULL && i <= sh->mask; i++) {
+
+            if (ngx_ws_bus_channel_sweep_locked(zone, sh->hand++ & sh->mask,
+                                                force))
+            {
+                p = ngx_slab_calloc_locked(zone->shpool, size);
+            }
+        }
+    }
+
+    return p;
+}
+
+
+/*
+ * force 0: only what has been of no use for a while
+ *       1: everything of no use
+ *       2: everything but channels with subscribers
+ */
+
+static ngx_uint_t
+ngx_ws_bus_channel_sweep_locked(ngx_ws_bus_zone_t *zone, ngx_uint_t bucket,
+    ngx_uint_t force)
+{
+    uint64_t             now;
+    ngx_uint_t           n;
+    ngx_ws_bus_node_t   *node, **prev;
+    ngx_ws_bus_once_t   *once, **oprev;
+
+    n = 0;
+    now = ngx_ws_bus_time();
+
+    prev = &zone->sh->nodes[bucket];
+
+    while (*prev) {
+        node = *prev;
+
+        if (!ngx_ws_bus_channel_idle_locked(zone, node, now, force)) {
+            prev = &node->next;
+            continue;
+        }
+
+        *prev = node->next;
+        ngx_ws_bus_channel_free_locked(zone, node);
+        n++;
+    }
+
+    oprev = &zone->sh->onces[bucket];
+
+    while (*oprev) {
+        once = *oprev;
+
+        if (force < 2 && now - once->time < NGX_WS_BUS_ONCE_TIME) {
+            oprev = &once->next;
+            continue;
+        }
+
+        *oprev = once->next;
+        ngx_slab_free_locked(zone->shpool, once);
+        n++;
+    }
+
+    return n;
+}
+
+
+static ngx_uint_t
+ngx_ws_bus_channel_idle_locked(ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_node_t *node, uint64_t now, ngx_uint_t force)
+{
+    if (node == zone->pinned
+        || ngx_ws_bus_channel_subscribers_locked(zone, node))
+    {
+        return 0;
+    }
+
+    if (force == 2) {
+        return 1;
+    }
+
+    if (node->last != NGX_WS_BUS_LOG_NONE
+        && node->last >= zone->sh->log.tail
+        && node->keep > now)
+    {
+        return 0;
+    }
+
+    return force || now - node->touched > NGX_WS_BUS_IDLE_TIME;
+}
+
+
+static void
+ngx_ws_bus_channel_free_locked(ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_node_t *node)
+{
+    ngx_ws_bus_interest_t  *in;
+
+    /* what processes that are gone left behind */
+
+    while (node->interest) {
+        in = node->interest;
+        node->interest = in->next;
+        ngx_slab_free_locked(zone->shpool, in);
+    }
+
+    ngx_slab_free_locked(zone->shpool, node);
+
+    zone->sh->channels--;
+}
+
+
+/*
+ * Finds the entry of a key, or makes one whose time is 0 and which is not
+ * linked yet.
+ */
+
+static ngx_ws_bus_once_t *
+ngx_ws_bus_channel_once_locked(ngx_ws_bus_zone_t *zone, u_char *key,
+    uint64_t now)
+{
+    ngx_uint_t          bucket;
+    ngx_ws_bus_once_t  *once;
+
+    bucket = *(uint32_t *) key & zone->sh->mask;
+
+    for (once = zone->sh->onces[bucket]; once; once = once->next) {
+
+        if (ngx_memcmp(once->key, key, NGX_WS_BUS_ONCE_LEN) == 0
+            && now - once->time < NGX_WS_BUS_ONCE_TIME)
+        {
+            return once;
+        }
+    }
+
+    (void) ngx_ws_bus_channel_sweep_locked(zone, bucket, 0);
+
+    once = ngx_ws_bus_channel_alloc_locked(zone, sizeof(ngx_ws_bus_once_t));
+
+    if (once) {
+        ngx_memcpy(once->key, key, NGX_WS_BUS_ONCE_LEN);
+    }
+
+    return once;
+}
+
+
+static uint64_t
+ngx_ws_bus_channel_epoch(void)
+{
+    return ((uint64_t) ngx_random() << 32)
+           ^ (ngx_ws_bus_time() << 12)
+           ^ (uint64_t) ngx_random();
+}

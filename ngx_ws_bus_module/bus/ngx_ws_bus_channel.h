@@ -1,0 +1,205 @@
+
+/*
+ * Copyright (C) the ngx_ws_bus_module authors
+ */
+
+
+#ifndef _NGX_WS_BUS_CHANNEL_H_INCLUDED_
+#define _NGX_WS_BUS_CHANNEL_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#include "ngx_ws_bus_zone.h"
+
+
+/* how long the result of a publication with an idempotency key is known */
+#define NGX_WS_BUS_ONCE_TIME   (300 * (uint64_t) 1000000)
+#define NGX_WS_BUS_ONCE_LEN    20
+
+/* a channel that nobody needs is forgotten after this */
+#define NGX_WS_BUS_IDLE_TIME   (60 * (uint64_t) 1000000)
+
+
+/*
+ * How many subscribers of a channel a process slot has.
+ */
+
+typedef struct ngx_ws_bus_interest_s  ngx_ws_bus_interest_t;
+
+struct ngx_ws_bus_interest_s {
+    ngx_ws_bus_interest_t  *next;
+    uint32_t                slot;
+    uint32_t                count;
+};
+
+
+/*
+ * A channel in the zone.  Lists in shared memory are singly linked, and a
+ * node enters or leaves one by a single store: a process killed anywhere
+ * leaves a list that can be walked.
+ */
+
+struct ngx_ws_bus_node_s {
+    ngx_ws_bus_node_t      *next;
+    ngx_ws_bus_interest_t  *interest;
+
+    uint64_t                id;
+    uint64_t                epoch;
+    uint64_t                seq;       /* of the newest kept message, or 0 */
+    uint64_t                last;      /* its position */
+    uint64_t                keep;      /* when the kept are too old */
+    uint64_t                touched;
+
+    uint32_t                hash;
+    u_char                  len;
+    u_char                  name[1];
+};
+
+
+/*
+ * The result of a publication, by its idempotency key.
+ */
+
+struct ngx_ws_bus_once_s {
+    ngx_ws_bus_once_t      *next;
+    u_char                  key[NGX_WS_BUS_ONCE_LEN];
+    uint32_t                subscribers;
+    uint64_t                epoch;
+    uint64_t                seq;
+    uint64_t                time;
+};
+
+
+/*
+ * What is published.
+ */
+
+typedef struct {
+    u_char                 *data;
+    size_t                  len;
+    u_char                 *once;      /* NGX_WS_BUS_ONCE_LEN bytes or NULL */
+    uint64_t                age;       /* kept that long, microseconds */
+    unsigned                binary:1;
+    unsigned                keep:1;    /* in the history: gets a seq */
+} ngx_ws_bus_message_t;
+
+
+/*
+ * Where it went.
+ */
+
+typedef struct {
+    uint64_t                epoch;
+    uint64_t                seq;       /* 0: not kept */
+    ngx_uint_t              subscribers;
+    ngx_uint_t              repeated;  /* the answer to an earlier one */
+} ngx_ws_bus_place_t;
+
+
+/*
+ * A channel at one moment, taken under the mutex.
+ */
+
+typedef struct {
+    uint64_t                id;
+    uint64_t                epoch;
+    uint64_t                seq;
+    uint64_t                last;
+    uint64_t                head;      /* of the log */
+} ngx_ws_bus_view_t;
+
+
+/*
+ * Positions of kept messages, oldest first, in ngx_alloc()ed memory.
+ */
+
+typedef struct {
+    uint64_t               *pos;
+    ngx_uint_t              n;
+    uint64_t                first;     /* seq of pos[0], or view's seq + 1 */
+} ngx_ws_bus_history_t;
+
+
+typedef struct {
+    ngx_uint_t              subscribers;
+    uint64_t                epoch;
+    uint64_t                seq;
+    uint64_t                oldest;    /* seq of the oldest, 0: none */
+    ngx_uint_t              messages;
+} ngx_ws_bus_state_t;
+
+
+/*
+ * Adds a subscriber of this process to the channel, which is made if need
+ * be.  Returns the node, which stays as long as it has subscribers, and its
+ * *view at this moment.  NULL when the zone has no memory for it.
+ */
+ngx_ws_bus_node_t *ngx_ws_bus_channel_join(ngx_ws_bus_zone_t *zone,
+    const ngx_str_t *name, ngx_ws_bus_view_t *view);
+
+/*
+ * Takes a subscriber of this process off the channel.
+ */
+void ngx_ws_bus_channel_part(ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_node_t *node);
+
+/*
+ * Appends a message to the log.  "node" is the channel's if the caller has
+ * subscribers on it, otherwise NULL, and the name is looked up.  A channel is
+ * made only for a message that is kept.  The slots that are to be rung are
+ * left in rings[], which has room for NGX_MAX_PROCESSES, their number in *n;
+ * they are already marked as pending.
+ *
+ * NGX_OK        *place says where it is
+ * NGX_DECLINED  the zone has no memory for the channel
+ * NGX_ERROR     larger than the log
+ */
+ngx_int_t ngx_ws_bus_channel_publish(ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_node_t *node, const ngx_str_t *name, ngx_ws_bus_message_t *msg,
+    ngx_ws_bus_place_t *place, ngx_uint_t *rings, ngx_uint_t *n);
+
+/*
+ * Forgets the channel's history, gives it a new epoch and tells its
+ * subscribers through the log; rings[] as above.  NGX_OK, or NGX_DECLINED if
+ * there is no such channel.
+ */
+ngx_int_t ngx_ws_bus_channel_delete(ngx_ws_bus_zone_t *zone,
+    const ngx_str_t *name, ngx_uint_t *rings, ngx_uint_t *n);
+
+/*
+ * What can be had of a channel: at most "count" messages, at most "age"
+ * microseconds old (0: any age).  NGX_OK, or NGX_DECLINED if there is no such
+ * channel, NGX_ERROR without memory.
+ */
+ngx_int_t ngx_ws_bus_channel_state(ngx_ws_bus_zone_t *zone,
+    const ngx_str_t *name, ngx_uint_t count, uint64_t age,
+    ngx_ws_bus_state_t *state, ngx_log_t *log);
+
+/*
+ * The channel at this moment.
+ */
+void ngx_ws_bus_channel_view(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node,
+    ngx_ws_bus_view_t *view);
+
+/*
+ * Finds the kept messages after "after" up to the view's seq, the newest
+ * "count" of them, not older than "age" microseconds (0: any age).  Takes no
+ * lock.  What is found may be forgotten before it is read.  NGX_OK, or
+ * NGX_ERROR without memory; h->pos is the caller's to free.
+ */
+ngx_int_t ngx_ws_bus_channel_history(ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_view_t *view, uint64_t after, ngx_uint_t count, uint64_t age,
+    ngx_ws_bus_history_t *h, ngx_log_t *log);
+
+/*
+ * For the zone, under its mutex: completes the append of a killed process;
+ * removes all interest of a slot.
+ */
+void ngx_ws_bus_channel_redo_locked(ngx_ws_bus_zone_t *zone);
+void ngx_ws_bus_channel_disown_locked(ngx_ws_bus_zone_t *zone,
+    ngx_uint_t slot);
+
+
+#endif /* _NGX_WS_BUS_CHANNEL_H_INCLUDED_ */

@@ -1,0 +1,995 @@
+
+/*
+ * Copyright (C) the ngx_ws_bus_module authors
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+
+#include "ngx_ws_bus_hub.h"
+
+
+/* what one turn of the event loop does at the most */
+#define NGX_WS_BUS_HUB_READ      1024          /* records */
+#define NGX_WS_BUS_HUB_GIVE      512           /* subscribers */
+#define NGX_WS_BUS_HUB_SLICE     128           /* of one group */
+
+/* reading pauses while so much waits to be given */
+#define NGX_WS_BUS_HUB_BACKLOG   (4 * 1024 * 1024)
+
+#define NGX_WS_BUS_HUB_TICK      1000          /* milliseconds */
+#define NGX_WS_BUS_HUB_POLL      10            /* without a doorbell */
+#define NGX_WS_BUS_HUB_REAP      5             /* ticks */
+
+
+static ngx_int_t ngx_ws_bus_hub_listen(ngx_ws_bus_hub_t *hub,
+    ngx_cycle_t *cycle);
+static void ngx_ws_bus_hub_bell_handler(ngx_event_t *ev);
+static void ngx_ws_bus_hub_tick_handler(ngx_event_t *ev);
+static void ngx_ws_bus_hub_ring(ngx_ws_bus_hub_t *hub, ngx_uint_t *rings,
+    ngx_uint_t n);
+
+static void ngx_ws_bus_hub_deliver_handler(ngx_event_t *ev);
+static void ngx_ws_bus_hub_read(ngx_ws_bus_hub_t *hub, size_t backlog);
+static ngx_int_t ngx_ws_bus_hub_accept(ngx_ws_bus_channel_t *ch,
+    ngx_ws_bus_record_t *rec, u_char *payload);
+static void ngx_ws_bus_hub_deleted(ngx_ws_bus_channel_t *ch, uint64_t pos);
+static void ngx_ws_bus_hub_overrun(ngx_ws_bus_hub_t *hub);
+static void ngx_ws_bus_hub_refill(ngx_ws_bus_channel_t *ch);
+static void ngx_ws_bus_hub_lost(ngx_ws_bus_channel_t *ch, uint64_t seq);
+static void ngx_ws_bus_hub_give(ngx_ws_bus_hub_t *hub);
+static ngx_uint_t ngx_ws_bus_hub_give_group(ngx_ws_bus_group_t *group,
+    ngx_uint_t slice);
+static void ngx_ws_bus_hub_owe(ngx_ws_bus_group_t *group);
+static void ngx_ws_bus_hub_drop(ngx_ws_bus_group_t *group,
+    ngx_ws_bus_run_t **run);
+
+static ngx_ws_bus_channel_t *ngx_ws_bus_hub_find(ngx_ws_bus_hub_t *hub,
+    uint64_t id);
+static ngx_ws_bus_channel_t *ngx_ws_bus_hub_add(ngx_ws_bus_hub_t *hub,
+    ngx_ws_bus_node_t *node, ngx_ws_bus_view_t *view);
+static void ngx_ws_bus_hub_remove(ngx_ws_bus_channel_t *ch);
+static ngx_int_t ngx_ws_bus_hub_grow(ngx_ws_bus_hub_t *hub);
+static ngx_ws_bus_group_t *ngx_ws_bus_hub_group(ngx_ws_bus_channel_t *ch,
+    ngx_ws_bus_format_t *format);
+
+
+/* timers want something shaped like a connection */
+static ngx_connection_t  ngx_ws_bus_hub_dumb;
+
+
+ngx_int_t
+ngx_ws_bus_hub_init(ngx_ws_bus_zone_t *zone, ngx_cycle_t *cycle,
+    const ngx_ws_bus_hub_handlers_t *handlers)
+{
+    ngx_ws_bus_hub_t  *hub;
+
+    hub = ngx_pcalloc(cycle->pool, sizeof(ngx_ws_bus_hub_t));
+    if (hub == NULL) {
+        return NGX_ERROR;
+    }
+
+    hub->zone = zone;
+    hub->log = cycle->log;
+    hub->handlers = handlers;
+
+    ngx_queue_init(&hub->owed);
+
+    if (ngx_ws_bus_hub_grow(hub) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    hub->slot = ngx_ws_bus_zone_enter(zone, cycle->log);
+    if (hub->slot == NULL) {
+        return NGX_OK;
+    }
+
+    hub->cursor = ngx_ws_bus_log_head(&zone->sh->log);
+    hub->caught_up = 1;
+
+    ngx_ws_bus_hub_dumb.fd = (ngx_socket_t) -1;
+
+    hub->deliver.handler = ngx_ws_bus_hub_deliver_handler;
+    hub->deliver.data = &ngx_ws_bus_hub_dumb;
+    hub->deliver.log = cycle->log;
+
+    hub->tick.handler = ngx_ws_bus_hub_tick_handler;
+    hub->tick.data = &ngx_ws_bus_hub_dumb;
+    hub->tick.log = cycle->log;
+    hub->tick.cancelable = 1;
+
+    if (ngx_ws_bus_hub_listen(hub, cycle) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    ngx_add_timer(&hub->tick,
+                  hub->bell ? NGX_WS_BUS_HUB_TICK : NGX_WS_BUS_HUB_POLL);
+
+    zone->hub = hub;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_ws_bus_hub_listen(ngx_ws_bus_hub_t *hub, ngx_cycle_t *cycle)
+{
+    ngx_event_t             *rev;
+    ngx_connection_t        *c;
+    ngx_ws_bus_doorbells_t  *d;
+
+    d = hub->zone->doorbells;
+
+    if ((ngx_uint_t) ngx_process_slot >= d->n) {
+        ngx_log_error(NGX_LOG_NOTICE, cycle->log, 0,
+                      "ws_bus_zone \"%V\" has no doorbell for process slot %i, "
+                      "this worker polls", &hub->zone->name, ngx_process_slot);
+        return NGX_OK;
+    }
+
+    c = ngx_get_connection(d->fd[ngx_process_slot], cycle->log);
+    if (c == NULL) {
+        return NGX_ERROR;
+    }
+
+    c->pool = cycle->pool;
+    c->data = hub;
+
+    /* as ngx_add_channel_event(): neither blocks exit nor is reported */
+
+    rev = c->read;
+    rev->log = cycle->log;
+    rev->channel = 1;
+    rev->handler = ngx_ws_bus_hub_bell_handler;
+
+    c->write->log = cycle->log;
+    c->write->channel = 1;
+
+    if (ngx_add_event(rev, NGX_READ_EVENT,
+                      (ngx_event_flags & NGX_USE_CLEAR_EVENT) ? NGX_CLEAR_EVENT
+                                                              : 0)
+        != NGX_OK)
+    {
+        ngx_free_connection(c);
+        return NGX_ERROR;
+    }
+
+    hub->bell = c;
+
+    return NGX_OK;
+}
+
+
+void
+ngx_ws_bus_hub_exit(ngx_ws_bus_zone_t *zone)
+{
+    if (zone->hub) {
+        ngx_ws_bus_zone_leave(zone);
+    }
+}
+
+
+ngx_int_t
+ngx_ws_bus_hub_subscribe(ngx_ws_bus_hub_t *hub, const ngx_str_t *name,
+    ngx_ws_bus_format_t *format, ngx_ws_bus_sub_t *sub,
+    ngx_ws_bus_view_t *view)
+{
+    ngx_ws_bus_node_t     *node;
+    ngx_ws_bus_group_t    *group;
+    ngx_ws_bus_channel_t  *ch;
+
+    node = ngx_ws_bus_channel_join(hub->zone, name, view);
+    if (node == NULL) {
+        return NGX_ERROR;
+    }
+
+    ch = ngx_ws_bus_hub_find(hub, view->id);
+
+    if (ch == NULL) {
+        ch = ngx_ws_bus_hub_add(hub, node, view);
+        if (ch == NULL) {
+            goto failed;
+        }
+    }
+
+    group = ngx_ws_bus_hub_group(ch, format);
+
+    if (group == NULL) {
+
+        if (ch->groups == NULL) {
+            ngx_ws_bus_hub_remove(ch);
+        }
+
+        goto failed;
+    }
+
+    sub->group = group;
+    sub->from = view->head;
+
+    ngx_queue_insert_tail(&group->subs, &sub->queue);
+    group->nsubs++;
+
+    hub->slot->stats.subscriptions++;
+
+    return NGX_OK;
+
+failed:
+
+    ngx_ws_bus_channel_part(hub->zone, node);
+
+    return NGX_ERROR;
+}
+
+
+void
+ngx_ws_bus_hub_unsubscribe(ngx_ws_bus_sub_t *sub)
+{
+    ngx_ws_bus_hub_t       *hub;
+    ngx_ws_bus_group_t     *group, **prev;
+    ngx_ws_bus_channel_t   *ch;
+
+    group = sub->group;
+    ch = group->channel;
+    hub = ch->hub;
+
+    if (group->walk == &sub->queue) {
+        group->walk = ngx_queue_next(&sub->queue);
+    }
+
+    ngx_queue_remove(&sub->queue);
+    sub->group = NULL;
+    group->nsubs--;
+
+    ngx_ws_bus_channel_part(hub->zone, ch->node);
+
+    hub->slot->stats.subscriptions--;
+
+    if (group->nsubs) {
+        return;
+    }
+
+    if (group->is_owed) {
+        ngx_queue_remove(&group->owed);
+        ngx_ws_bus_hub_drop(group, &group->gathering);
+        ngx_ws_bus_hub_drop(group, &group->giving);
+    }
+
+    for (prev = &ch->groups; *prev != group; prev = &(*prev)->next) {
+        /* void */
+    }
+
+    *prev = group->next;
+
+    ngx_free(group);
+
+    if (ch->groups == NULL) {
+        ngx_ws_bus_hub_remove(ch);
+    }
+}
+
+
+ngx_int_t
+ngx_ws_bus_hub_publish(ngx_ws_bus_hub_t *hub, ngx_ws_bus_sub_t *sub,
+    const ngx_str_t *name, ngx_ws_bus_message_t *msg,
+    ngx_ws_bus_place_t *place)
+{
+    uint64_t           lag;
+    ngx_int_t          rc;
+    ngx_uint_t         n;
+    ngx_ws_bus_log_t  *log;
+
+    static ngx_uint_t  rings[NGX_MAX_PROCESSES];
+
+    rc = ngx_ws_bus_channel_publish(hub->zone,
+                                    sub ? sub->group->channel->node : NULL,
+                                    name, msg, place, rings, &n);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (!place->repeated) {
+        hub->slot->stats.messages_in++;
+        hub->slot->stats.bytes_in += msg->len;
+    }
+
+    if (n) {
+        ngx_ws_bus_hub_ring(hub, rings, n);
+    }
+
+    /* many messages in one turn must not lap this worker itself */
+
+    log = &hub->zone->sh->log;
+
+    if (hub->slot->pending || !hub->caught_up) {
+        lag = log->head - (hub->caught_up
+                           ? ngx_max(hub->cursor, hub->slot->from)
+                           : hub->cursor);
+
+        if (lag > log->size / 4) {
+            ngx_ws_bus_hub_read(hub, (size_t) -1);
+            ngx_post_event(&hub->deliver, &ngx_posted_events);
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_ws_bus_hub_delete(ngx_ws_bus_hub_t *hub, const ngx_str_t *name)
+{
+    ngx_uint_t  n;
+
+    static ngx_uint_t  rings[NGX_MAX_PROCESSES];
+
+    if (ngx_ws_bus_channel_delete(hub->zone, name, rings, &n) != NGX_OK) {
+        return NGX_DECLINED;
+    }
+
+    ngx_ws_bus_hub_ring(hub, rings, n);
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_ws_bus_hub_ring(ngx_ws_bus_hub_t *hub, ngx_uint_t *rings, ngx_uint_t n)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < n; i++) {
+
+        if (rings[i] == (ngx_uint_t) ngx_process_slot) {
+            ngx_post_event(&hub->deliver, &ngx_posted_events);
+            continue;
+        }
+
+        ngx_ws_bus_doorbell_ring(hub->zone->doorbells, rings[i], hub->log);
+    }
+}
+
+
+static void
+ngx_ws_bus_hub_bell_handler(ngx_event_t *ev)
+{
+    uint64_t           count;
+    ngx_connection_t  *c;
+    ngx_ws_bus_hub_t  *hub;
+
+    c = ev->data;
+    hub = c->data;
+
+    if (!(ngx_event_flags & NGX_USE_CLEAR_EVENT)) {
+        (void) ngx_read_fd(c->fd, &count, sizeof(uint64_t));
+    }
+
+    ngx_post_event(&hub->deliver, &ngx_posted_events);
+}
+
+
+static void
+ngx_ws_bus_hub_tick_handler(ngx_event_t *ev)
+{
+    ngx_uint_t             i;
+    ngx_ws_bus_hub_t      *hub;
+    ngx_ws_bus_zone_t     *zone;
+
+    hub = (ngx_ws_bus_hub_t *) ((u_char *) ev
+                                - offsetof(ngx_ws_bus_hub_t, tick));
+    zone = hub->zone;
+
+    /* whoever set the flag may have been killed before it rang */
+
+    if (hub->slot->pending) {
+        ngx_post_event(&hub->deliver, &ngx_posted_events);
+    }
+
+    if (++hub->ticks % NGX_WS_BUS_HUB_REAP == 0 && ngx_ws_bus_zone_reap(zone)) {
+        for (i = 0; i < zone->sh->nslots; i++) {
+            ngx_ws_bus_doorbell_ring(zone->doorbells, i, ev->log);
+        }
+    }
+
+    ngx_add_timer(ev, hub->bell ? NGX_WS_BUS_HUB_TICK : NGX_WS_BUS_HUB_POLL);
+}
+
+
+static void
+ngx_ws_bus_hub_deliver_handler(ngx_event_t *ev)
+{
+    ngx_ws_bus_hub_t  *hub;
+
+    hub = (ngx_ws_bus_hub_t *) ((u_char *) ev
+                                - offsetof(ngx_ws_bus_hub_t, deliver));
+
+    ngx_ws_bus_hub_read(hub, NGX_WS_BUS_HUB_BACKLOG);
+
+    ngx_ws_bus_hub_give(hub);
+
+    if (!hub->caught_up || !ngx_queue_empty(&hub->owed)) {
+        ngx_post_event(ev, &ngx_posted_next_events);
+    }
+}
+
+
+/*
+ * Reads the log from the cursor on and encodes what somebody here listens
+ * to, until "backlog" bytes wait.
+ *
+ * A publisher moves the head, then looks at the pending flag; here the flag
+ * is cleared, then the head is looked at.  So either this sees the record, or
+ * the publisher rings.
+ *
+ * slot->from is the first record that the slot has been rung for since it
+ * had read everything: what lies between is for others.
+ */
+
+static void
+ngx_ws_bus_hub_read(ngx_ws_bus_hub_t *hub, size_t backlog)
+{
+    u_char                *payload;
+    uint64_t               from, head;
+    ngx_int_t              rc;
+    ngx_uint_t             n;
+    ngx_ws_bus_log_t      *log;
+    ngx_ws_bus_record_t    rec;
+    ngx_ws_bus_channel_t  *ch;
+
+    log = &hub->zone->sh->log;
+
+    if (hub->caught_up) {
+        from = __atomic_load_n(&hub->slot->from, __ATOMIC_ACQUIRE);
+        hub->cursor = ngx_max(hub->cursor, from);
+    }
+
+    (void) __atomic_exchange_n(&hub->slot->pending, 0, __ATOMIC_SEQ_CST);
+
+    head = ngx_ws_bus_log_head(log);
+
+    hub->caught_up = 0;
+
+    for (n = 0; n < NGX_WS_BUS_HUB_READ; n++) {
+
+        if (hub->backlog >= backlog) {
+            return;
+        }
+
+        rc = ngx_ws_bus_log_read(log, &hub->cursor, head, &rec, &payload);
+
+        if (rc == NGX_DONE) {
+            hub->caught_up = 1;
+            return;
+        }
+
+        if (rc == NGX_OK) {
+            ch = ngx_ws_bus_hub_find(hub, rec.channel);
+
+            if (ch) {
+                rc = ngx_ws_bus_hub_accept(ch, &rec, payload);
+            }
+        }
+
+        if (rc == NGX_DECLINED) {
+            ngx_ws_bus_hub_overrun(hub);
+            return;
+        }
+
+        hub->cursor += rec.size;
+    }
+}
+
+
+/*
+ * NGX_OK, or NGX_DECLINED if the record was overwritten meanwhile.
+ */
+
+static ngx_int_t
+ngx_ws_bus_hub_accept(ngx_ws_bus_channel_t *ch, ngx_ws_bus_record_t *rec,
+    u_char *payload)
+{
+    size_t               len;
+    ngx_int_t            rc;
+    ngx_ws_bus_hub_t    *hub;
+    ngx_ws_bus_run_t    *run;
+    ngx_ws_bus_group_t  *group;
+
+    hub = ch->hub;
+
+    if (rec->type == NGX_WS_BUS_REC_DELETED) {
+        ngx_ws_bus_hub_deleted(ch, rec->pos);
+        return NGX_OK;
+    }
+
+    for (group = ch->groups; group; group = group->next) {
+
+        run = group->gathering;
+
+        if (run == NULL) {
+            run = ngx_ws_bus_run_create(hub->log);
+            group->gathering = run;
+        }
+
+        rc = NGX_ERROR;
+
+        if (run) {
+            len = run->len;
+            rc = group->format->encode(group->format, run, rec, payload);
+
+            if (rc == NGX_OK
+                && !ngx_ws_bus_log_intact(&hub->zone->sh->log, rec->pos))
+            {
+                rc = NGX_DECLINED;
+            }
+
+            if (rc == NGX_OK) {
+                rc = ngx_ws_bus_run_mark(run, rec->pos, rec->seq, rec->time,
+                                         rec->len, hub->log);
+            }
+
+            if (rc == NGX_OK) {
+                hub->backlog += run->len - len;
+                ngx_ws_bus_hub_owe(group);
+                continue;
+            }
+
+            ngx_ws_bus_run_undo(run);
+
+            if (run->n == 0) {
+                ngx_ws_bus_hub_drop(group, &group->gathering);
+            }
+        }
+
+        if (rc == NGX_DECLINED) {
+            return NGX_DECLINED;
+        }
+
+        /* no memory: the message is lost to this worker */
+
+        if (rec->seq) {
+            ngx_ws_bus_hub_lost(ch, rec->seq);
+            break;
+        }
+
+        hub->slot->stats.dropped[NGX_WS_BUS_DROPPED_LOST] += group->nsubs;
+    }
+
+    if (rec->seq) {
+        ch->seq = rec->seq;
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_ws_bus_hub_deleted(ngx_ws_bus_channel_t *ch, uint64_t pos)
+{
+    ngx_queue_t         *q;
+    ngx_ws_bus_sub_t    *sub;
+    ngx_ws_bus_view_t    view;
+    ngx_ws_bus_group_t  *group;
+
+    ngx_ws_bus_channel_view(ch->hub->zone, ch->node, &view);
+
+    ch->epoch = view.epoch;
+    ch->seq = 0;
+
+    for (group = ch->groups; group; group = group->next) {
+
+        /* what came before is given first */
+
+        while (group->giving || group->gathering) {
+            (void) ngx_ws_bus_hub_give_group(group, group->nsubs + 1);
+        }
+
+        for (q = ngx_queue_head(&group->subs);
+             q != ngx_queue_sentinel(&group->subs);
+             q = ngx_queue_next(q))
+        {
+            sub = ngx_queue_data(q, ngx_ws_bus_sub_t, queue);
+
+            if (sub->from <= pos) {
+                ch->hub->handlers->deleted(sub);
+            }
+        }
+    }
+}
+
+
+/*
+ * The log has gone past this worker's cursor.  What has a history is refilled
+ * from there, so far as it still is there.
+ */
+
+static void
+ngx_ws_bus_hub_overrun(ngx_ws_bus_hub_t *hub)
+{
+    ngx_uint_t             i;
+    ngx_ws_bus_channel_t  *ch;
+
+    hub->slot->stats.overruns++;
+
+    ngx_log_error(NGX_LOG_WARN, hub->log, 0,
+                  "ws_bus_zone \"%V\": this worker was lapped by the log and "
+                  "lost messages, a larger zone is needed", &hub->zone->name);
+
+    hub->cursor = ngx_ws_bus_log_head(&hub->zone->sh->log);
+
+    for (i = 0; i <= hub->mask; i++) {
+        for (ch = hub->channels[i]; ch; ch = ch->next) {
+            ngx_ws_bus_hub_refill(ch);
+        }
+    }
+}
+
+
+static void
+ngx_ws_bus_hub_refill(ngx_ws_bus_channel_t *ch)
+{
+    u_char                *payload;
+    uint64_t               pos, to;
+    ngx_uint_t             i, n;
+    ngx_ws_bus_hub_t      *hub;
+    ngx_ws_bus_view_t      view;
+    ngx_ws_bus_record_t    rec;
+    ngx_ws_bus_history_t   h;
+
+    hub = ch->hub;
+
+    ngx_ws_bus_channel_view(hub->zone, ch->node, &view);
+
+    if (view.epoch != ch->epoch) {
+
+        /* the deletion itself was among what was lost */
+
+        ngx_ws_bus_hub_deleted(ch, hub->cursor - 1);
+        return;
+    }
+
+    if (view.seq == ch->seq) {
+        return;
+    }
+
+    if (ngx_ws_bus_channel_history(hub->zone, &view, ch->seq, (ngx_uint_t) -1,
+                                   0, &h, hub->log)
+        != NGX_OK)
+    {
+        ngx_ws_bus_hub_lost(ch, view.seq);
+        ch->seq = view.seq;
+        return;
+    }
+
+    /* what is at the cursor and after it will be read from there */
+
+    n = h.n;
+    to = view.seq;
+
+    while (n && h.pos[n - 1] >= hub->cursor) {
+        n--;
+        to--;
+    }
+
+    if (h.first > ch->seq + 1 && to > ch->seq) {
+        ngx_ws_bus_hub_lost(ch, to);
+
+    } else {
+
+        for (i = 0; i < n; i++) {
+            pos = h.pos[i];
+
+            if (ngx_ws_bus_log_read(&hub->zone->sh->log, &pos, pos + 1, &rec,
+                                    &payload)
+                != NGX_OK
+                || ngx_ws_bus_hub_accept(ch, &rec, payload) != NGX_OK)
+            {
+                ngx_ws_bus_hub_lost(ch, to);
+                break;
+            }
+        }
+    }
+
+    ch->seq = to;
+
+    if (h.pos) {
+        ngx_free(h.pos);
+    }
+}
+
+
+static void
+ngx_ws_bus_hub_lost(ngx_ws_bus_channel_t *ch, uint64_t seq)
+{
+    ngx_queue_t         *q;
+    ngx_ws_bus_sub_t    *sub;
+    ngx_ws_bus_group_t  *group;
+
+    for (group = ch->groups; group; group = group->next) {
+
+        ch->hub->slot->stats.dropped[NGX_WS_BUS_DROPPED_LOST] += group->nsubs;
+
+        for (q = ngx_queue_head(&group->subs);
+             q != ngx_queue_sentinel(&group->subs);
+             q = ngx_queue_next(q))
+        {
+            sub = ngx_queue_data(q, ngx_ws_bus_sub_t, queue);
+
+            if (sub->from < ch->hub->cursor) {
+                ch->hub->handlers->lost(sub, seq);
+            }
+        }
+    }
+}
+
+
+/*
+ * The groups take turns, so that a wide channel delays a narrow one by a
+ * slice at the most.
+ */
+
+static void
+ngx_ws_bus_hub_give(ngx_ws_bus_hub_t *hub)
+{
+    ngx_uint_t           n;
+    ngx_queue_t         *q;
+    ngx_ws_bus_group_t  *group;
+
+    n = 0;
+
+    while (n < NGX_WS_BUS_HUB_GIVE && !ngx_queue_empty(&hub->owed)) {
+
+        q = ngx_queue_head(&hub->owed);
+        group = ngx_queue_data(q, ngx_ws_bus_group_t, owed);
+
+        n += ngx_ws_bus_hub_give_group(group, NGX_WS_BUS_HUB_SLICE) + 1;
+
+        ngx_queue_remove(q);
+
+        if (group->giving || group->gathering) {
+            ngx_queue_insert_tail(&hub->owed, q);
+
+        } else {
+            group->is_owed = 0;
+        }
+    }
+}
+
+
+static ngx_uint_t
+ngx_ws_bus_hub_give_group(ngx_ws_bus_group_t *group, ngx_uint_t slice)
+{
+    uint64_t              now;
+    ngx_uint_t            i, n, first;
+    ngx_queue_t          *q;
+    ngx_ws_bus_hub_t     *hub;
+    ngx_ws_bus_run_t     *run;
+    ngx_ws_bus_sub_t     *sub;
+
+    hub = group->channel->hub;
+
+    if (group->giving == NULL) {
+        group->giving = group->gathering;
+        group->gathering = NULL;
+        group->walk = ngx_queue_head(&group->subs);
+    }
+
+    run = group->giving;
+
+    if (run == NULL) {
+        return 0;
+    }
+
+    for (n = 0; n < slice; n++) {
+
+        q = group->walk;
+
+        if (q == ngx_queue_sentinel(&group->subs)) {
+            break;
+        }
+
+        group->walk = ngx_queue_next(q);
+
+        sub = ngx_queue_data(q, ngx_ws_bus_sub_t, queue);
+
+        for (first = 0; first < run->n; first++) {
+            if (run->marks[first].pos >= sub->from) {
+                hub->handlers->deliver(sub, run, first);
+                break;
+            }
+        }
+    }
+
+    if (n) {
+        now = ngx_ws_bus_time();
+
+        for (i = 0; i < run->n; i++) {
+            ngx_ws_bus_latency_add(&hub->slot->stats,
+                                   now - run->marks[i].time, n);
+        }
+    }
+
+    if (group->walk == ngx_queue_sentinel(&group->subs)) {
+        group->walk = NULL;
+        ngx_ws_bus_hub_drop(group, &group->giving);
+    }
+
+    return n;
+}
+
+
+static void
+ngx_ws_bus_hub_owe(ngx_ws_bus_group_t *group)
+{
+    if (!group->is_owed) {
+        group->is_owed = 1;
+        ngx_queue_insert_tail(&group->channel->hub->owed, &group->owed);
+    }
+}
+
+
+static void
+ngx_ws_bus_hub_drop(ngx_ws_bus_group_t *group, ngx_ws_bus_run_t **run)
+{
+    if (*run) {
+        group->channel->hub->backlog -= (*run)->len;
+        ngx_ws_bus_run_release(*run);
+        *run = NULL;
+    }
+}
+
+
+ngx_int_t
+ngx_ws_bus_hub_encode_at(ngx_ws_bus_hub_t *hub, ngx_ws_bus_format_t *format,
+    uint64_t pos, ngx_ws_bus_run_t *run)
+{
+    u_char               *payload;
+    ngx_ws_bus_log_t     *log;
+    ngx_ws_bus_record_t   rec;
+
+    log = &hub->zone->sh->log;
+
+    if (ngx_ws_bus_log_read(log, &pos, pos + 1, &rec, &payload) != NGX_OK) {
+        return NGX_DECLINED;
+    }
+
+    if (format->encode(format, run, &rec, payload) != NGX_OK) {
+        ngx_ws_bus_run_undo(run);
+        return NGX_ERROR;
+    }
+
+    if (!ngx_ws_bus_log_intact(log, pos)) {
+        ngx_ws_bus_run_undo(run);
+        return NGX_DECLINED;
+    }
+
+    return ngx_ws_bus_run_mark(run, pos, rec.seq, rec.time, rec.len,
+                               hub->log);
+}
+
+
+static ngx_ws_bus_channel_t *
+ngx_ws_bus_hub_find(ngx_ws_bus_hub_t *hub, uint64_t id)
+{
+    ngx_ws_bus_channel_t  *ch;
+
+    /* ids are consecutive numbers: their low bits spread well */
+
+    for (ch = hub->channels[id & hub->mask]; ch; ch = ch->next) {
+        if (ch->id == id) {
+            return ch;
+        }
+    }
+
+    return NULL;
+}
+
+
+static ngx_ws_bus_channel_t *
+ngx_ws_bus_hub_add(ngx_ws_bus_hub_t *hub, ngx_ws_bus_node_t *node,
+    ngx_ws_bus_view_t *view)
+{
+    ngx_ws_bus_channel_t  *ch;
+
+    if (hub->nchannels > hub->mask && ngx_ws_bus_hub_grow(hub) != NGX_OK) {
+        return NULL;
+    }
+
+    ch = ngx_calloc(sizeof(ngx_ws_bus_channel_t), hub->log);
+    if (ch == NULL) {
+        return NULL;
+    }
+
+    ch->hub = hub;
+    ch->node = node;
+    ch->id = view->id;
+    ch->epoch = view->epoch;
+    ch->seq = view->seq;
+
+    ch->next = hub->channels[ch->id & hub->mask];
+    hub->channels[ch->id & hub->mask] = ch;
+    hub->nchannels++;
+
+    return ch;
+}
+
+
+static void
+ngx_ws_bus_hub_remove(ngx_ws_bus_channel_t *ch)
+{
+    ngx_ws_bus_hub_t       *hub;
+    ngx_ws_bus_channel_t  **prev;
+
+    hub = ch->hub;
+
+    for (prev = &hub->channels[ch->id & hub->mask];
+         *prev != ch;
+         prev = &(*prev)->next)
+    {
+        /* void */
+    }
+
+    *prev = ch->next;
+    hub->nchannels--;
+
+    ngx_free(ch);
+}
+
+
+static ngx_int_t
+ngx_ws_bus_hub_grow(ngx_ws_bus_hub_t *hub)
+{
+    ngx_uint_t              i, n;
+    ngx_ws_bus_channel_t   *ch, *next, **channels;
+
+    n = hub->channels ? 2 * (hub->mask + 1) : 64;
+
+    channels = ngx_calloc(n * sizeof(ngx_ws_bus_channel_t *), hub->log);
+    if (channels == NULL) {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; hub->channels && i <= hub->mask; i++) {
+        for (ch = hub->channels[i]; ch; ch = next) {
+            next = ch->next;
+            ch->next = channels[ch->id & (n - 1)];
+            channels[ch->id & (n - 1)] = ch;
+        }
+    }
+
+    if (hub->channels) {
+        ngx_free(hub->channels);
+    }
+
+    hub->channels = channels;
+    hub->mask = n - 1;
+
+    return NGX_OK;
+}
+
+
+static ngx_ws_bus_group_t *
+ngx_ws_bus_hub_group(ngx_ws_bus_channel_t *ch, ngx_ws_bus_format_t *format)
+{
+    ngx_ws_bus_group_t  *group;
+
+    for (group = ch->groups; group; group = group->next) {
+        if (group->format == format) {
+            return group;
+        }
+    }
+
+    group = ngx_calloc(sizeof(ngx_ws_bus_group_t), ch->hub->log);
+    if (group == NULL) {
+        return NULL;
+    }
+
+    group->channel = ch;
+    group->format = format;
+    ngx_queue_init(&group->subs);
+
+    group->next = ch->groups;
+    ch->groups = group;
+
+    return group;
+}

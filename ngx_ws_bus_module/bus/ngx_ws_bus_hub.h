@@ -1,0 +1,174 @@
+
+/*
+ * Copyright (C) the ngx_ws_bus_module authors
+ */
+
+
+#ifndef _NGX_WS_BUS_HUB_H_INCLUDED_
+#define _NGX_WS_BUS_HUB_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+
+#include "ngx_ws_bus_channel.h"
+#include "ngx_ws_bus_run.h"
+#include "ngx_ws_bus_zone.h"
+
+
+/*
+ * The hub is a worker's side of a zone: it reads the log once, and gives each
+ * message to the worker's subscribers.  Subscribers of a channel that take
+ * the same bytes form a group: a message is encoded once for a group.
+ */
+
+typedef struct ngx_ws_bus_format_s   ngx_ws_bus_format_t;
+typedef struct ngx_ws_bus_channel_s  ngx_ws_bus_channel_t;
+typedef struct ngx_ws_bus_group_s    ngx_ws_bus_group_t;
+typedef struct ngx_ws_bus_sub_s      ngx_ws_bus_sub_t;
+
+
+/*
+ * How a message looks to a group; there is one object a worker for each
+ * combination of protocol and compression in use, so that pointers can be
+ * compared.
+ */
+
+struct ngx_ws_bus_format_s {
+    /*
+     * Appends the message to the run, without closing its mark.  NGX_OK, or
+     * NGX_ERROR without memory.
+     */
+    ngx_int_t            (*encode)(ngx_ws_bus_format_t *format,
+                             ngx_ws_bus_run_t *run, ngx_ws_bus_record_t *rec,
+                             u_char *payload);
+};
+
+
+struct ngx_ws_bus_sub_s {
+    ngx_queue_t            queue;      /* in the group */
+    ngx_ws_bus_group_t    *group;
+    uint64_t               from;       /* wants what is in the log from here */
+};
+
+
+struct ngx_ws_bus_group_s {
+    ngx_queue_t            owed;       /* in the hub, while something is */
+    ngx_ws_bus_group_t    *next;       /* of the channel */
+    ngx_ws_bus_channel_t  *channel;
+    ngx_ws_bus_format_t   *format;
+
+    ngx_queue_t            subs;
+    ngx_uint_t             nsubs;
+
+    ngx_ws_bus_run_t      *gathering;  /* read, and not yet being given */
+    ngx_ws_bus_run_t      *giving;
+    ngx_queue_t           *walk;       /* the next one to be given to */
+    ngx_uint_t             given;
+
+    unsigned               is_owed:1;
+};
+
+
+struct ngx_ws_bus_channel_s {
+    ngx_ws_bus_channel_t  *next;       /* in the hub's table */
+    ngx_ws_bus_hub_t      *hub;
+    ngx_ws_bus_node_t     *node;
+    ngx_ws_bus_group_t    *groups;
+    uint64_t               id;
+    uint64_t               epoch;
+    uint64_t               seq;        /* the newest kept one read */
+};
+
+
+/*
+ * What a subscriber's owner does; called from the hub's event.  None of them
+ * may unsubscribe anybody before it has returned.
+ */
+
+typedef struct {
+    /* the messages of run from mark "first" on */
+    void  (*deliver)(ngx_ws_bus_sub_t *sub, ngx_ws_bus_run_t *run,
+              ngx_uint_t first);
+    /* kept messages are lost for good; what follows starts after "seq" */
+    void  (*lost)(ngx_ws_bus_sub_t *sub, uint64_t seq);
+    void  (*deleted)(ngx_ws_bus_sub_t *sub);
+} ngx_ws_bus_hub_handlers_t;
+
+
+struct ngx_ws_bus_hub_s {
+    ngx_ws_bus_zone_t      *zone;
+    ngx_ws_bus_slot_t      *slot;
+    ngx_log_t              *log;
+
+    const ngx_ws_bus_hub_handlers_t  *handlers;
+
+    uint64_t                cursor;
+    ngx_ws_bus_channel_t  **channels;
+    ngx_uint_t              nchannels;
+    ngx_uint_t              mask;
+
+    ngx_queue_t             owed;      /* groups */
+    size_t                  backlog;   /* bytes of their runs */
+
+    ngx_connection_t       *bell;      /* the doorbell, or NULL */
+    ngx_event_t             deliver;
+    ngx_event_t             tick;
+    ngx_uint_t              ticks;
+
+    unsigned                caught_up:1;
+};
+
+
+/*
+ * Makes this worker's hub: takes the zone's slot and starts to listen to its
+ * doorbell.  NGX_OK also when the zone cannot be used (zone->hub is NULL
+ * then, and the reason has been logged), NGX_ERROR if the process cannot go
+ * on.
+ */
+ngx_int_t ngx_ws_bus_hub_init(ngx_ws_bus_zone_t *zone, ngx_cycle_t *cycle,
+    const ngx_ws_bus_hub_handlers_t *handlers);
+
+/*
+ * The process exits: gives the slot back.
+ */
+void ngx_ws_bus_hub_exit(ngx_ws_bus_zone_t *zone);
+
+/*
+ * Subscribes "sub", memory of the caller's, to the channel from view->head
+ * on.  NGX_OK, or NGX_ERROR without memory.
+ */
+ngx_int_t ngx_ws_bus_hub_subscribe(ngx_ws_bus_hub_t *hub,
+    const ngx_str_t *name, ngx_ws_bus_format_t *format, ngx_ws_bus_sub_t *sub,
+    ngx_ws_bus_view_t *view);
+
+/*
+ * Ends a subscription; sub->group is NULL afterwards.
+ */
+void ngx_ws_bus_hub_unsubscribe(ngx_ws_bus_sub_t *sub);
+
+/*
+ * Publishes.  "sub" is the caller's own subscription to that channel, or
+ * NULL: then the name is looked up.  Returns as
+ * ngx_ws_bus_channel_publish().
+ */
+ngx_int_t ngx_ws_bus_hub_publish(ngx_ws_bus_hub_t *hub, ngx_ws_bus_sub_t *sub,
+    const ngx_str_t *name, ngx_ws_bus_message_t *msg,
+    ngx_ws_bus_place_t *place);
+
+/*
+ * Deletes the channel: NGX_OK, or NGX_DECLINED if there is none.
+ */
+ngx_int_t ngx_ws_bus_hub_delete(ngx_ws_bus_hub_t *hub, const ngx_str_t *name);
+
+/*
+ * Encodes the message at a position of the log into the run, as one more
+ * mark.  NGX_OK, NGX_DECLINED if it has been forgotten, NGX_ERROR without
+ * memory.
+ */
+ngx_int_t ngx_ws_bus_hub_encode_at(ngx_ws_bus_hub_t *hub,
+    ngx_ws_bus_format_t *format, uint64_t pos, ngx_ws_bus_run_t *run);
+
+
+#endif /* _NGX_WS_BUS_HUB_H_INCLUDED_ */

@@ -1,0 +1,300 @@
+
+/*
+ * Copyright (C) the ngx_ws_bus_module authors
+ */
+
+
+#ifndef _NGX_WS_BUS_HTTP_H_INCLUDED_
+#define _NGX_WS_BUS_HTTP_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_http.h>
+
+#include "ngx_ws_bus_deflate.h"
+#include "ngx_ws_bus_frame.h"
+#include "ngx_ws_bus_hub.h"
+#include "ngx_ws_bus_utf8.h"
+
+
+#define NGX_WS_BUS_VERSION         "0.1.0"
+
+
+/* nginx knows no name for it */
+#define NGX_WS_BUS_UPGRADE_REQUIRED  426
+
+
+#define NGX_WS_BUS_BUFFER_CLOSE    0
+#define NGX_WS_BUS_BUFFER_OLDEST   1
+#define NGX_WS_BUS_BUFFER_LATEST   2
+
+#define NGX_WS_BUS_STATUS_JSON        0
+#define NGX_WS_BUS_STATUS_PROMETHEUS  1
+
+
+typedef struct {
+    ngx_array_t                zones;       /* of ngx_ws_bus_zone_t * */
+    ngx_uint_t                 used;        /* unsigned  used:1; */
+} ngx_ws_bus_main_conf_t;
+
+
+typedef struct {
+    ngx_str_t                  zone_name;
+    ngx_ws_bus_zone_t         *zone;
+
+    ngx_http_complex_value_t  *channel;     /* ws_bus, ws_bus_publisher */
+    ngx_http_complex_value_t  *publish;
+
+    ngx_uint_t                 history;     /* messages, 0: off */
+    time_t                     history_age; /* seconds, 0: any age */
+
+    size_t                     message_max_size;
+
+    ngx_msec_t                 ping;        /* 0: off */
+    ngx_msec_t                 ping_timeout;
+    ngx_msec_t                 drain;
+
+    size_t                     buffer;
+    ngx_uint_t                 buffer_policy;
+
+    ngx_flag_t                 deflate;
+    ngx_int_t                  deflate_level;
+    size_t                     deflate_min_length;
+
+    ngx_uint_t                 status;
+} ngx_ws_bus_loc_conf_t;
+
+
+typedef struct ngx_ws_bus_session_s   ngx_ws_bus_session_t;
+typedef struct ngx_ws_bus_protocol_s  ngx_ws_bus_protocol_t;
+typedef struct ngx_ws_bus_out_s       ngx_ws_bus_out_t;
+typedef struct ngx_ws_bus_replay_s    ngx_ws_bus_replay_t;
+
+
+/*
+ * What a client speaks inside its messages.  The session and the hub know
+ * nothing else of it.
+ */
+
+struct ngx_ws_bus_protocol_s {
+    ngx_str_t                  name;
+
+    /*
+     * How messages are encoded for a client with this agreement (NULL: no
+     * compression).  NULL without memory.
+     */
+    ngx_ws_bus_format_t     *(*format)(ngx_ws_bus_loc_conf_t *conf,
+                                 ngx_ws_bus_deflate_t *d, ngx_log_t *log);
+
+    /*
+     * 0 if the client may send a data message now; otherwise the session has
+     * been closed.  Asked with the first frame of each message.
+     */
+    ngx_int_t                (*may_send)(ngx_ws_bus_session_t *s);
+
+    /*
+     * A whole message of the client, text already known to be UTF-8.  NGX_OK,
+     * or NGX_ERROR if the session has been closed.
+     */
+    ngx_int_t                (*message)(ngx_ws_bus_session_t *s,
+                                 ngx_uint_t opcode, u_char *data, size_t len);
+
+    /* kept messages up to "seq" will never come */
+    void                     (*lost)(ngx_ws_bus_session_t *s, uint64_t seq);
+};
+
+
+/*
+ * A client's connection after the 101.  Allocated in the request's pool; the
+ * request lives as long.
+ */
+
+struct ngx_ws_bus_session_s {
+    ngx_ws_bus_sub_t              sub;
+    ngx_connection_t             *connection;
+    ngx_ws_bus_stats_t           *stats;      /* of the hub's slot */
+    ngx_ws_bus_loc_conf_t        *conf;
+
+    /* out */
+    ngx_ws_bus_out_t             *out;        /* what is owed, in order */
+    ngx_ws_bus_out_t            **last_out;
+    size_t                        queued;     /* its bytes */
+    uint64_t                      messages_out;
+    uint64_t                      bytes_out;
+    uint64_t                      dropped;
+    size_t                        trying;     /* TLS must repeat these bytes */
+
+    /* state */
+    unsigned                      started:1;      /* the 101 has left */
+    unsigned                      publish:1;
+    unsigned                      deflate:1;
+    unsigned                      compressed:1;   /* the message coming in */
+    unsigned                      pinged:1;       /* and not answered yet */
+    unsigned                      draining:1;
+    unsigned                      close_sent:1;   /* at least queued */
+    unsigned                      close_received:1;
+    unsigned                      violated:1;     /* nothing more is read */
+    unsigned                      lingering:1;
+    unsigned                      broken:1;       /* TCP failed */
+    unsigned                      by_client:1;    /* who closed first */
+    unsigned                      pong_queued:1;
+    unsigned                      opcode:4;       /* of the message */
+    ngx_ws_bus_utf8_t             utf8;
+
+    ngx_uint_t                    close_code;
+    ngx_msec_t                    last_in;
+    ngx_msec_t                    deadline;       /* of close or drain */
+
+    /* in */
+    ngx_ws_bus_frame_t            frame;
+    u_char                       *message;        /* so far */
+    size_t                        message_len;
+    size_t                        message_size;
+    u_char                       *control;        /* a split control frame */
+    uint64_t                      messages_in;
+    uint64_t                      bytes_in;
+
+    ngx_str_t                     channel;
+    ngx_ws_bus_hub_t             *hub;
+    ngx_http_request_t           *request;
+    const ngx_ws_bus_protocol_t  *protocol;
+    ngx_ws_bus_replay_t          *replay;
+    ngx_ws_bus_run_t             *pong;           /* not queued yet */
+};
+
+
+extern ngx_module_t                     ngx_ws_bus_module;
+extern const ngx_ws_bus_hub_handlers_t  ngx_ws_bus_session_handlers;
+extern const ngx_ws_bus_protocol_t      ngx_ws_bus_raw;
+
+
+/*
+ * Content handlers of ws_bus, ws_bus_publisher and ws_bus_status.
+ */
+ngx_int_t ngx_ws_bus_upgrade_handler(ngx_http_request_t *r);
+ngx_int_t ngx_ws_bus_publisher_handler(ngx_http_request_t *r);
+ngx_int_t ngx_ws_bus_status_handler(ngx_http_request_t *r);
+
+/*
+ * Adds the module's variables.
+ */
+ngx_int_t ngx_ws_bus_variables_add(ngx_conf_t *cf);
+
+
+/*
+ * A session for the request, subscribed to nothing, or NULL.  Whatever it
+ * will hold is given back with the request's pool.
+ */
+ngx_ws_bus_session_t *ngx_ws_bus_session_create(ngx_http_request_t *r,
+    ngx_ws_bus_hub_t *hub);
+
+/*
+ * The 101 has left: takes the connection over, reading what is already in
+ * r->header_in.  The session may be gone on return.
+ */
+void ngx_ws_bus_session_start(ngx_ws_bus_session_t *s);
+
+/*
+ * TCP is gone, or of no use any more: ends the request and with it the
+ * session.  Not to be called from the hub's handlers.
+ */
+void ngx_ws_bus_session_end(ngx_ws_bus_session_t *s);
+
+/*
+ * Handles what the client has sent, http/ngx_ws_bus_input.c; the bytes are
+ * changed in place.  NGX_OK, or NGX_ERROR if the session is closing and
+ * nothing more is to be read.
+ */
+ngx_int_t ngx_ws_bus_input(ngx_ws_bus_session_t *s, u_char *pos,
+    u_char *last);
+
+/*
+ * The client's ping: of pings waiting to be answered only the newest is.
+ */
+void ngx_ws_bus_session_pong(ngx_ws_bus_session_t *s, u_char *data,
+    size_t len);
+
+/*
+ * The client's Close frame, well formed.
+ */
+void ngx_ws_bus_session_closed(ngx_ws_bus_session_t *s, ngx_uint_t code);
+
+/*
+ * Queues a Close frame behind what is owed and ends the connection in good
+ * order.  Nothing is queued after it.
+ */
+void ngx_ws_bus_session_close(ngx_ws_bus_session_t *s, ngx_uint_t code,
+    const char *reason);
+
+/*
+ * The peer broke the protocol: Close, and nothing more is read.
+ */
+void ngx_ws_bus_session_fail(ngx_ws_bus_session_t *s,
+    const ngx_ws_bus_error_t *error);
+
+/*
+ * Replays the kept messages of "h", whose memory becomes the session's, and
+ * then whatever has come since, before the session goes live.  NGX_OK, or
+ * NGX_ERROR without memory.
+ */
+ngx_int_t ngx_ws_bus_session_replay(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_view_t *view, ngx_ws_bus_history_t *h);
+
+
+/*
+ * The out queue, http/ngx_ws_bus_out.c.
+ *
+ * Sends bytes [pos, last) of the run, or queues what the socket does not
+ * take; run->n is 0 for a control frame.  Errors are kept in s->broken, and
+ * the session is ended from its own handler later: safe while the hub walks
+ * its lists.
+ */
+void ngx_ws_bus_out_add(ngx_ws_bus_session_t *s, ngx_ws_bus_run_t *run,
+    size_t pos, size_t last);
+
+/*
+ * Sends what is queued.  NGX_OK: all gone; NGX_AGAIN; NGX_ERROR.
+ */
+ngx_int_t ngx_ws_bus_out_flush(ngx_ws_bus_session_t *s);
+
+/*
+ * Drops the messages that wait behind the one being written.  Returns their
+ * number.
+ */
+ngx_uint_t ngx_ws_bus_out_drop(ngx_ws_bus_session_t *s);
+
+/*
+ * Applies ws_bus_buffer after an addition.  NGX_OK, or NGX_DECLINED if the
+ * client is too slow to be kept.
+ */
+ngx_int_t ngx_ws_bus_out_limit(ngx_ws_bus_session_t *s);
+
+/*
+ * Frees the queue.  Returns the number of messages that were not sent.
+ */
+ngx_uint_t ngx_ws_bus_out_free(ngx_ws_bus_session_t *s);
+
+
+/*
+ * Sends a response with a text body, one line, without the line's end.
+ */
+ngx_int_t ngx_ws_bus_respond(ngx_http_request_t *r, ngx_uint_t status,
+    const char *text);
+
+/*
+ * Adds a response header whose value is a C string or a ngx_str_t's bytes
+ * that live as long as the request.  NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_ws_bus_add_header(ngx_http_request_t *r, const char *name,
+    ngx_str_t *value);
+
+/*
+ * Evaluates the location's channel.  NGX_OK, NGX_DECLINED if it is empty or
+ * not a channel's name, NGX_ERROR.
+ */
+ngx_int_t ngx_ws_bus_channel_name(ngx_http_request_t *r, ngx_str_t *name);
+
+
+#endif /* _NGX_WS_BUS_HTTP_H_INCLUDED_ */

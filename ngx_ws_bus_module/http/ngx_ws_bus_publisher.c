@@ -1,0 +1,640 @@
+
+/*
+ * Copyright (C) the ngx_ws_bus_module authors
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_http.h>
+#include <ngx_sha1.h>
+
+#include "ngx_ws_bus_handshake.h"
+#include "ngx_ws_bus_http.h"
+
+
+#define NGX_WS_BUS_ONCE_KEY_MAX  255
+
+
+/*
+ * The request headers that a publication depends on.
+ */
+
+typedef struct {
+    ngx_str_t    once;          /* data is NULL without Idempotency-Key */
+    const char  *error;         /* in Idempotency-Key */
+    unsigned     encoded:1;     /* a Content-Encoding that is not identity */
+} ngx_ws_bus_publisher_headers_t;
+
+
+static ngx_int_t ngx_ws_bus_publisher_post(ngx_http_request_t *r);
+static void ngx_ws_bus_publisher_headers(ngx_http_request_t *r,
+    ngx_ws_bus_publisher_headers_t *h);
+static ngx_uint_t ngx_ws_bus_publisher_is_header(ngx_table_elt_t *h,
+    const char *lowcase, size_t len);
+static void ngx_ws_bus_publisher_body_handler(ngx_http_request_t *r);
+static ngx_int_t ngx_ws_bus_publisher_publish(ngx_http_request_t *r);
+static ngx_int_t ngx_ws_bus_publisher_body(ngx_http_request_t *r, size_t max,
+    ngx_ws_bus_message_t *msg);
+static ngx_int_t ngx_ws_bus_publisher_copy_body(ngx_http_request_t *r,
+    u_char *dst);
+static ngx_uint_t ngx_ws_bus_publisher_is_binary(ngx_http_request_t *r);
+static void ngx_ws_bus_publisher_digest(u_char *digest, ngx_str_t *channel,
+    ngx_str_t *key);
+static ngx_int_t ngx_ws_bus_publisher_published(ngx_http_request_t *r,
+    ngx_str_t *channel, ngx_ws_bus_place_t *place);
+
+static ngx_int_t ngx_ws_bus_publisher_get(ngx_http_request_t *r);
+static ngx_int_t ngx_ws_bus_publisher_delete(ngx_http_request_t *r);
+
+static ngx_int_t ngx_ws_bus_publisher_channel(ngx_http_request_t *r,
+    ngx_str_t *channel);
+static u_char *ngx_ws_bus_publisher_json(u_char *p, ngx_str_t *channel,
+    ngx_uint_t subscribers);
+static ngx_int_t ngx_ws_bus_publisher_send(ngx_http_request_t *r,
+    ngx_uint_t status, ngx_buf_t *b);
+static ngx_int_t ngx_ws_bus_publisher_refuse(ngx_http_request_t *r,
+    ngx_uint_t status, const char *reason);
+
+
+ngx_int_t
+ngx_ws_bus_publisher_handler(ngx_http_request_t *r)
+{
+    ngx_ws_bus_loc_conf_t  *wlcf;
+
+    static ngx_str_t  allow = ngx_string("GET, HEAD, POST, PUT, DELETE");
+
+    if (!(r->method & (NGX_HTTP_POST|NGX_HTTP_PUT|NGX_HTTP_GET|NGX_HTTP_HEAD
+                       |NGX_HTTP_DELETE)))
+    {
+        if (ngx_ws_bus_add_header(r, "Allow", &allow) != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        return ngx_ws_bus_publisher_refuse(r, NGX_HTTP_NOT_ALLOWED,
+                                           "method not allowed");
+    }
+
+    wlcf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
+
+    if (wlcf->zone->hub == NULL) {
+        return ngx_ws_bus_publisher_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                                           "the zone cannot be used");
+    }
+
+    switch (r->method) {
+
+    case NGX_HTTP_POST:
+    case NGX_HTTP_PUT:
+        return ngx_ws_bus_publisher_post(r);
+
+    case NGX_HTTP_DELETE:
+        return ngx_ws_bus_publisher_delete(r);
+
+    default: /* NGX_HTTP_GET, NGX_HTTP_HEAD */
+        return ngx_ws_bus_publisher_get(r);
+    }
+}
+
+
+/*
+ * What can be refused without the body is refused before it is read.
+ */
+
+static ngx_int_t
+ngx_ws_bus_publisher_post(ngx_http_request_t *r)
+{
+    ngx_int_t                        rc;
+    ngx_ws_bus_loc_conf_t           *wlcf;
+    ngx_ws_bus_publisher_headers_t   h;
+
+    static ngx_str_t  identity = ngx_string("identity");
+
+    wlcf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
+
+    if (r->headers_in.content_length_n > 0
+        && (uint64_t) r->headers_in.content_length_n > wlcf->message_max_size)
+    {
+        return ngx_ws_bus_publisher_refuse(r,
+                                           NGX_HTTP_REQUEST_ENTITY_TOO_LARGE,
+                                           "message too big");
+    }
+
+    ngx_ws_bus_publisher_headers(r, &h);
+
+    if (h.encoded) {
+        /* RFC 9110, 15.5.16 */
+
+        if (ngx_ws_bus_add_header(r, "Accept-Encoding", &identity) != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        return ngx_ws_bus_publisher_refuse(r, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
+                                           "compressed body");
+    }
+
+    if (h.error) {
+        return ngx_ws_bus_publisher_refuse(r, NGX_HTTP_BAD_REQUEST, h.error);
+    }
+
+    r->request_body_in_single_buf = 1;
+
+    rc = ngx_http_read_client_request_body(r,
+                                           ngx_ws_bus_publisher_body_handler);
+
+    if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
+        return rc;
+    }
+
+    return NGX_DONE;
+}
+
+
+static void
+ngx_ws_bus_publisher_headers(ngx_http_request_t *r,
+    ngx_ws_bus_publisher_headers_t *h)
+{
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *header;
+
+    ngx_memzero(h, sizeof(ngx_ws_bus_publisher_headers_t));
+
+    for (part = &r->headers_in.headers.part; part; part = part->next) {
+
+        header = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+
+            if (ngx_ws_bus_publisher_is_header(&header[i], "content-encoding",
+                                           sizeof("content-encoding") - 1))
+            {
+                if (header[i].value.len
+                    && (header[i].value.len != sizeof("identity") - 1
+                        || ngx_strncasecmp(header[i].value.data,
+                                           (u_char *) "identity",
+                                           sizeof("identity") - 1)
+                           != 0))
+                {
+                    h->encoded = 1;
+                }
+
+                continue;
+            }
+
+            if (!ngx_ws_bus_publisher_is_header(&header[i], "idempotency-key",
+                                            sizeof("idempotency-key") - 1))
+            {
+                continue;
+            }
+
+            if (h->once.data) {
+                h->error = "repeated Idempotency-Key";
+
+            } else if (header[i].value.len == 0
+                       || header[i].value.len > NGX_WS_BUS_ONCE_KEY_MAX)
+            {
+                h->error = "Idempotency-Key is not 1 to 255 bytes long";
+            }
+
+            h->once = header[i].value;
+        }
+    }
+}
+
+
+static ngx_uint_t
+ngx_ws_bus_publisher_is_header(ngx_table_elt_t *h, const char *lowcase,
+    size_t len)
+{
+    return h->key.len == len
+           && ngx_memcmp(h->lowcase_key, lowcase, len) == 0;
+}
+
+
+static void
+ngx_ws_bus_publisher_body_handler(ngx_http_request_t *r)
+{
+    ngx_http_finalize_request(r, ngx_ws_bus_publisher_publish(r));
+}
+
+
+static ngx_int_t
+ngx_ws_bus_publisher_publish(ngx_http_request_t *r)
+{
+    u_char                           digest[NGX_WS_BUS_ONCE_LEN];
+    ngx_int_t                        rc;
+    ngx_str_t                        channel;
+    ngx_ws_bus_place_t               place;
+    ngx_ws_bus_message_t             msg;
+    ngx_ws_bus_loc_conf_t           *wlcf;
+    ngx_ws_bus_publisher_headers_t   h;
+
+    wlcf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
+
+    rc = ngx_ws_bus_publisher_channel(r, &channel);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    ngx_memzero(&msg, sizeof(ngx_ws_bus_message_t));
+
+    rc = ngx_ws_bus_publisher_body(r, wlcf->message_max_size, &msg);
+
+    if (rc == NGX_DECLINED) {
+        return ngx_ws_bus_publisher_refuse(r,
+                                           NGX_HTTP_REQUEST_ENTITY_TOO_LARGE,
+                                           "message too big");
+    }
+
+    if (rc != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    msg.binary = ngx_ws_bus_publisher_is_binary(r);
+
+    if (!msg.binary && !ngx_ws_bus_utf8_valid(msg.data, msg.len)) {
+        return ngx_ws_bus_publisher_refuse(r, NGX_HTTP_BAD_REQUEST,
+                                           "text is not UTF-8");
+    }
+
+    ngx_ws_bus_publisher_headers(r, &h);
+
+    if (h.once.data) {
+        ngx_ws_bus_publisher_digest(digest, &channel, &h.once);
+        msg.once = digest;
+    }
+
+    msg.keep = (wlcf->history != 0);
+    msg.age = (uint64_t) wlcf->history_age * 1000000;
+
+    rc = ngx_ws_bus_hub_publish(wlcf->zone->hub, NULL, &channel, &msg, &place);
+
+    if (rc == NGX_DECLINED) {
+        return ngx_ws_bus_publisher_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                                           "the zone has no memory");
+    }
+
+    if (rc != NGX_OK) {
+        ngx_log_error(NGX_LOG_ALERT, r->connection->log, 0,
+                      "ws bus message of %uz bytes does not fit into the log",
+                      msg.len);
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ngx_log_debug4(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "ws bus publish \"%V\" len:%uz seq:%uL repeated:%ui",
+                   &channel, msg.len, place.seq, place.repeated);
+
+    return ngx_ws_bus_publisher_published(r, &channel, &place);
+}
+
+
+/*
+ * The bus wants contiguous bytes: a body in one buffer is taken as it lies.
+ * NGX_OK, NGX_DECLINED if it is too big, NGX_ERROR.
+ */
+
+static ngx_int_t
+ngx_ws_bus_publisher_body(ngx_http_request_t *r, size_t max,
+    ngx_ws_bus_message_t *msg)
+{
+    off_t         len;
+    ngx_chain_t  *cl;
+
+    if (r->request_body == NULL || r->request_body->bufs == NULL) {
+        return NGX_OK;
+    }
+
+    len = 0;
+
+    for (cl = r->request_body->bufs; cl; cl = cl->next) {
+        len += ngx_buf_size(cl->buf);
+    }
+
+    if ((uint64_t) len > max) {
+        return NGX_DECLINED;
+    }
+
+    msg->len = (size_t) len;
+
+    cl = r->request_body->bufs;
+
+    if (cl->next == NULL && ngx_buf_in_memory(cl->buf)) {
+        msg->data = cl->buf->pos;
+        return NGX_OK;
+    }
+
+    msg->data = ngx_pnalloc(r->pool, msg->len);
+    if (msg->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    return ngx_ws_bus_publisher_copy_body(r, msg->data);
+}
+
+
+static ngx_int_t
+ngx_ws_bus_publisher_copy_body(ngx_http_request_t *r, u_char *dst)
+{
+    size_t        size;
+    ssize_t       n;
+    ngx_buf_t    *b;
+    ngx_chain_t  *cl;
+
+    for (cl = r->request_body->bufs; cl; cl = cl->next) {
+
+        b = cl->buf;
+        size = (size_t) ngx_buf_size(b);
+
+        if (ngx_buf_in_memory(b)) {
+            dst = ngx_cpymem(dst, b->pos, size);
+            continue;
+        }
+
+        n = ngx_read_file(b->file, dst, size, b->file_pos);
+
+        if (n == NGX_ERROR) {
+            return NGX_ERROR;
+        }
+
+        if ((size_t) n != size) {
+            ngx_log_error(NGX_LOG_CRIT, r->connection->log, 0,
+                          ngx_read_file_n " read only %z of %uz from \"%V\"",
+                          n, size, &b->file->name);
+            return NGX_ERROR;
+        }
+
+        dst += size;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_ws_bus_publisher_is_binary(ngx_http_request_t *r)
+{
+    u_char      ch;
+    size_t      len;
+    ngx_str_t  *type;
+
+    if (r->headers_in.content_type == NULL) {
+        return 0;
+    }
+
+    type = &r->headers_in.content_type->value;
+    len = sizeof("application/octet-stream") - 1;
+
+    if (type->len < len
+        || ngx_strncasecmp(type->data, (u_char *) "application/octet-stream",
+                           len)
+           != 0)
+    {
+        return 0;
+    }
+
+    if (type->len == len) {
+        return 1;
+    }
+
+    ch = type->data[len];
+
+    return ch == ';' || ch == ' ' || ch == '\t';
+}
+
+
+/*
+ * No channel's name holds a null character: what is hashed is unambiguous.
+ */
+
+static void
+ngx_ws_bus_publisher_digest(u_char *digest, ngx_str_t *channel, ngx_str_t *key)
+{
+    ngx_sha1_t  sha1;
+
+    ngx_sha1_init(&sha1);
+    ngx_sha1_update(&sha1, channel->data, channel->len);
+    ngx_sha1_update(&sha1, "", 1);
+    ngx_sha1_update(&sha1, key->data, key->len);
+    ngx_sha1_final(digest, &sha1);
+}
+
+
+static ngx_int_t
+ngx_ws_bus_publisher_published(ngx_http_request_t *r, ngx_str_t *channel,
+    ngx_ws_bus_place_t *place)
+{
+    ngx_buf_t  *b;
+
+    static ngx_str_t  yes = ngx_string("true");
+
+    if (place->repeated
+        && ngx_ws_bus_add_header(r, "Idempotency-Replayed", &yes) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    b = ngx_create_temp_buf(r->pool,
+                sizeof("{\"channel\":\"\",\"subscribers\":,\"seq\":,"
+                       "\"epoch\":\"0123456789abcdef\"}" CRLF)
+                + 2 * channel->len + NGX_INT_T_LEN + NGX_INT64_LEN);
+    if (b == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    b->last = ngx_ws_bus_publisher_json(b->last, channel, place->subscribers);
+
+    if (place->seq) {
+        b->last = ngx_sprintf(b->last, ",\"seq\":%uL,\"epoch\":\"%016xL\"",
+                              place->seq, place->epoch);
+    }
+
+    *b->last++ = '}';
+    *b->last++ = LF;
+
+    return ngx_ws_bus_publisher_send(r, NGX_HTTP_CREATED, b);
+}
+
+
+static ngx_int_t
+ngx_ws_bus_publisher_get(ngx_http_request_t *r)
+{
+    ngx_int_t               rc;
+    ngx_str_t               channel;
+    ngx_buf_t              *b;
+    ngx_ws_bus_state_t      state;
+    ngx_ws_bus_loc_conf_t  *wlcf;
+
+    static ngx_str_t  no_store = ngx_string("no-store");
+
+    wlcf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
+
+    if (ngx_ws_bus_add_header(r, "Cache-Control", &no_store) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    rc = ngx_ws_bus_publisher_channel(r, &channel);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    rc = ngx_ws_bus_channel_state(wlcf->zone, &channel, wlcf->history,
+                                  (uint64_t) wlcf->history_age * 1000000,
+                                  &state, r->connection->log);
+
+    if (rc == NGX_DECLINED) {
+        return ngx_ws_bus_publisher_refuse(r, NGX_HTTP_NOT_FOUND,
+                                           "no such channel");
+    }
+
+    if (rc != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    rc = ngx_http_discard_request_body(r);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    b = ngx_create_temp_buf(r->pool,
+                sizeof("{\"channel\":\"\",\"subscribers\":,\"seq\":,"
+                       "\"epoch\":\"0123456789abcdef\",\"messages\":,"
+                       "\"oldest\":null,\"newest\":null}" CRLF)
+                + 2 * channel.len + 2 * NGX_INT_T_LEN + 3 * NGX_INT64_LEN);
+    if (b == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    b->last = ngx_ws_bus_publisher_json(b->last, &channel, state.subscribers);
+
+    b->last = ngx_sprintf(b->last, ",\"seq\":%uL,\"epoch\":\"%016xL\""
+                          ",\"messages\":%ui",
+                          state.seq, state.epoch, state.messages);
+
+    if (state.messages) {
+        b->last = ngx_sprintf(b->last, ",\"oldest\":%uL,\"newest\":%uL}\n",
+                              state.oldest, state.seq);
+
+    } else {
+        b->last = ngx_sprintf(b->last, ",\"oldest\":null,\"newest\":null}\n");
+    }
+
+    return ngx_ws_bus_publisher_send(r, NGX_HTTP_OK, b);
+}
+
+
+static ngx_int_t
+ngx_ws_bus_publisher_delete(ngx_http_request_t *r)
+{
+    ngx_int_t               rc;
+    ngx_str_t               channel;
+    ngx_ws_bus_loc_conf_t  *wlcf;
+
+    wlcf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
+
+    rc = ngx_ws_bus_publisher_channel(r, &channel);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    if (ngx_ws_bus_hub_delete(wlcf->zone->hub, &channel) != NGX_OK) {
+        return ngx_ws_bus_publisher_refuse(r, NGX_HTTP_NOT_FOUND,
+                                           "no such channel");
+    }
+
+    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                  "ws bus channel \"%V\" deleted", &channel);
+
+    return NGX_HTTP_NO_CONTENT;
+}
+
+
+/*
+ * Evaluates the channel.  NGX_DECLINED: go on with it; anything else is the
+ * request's result.
+ */
+
+static ngx_int_t
+ngx_ws_bus_publisher_channel(ngx_http_request_t *r, ngx_str_t *channel)
+{
+    switch (ngx_ws_bus_channel_name(r, channel)) {
+
+    case NGX_OK:
+        return NGX_DECLINED;
+
+    case NGX_DECLINED:
+        return ngx_ws_bus_publisher_refuse(r, NGX_HTTP_BAD_REQUEST,
+                                           "invalid channel name");
+
+    default: /* NGX_ERROR */
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+}
+
+
+/*
+ * The members that all answers begin with.
+ */
+
+static u_char *
+ngx_ws_bus_publisher_json(u_char *p, ngx_str_t *channel,
+    ngx_uint_t subscribers)
+{
+    p = ngx_cpymem(p, "{\"channel\":\"", sizeof("{\"channel\":\"") - 1);
+    p = (u_char *) ngx_escape_json(p, channel->data, channel->len);
+    p = ngx_cpymem(p, "\",\"subscribers\":", sizeof("\",\"subscribers\":") - 1);
+
+    return ngx_sprintf(p, "%ui", subscribers);
+}
+
+
+static ngx_int_t
+ngx_ws_bus_publisher_send(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_buf_t *b)
+{
+    ngx_int_t    rc;
+    ngx_chain_t  out;
+
+    b->last_buf = (r == r->main) ? 1 : 0;
+    b->last_in_chain = 1;
+
+    out.buf = b;
+    out.next = NULL;
+
+    r->headers_out.status = status;
+    r->headers_out.content_length_n = b->last - b->pos;
+
+    ngx_str_set(&r->headers_out.content_type, "application/json");
+    r->headers_out.content_type_len = r->headers_out.content_type.len;
+    r->headers_out.content_type_lowcase = NULL;
+
+    rc = ngx_http_send_header(r);
+
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+        return rc;
+    }
+
+    return ngx_http_output_filter(r, &out);
+}
+
+
+static ngx_int_t
+ngx_ws_bus_publisher_refuse(ngx_http_request_t *r, ngx_uint_t status,
+    const char *reason)
+{
+    ngx_uint_t  level;
+
+    level = (status < NGX_HTTP_INTERNAL_SERVER_ERROR) ? NGX_LOG_INFO
+                                                      : NGX_LOG_ERR;
+
+    ngx_log_error(level, r->connection->log, 0, "ws bus publisher: %s",
+                  reason);
+
+    return ngx_ws_bus_respond(r, status, reason);
+}

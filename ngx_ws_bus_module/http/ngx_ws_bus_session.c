@@ -1,0 +1,1026 @@
+
+/*
+ * Copyright (C) the ngx_ws_bus_module authors
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_http.h>
+
+#include "ngx_ws_bus_http.h"
+
+
+/* one receive buffer a worker */
+#define NGX_WS_BUS_SESSION_RECV      (64 * 1024)
+#define NGX_WS_BUS_SESSION_READS     8           /* a turn */
+
+#define NGX_WS_BUS_SESSION_CLOSE     5000        /* for the peer's Close */
+#define NGX_WS_BUS_SESSION_SLOW      10000       /* to read a Close 1013 */
+
+/* a session always has a timer: a worker that drains waits for it */
+#define NGX_WS_BUS_SESSION_IDLE      3600000
+
+/* replayed in one turn */
+#define NGX_WS_BUS_SESSION_REPLAY    (64 * 1024)
+#define NGX_WS_BUS_SESSION_REPLAY_N  256
+
+
+/*
+ * A client that catches up from the log; not on the hub's lists meanwhile,
+ * in effect: its sub->from is beyond everything.
+ */
+
+struct ngx_ws_bus_replay_s {
+    ngx_ws_bus_history_t  h;
+    ngx_uint_t            i;
+    uint64_t              epoch;
+    uint64_t              seq;       /* the last one sent */
+};
+
+
+static void ngx_ws_bus_session_cleanup(void *data);
+static void ngx_ws_bus_session_start_handler(ngx_event_t *rev);
+static void ngx_ws_bus_session_read_handler(ngx_event_t *rev);
+static void ngx_ws_bus_session_write_handler(ngx_event_t *wev);
+static void ngx_ws_bus_session_read(ngx_ws_bus_session_t *s);
+static void ngx_ws_bus_session_linger(ngx_ws_bus_session_t *s);
+static void ngx_ws_bus_session_timeout(ngx_ws_bus_session_t *s);
+static void ngx_ws_bus_session_set_timer(ngx_ws_bus_session_t *s);
+static void ngx_ws_bus_session_drain(ngx_ws_bus_session_t *s);
+static void ngx_ws_bus_session_flushed(ngx_ws_bus_session_t *s);
+static void ngx_ws_bus_session_send_control(ngx_ws_bus_session_t *s,
+    u_char *frame, size_t len);
+static void ngx_ws_bus_session_send_pong(ngx_ws_bus_session_t *s);
+static void ngx_ws_bus_session_send_close(ngx_ws_bus_session_t *s,
+    ngx_uint_t code, const ngx_str_t *reason);
+
+static void ngx_ws_bus_session_replay_next(ngx_ws_bus_session_t *s);
+static ngx_int_t ngx_ws_bus_session_replay_more(ngx_ws_bus_session_t *s);
+static void ngx_ws_bus_session_replay_end(ngx_ws_bus_session_t *s);
+
+static void ngx_ws_bus_session_deliver(ngx_ws_bus_sub_t *sub,
+    ngx_ws_bus_run_t *run, ngx_uint_t first);
+static void ngx_ws_bus_session_lost(ngx_ws_bus_sub_t *sub, uint64_t seq);
+static void ngx_ws_bus_session_deleted(ngx_ws_bus_sub_t *sub);
+
+
+const ngx_ws_bus_hub_handlers_t  ngx_ws_bus_session_handlers = {
+    ngx_ws_bus_session_deliver,
+    ngx_ws_bus_session_lost,
+    ngx_ws_bus_session_deleted
+};
+
+
+static u_char  ngx_ws_bus_session_buf[NGX_WS_BUS_SESSION_RECV];
+
+
+ngx_ws_bus_session_t *
+ngx_ws_bus_session_create(ngx_http_request_t *r, ngx_ws_bus_hub_t *hub)
+{
+    ngx_pool_cleanup_t    *cln;
+    ngx_ws_bus_session_t  *s;
+
+    s = ngx_pcalloc(r->pool, sizeof(ngx_ws_bus_session_t));
+    cln = ngx_pool_cleanup_add(r->pool, 0);
+
+    if (s == NULL || cln == NULL) {
+        return NULL;
+    }
+
+    s->request = r;
+    s->connection = r->connection;
+    s->conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
+    s->hub = hub;
+    s->stats = &hub->slot->stats;
+    s->last_out = &s->out;
+    s->last_in = ngx_current_msec;
+
+    /* whatever is taken from here on is given back */
+
+    cln->handler = ngx_ws_bus_session_cleanup;
+    cln->data = s;
+
+    ngx_http_set_ctx(r, s, ngx_ws_bus_module);
+
+    return s;
+}
+
+
+static void
+ngx_ws_bus_session_cleanup(void *data)
+{
+    ngx_ws_bus_session_t *s = data;
+
+    if (s->started) {
+        s->stats->connections--;
+    }
+
+    if (s->sub.group) {
+        ngx_ws_bus_hub_unsubscribe(&s->sub);
+    }
+
+    ngx_ws_bus_session_replay_end(s);
+
+    (void) ngx_ws_bus_out_free(s);
+
+    if (s->pong) {
+        ngx_ws_bus_run_release(s->pong);
+    }
+
+    if (s->message) {
+        ngx_free(s->message);
+    }
+
+    if (s->control) {
+        ngx_free(s->control);
+    }
+}
+
+
+void
+ngx_ws_bus_session_start(ngx_ws_bus_session_t *s)
+{
+    ngx_connection_t  *c;
+
+    c = s->connection;
+
+    /*
+     * The caller is a request's handler, and whoever called it looks at
+     * c->data as the request afterwards: the connection is taken over by
+     * the next event.
+     */
+
+    c->read->handler = ngx_ws_bus_session_start_handler;
+    c->write->handler = ngx_http_empty_handler;
+
+    ngx_post_event(c->read, &ngx_posted_events);
+}
+
+
+static void
+ngx_ws_bus_session_start_handler(ngx_event_t *rev)
+{
+    ngx_buf_t             *b;
+    ngx_connection_t      *c;
+    ngx_http_request_t    *r;
+    ngx_ws_bus_session_t  *s;
+
+    c = rev->data;
+    r = c->data;
+    s = ngx_http_get_module_ctx(r, ngx_ws_bus_module);
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                   "ws bus session on \"%V\"", &s->channel);
+
+    s->started = 1;
+    s->stats->connections++;
+
+    c->data = s;
+    c->read->handler = ngx_ws_bus_session_read_handler;
+    c->write->handler = ngx_ws_bus_session_write_handler;
+    c->log->action = "talking to a websocket client";
+
+    /* a graceful shutdown tells idle connections */
+    c->idle = 1;
+
+    if (c->write->timer_set) {
+        ngx_del_timer(c->write);
+    }
+
+    if (ngx_exiting) {
+        ngx_ws_bus_session_drain(s);
+
+    } else {
+        ngx_ws_bus_session_set_timer(s);
+    }
+
+    b = r->header_in;
+
+    if (b->pos < b->last) {
+
+        /* frames that came right behind the handshake */
+
+        (void) ngx_ws_bus_input(s, b->pos, b->last);
+        b->pos = b->last;
+    }
+
+    if (s->replay || s->out) {
+        ngx_post_event(c->write, &ngx_posted_events);
+    }
+
+    if (s->broken || rev->ready) {
+        ngx_post_event(rev, &ngx_posted_events);
+        return;
+    }
+
+    if (ngx_handle_read_event(rev, 0) != NGX_OK) {
+        ngx_ws_bus_session_end(s);
+    }
+}
+
+
+void
+ngx_ws_bus_session_end(ngx_ws_bus_session_t *s)
+{
+    ngx_connection_t    *c;
+    ngx_http_request_t  *r;
+
+    c = s->connection;
+    r = s->request;
+
+    if (s->close_code == 0) {
+        s->close_code = NGX_WS_BUS_CLOSE_ABNORMAL;
+        s->by_client = 1;
+    }
+
+    s->dropped += ngx_ws_bus_out_free(s);
+    s->stats->closed[ngx_ws_bus_closed_index(s->close_code)]++;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                   "ws bus session end, code:%ui by:%s", s->close_code,
+                   s->by_client ? "client" : "server");
+
+    c->idle = 0;
+    c->data = r;
+    c->log->action = "closing a websocket connection";
+
+    ngx_http_finalize_request(r, NGX_ERROR);
+    ngx_http_run_posted_requests(c);
+}
+
+
+static void
+ngx_ws_bus_session_read_handler(ngx_event_t *rev)
+{
+    ngx_connection_t      *c;
+    ngx_ws_bus_session_t  *s;
+
+    c = rev->data;
+    s = c->data;
+
+    if (c->close) {
+        c->close = 0;
+
+        if (c->error) {
+
+            /* worker_shutdown_timeout: nothing can be sent any more */
+
+            if (s->close_code == 0) {
+                s->close_code = NGX_WS_BUS_CLOSE_GOING_AWAY;
+            }
+
+            ngx_ws_bus_session_end(s);
+            return;
+        }
+
+        ngx_ws_bus_session_drain(s);
+        return;
+    }
+
+    if (s->broken) {
+        ngx_ws_bus_session_end(s);
+        return;
+    }
+
+    if (rev->timedout) {
+        rev->timedout = 0;
+        ngx_ws_bus_session_timeout(s);
+        return;
+    }
+
+    if (s->violated || s->close_received) {
+        ngx_ws_bus_session_linger(s);
+        return;
+    }
+
+    ngx_ws_bus_session_read(s);
+}
+
+
+static void
+ngx_ws_bus_session_read(ngx_ws_bus_session_t *s)
+{
+    u_char            *buf;
+    ssize_t            n;
+    ngx_uint_t         i;
+    ngx_event_t       *rev;
+    ngx_connection_t  *c;
+
+    c = s->connection;
+    rev = c->read;
+    buf = ngx_ws_bus_session_buf;
+
+    for (i = 0; i < NGX_WS_BUS_SESSION_READS; i++) {
+
+        n = c->recv(c, buf, NGX_WS_BUS_SESSION_RECV);
+
+        if (n == NGX_AGAIN) {
+            break;
+        }
+
+        if (n == NGX_ERROR || n == 0) {
+            ngx_log_error(NGX_LOG_INFO, c->log, 0,
+                          "client closed the connection without "
+                          "a Close frame");
+            ngx_ws_bus_session_end(s);
+            return;
+        }
+
+        s->last_in = ngx_current_msec;
+
+        if (ngx_ws_bus_input(s, buf, buf + n) != NGX_OK) {
+
+            /* a Close is on its way, or to be answered */
+
+            ngx_ws_bus_session_write_handler(c->write);
+            return;
+        }
+
+        if (s->broken) {
+            ngx_ws_bus_session_end(s);
+            return;
+        }
+
+        if (!rev->ready) {
+            break;
+        }
+    }
+
+    if (rev->ready) {
+
+        /* the event is edge-triggered; others wait for their turn */
+
+        ngx_post_event(rev, &ngx_posted_next_events);
+        return;
+    }
+
+    if (!rev->active && ngx_handle_read_event(rev, 0) != NGX_OK) {
+        ngx_ws_bus_session_end(s);
+    }
+}
+
+
+/*
+ * Closing a socket with unread bytes resets the connection, and the peer may
+ * never see the Close frame: so they are read.
+ */
+
+static void
+ngx_ws_bus_session_linger(ngx_ws_bus_session_t *s)
+{
+    ssize_t            n;
+    ngx_uint_t         i;
+    ngx_connection_t  *c;
+
+    c = s->connection;
+
+    for (i = 0; i < NGX_WS_BUS_SESSION_READS; i++) {
+
+        n = c->recv(c, ngx_ws_bus_session_buf, NGX_WS_BUS_SESSION_RECV);
+
+        if (n == NGX_AGAIN) {
+            break;
+        }
+
+        if (n == NGX_ERROR || n == 0) {
+            ngx_ws_bus_session_end(s);
+            return;
+        }
+    }
+
+    if (c->read->ready) {
+        ngx_post_event(c->read, &ngx_posted_next_events);
+        return;
+    }
+
+    if (ngx_handle_read_event(c->read, 0) != NGX_OK) {
+        ngx_ws_bus_session_end(s);
+    }
+}
+
+
+static void
+ngx_ws_bus_session_write_handler(ngx_event_t *wev)
+{
+    ngx_connection_t      *c;
+    ngx_ws_bus_session_t  *s;
+
+    c = wev->data;
+    s = c->data;
+
+    if (s->broken) {
+        ngx_ws_bus_session_end(s);
+        return;
+    }
+
+    if (ngx_ws_bus_out_flush(s) == NGX_ERROR) {
+        ngx_ws_bus_session_end(s);
+        return;
+    }
+
+    if (s->pong && !s->pong_queued && !s->close_sent) {
+        ngx_ws_bus_session_send_pong(s);
+    }
+
+    if (s->replay && s->out == NULL && !s->close_sent) {
+        ngx_ws_bus_session_replay_next(s);
+    }
+
+    if (s->broken) {
+        ngx_ws_bus_session_end(s);
+        return;
+    }
+
+    if (s->close_sent && s->out == NULL) {
+        ngx_ws_bus_session_flushed(s);
+    }
+}
+
+
+/*
+ * Our Close has left.
+ */
+
+static void
+ngx_ws_bus_session_flushed(ngx_ws_bus_session_t *s)
+{
+    ngx_connection_t  *c;
+
+    c = s->connection;
+
+    if (s->close_received) {
+
+        /* RFC 6455, 7.1.1: the server closes TCP first */
+
+        ngx_ws_bus_session_end(s);
+        return;
+    }
+
+    if (!s->violated || s->lingering) {
+        return;
+    }
+
+    s->lingering = 1;
+
+    if (c->ssl) {
+
+        /* TLS has no half-closed state: what has come by now is read */
+
+        while (c->recv(c, ngx_ws_bus_session_buf, NGX_WS_BUS_SESSION_RECV) > 0)
+        {
+            /* void */
+        }
+
+        ngx_ws_bus_session_end(s);
+        return;
+    }
+
+    if (ngx_shutdown_socket(c->fd, NGX_WRITE_SHUTDOWN) == -1) {
+        ngx_connection_error(c, ngx_socket_errno,
+                             ngx_shutdown_socket_n " failed");
+        ngx_ws_bus_session_end(s);
+        return;
+    }
+
+    ngx_post_event(c->read, &ngx_posted_events);
+}
+
+
+static void
+ngx_ws_bus_session_timeout(ngx_ws_bus_session_t *s)
+{
+    u_char             frame[2];
+    ngx_msec_int_t     silent;
+    ngx_msec_t         now;
+
+    now = ngx_current_msec;
+
+    if (s->close_sent) {
+
+        if ((ngx_msec_int_t) (s->deadline - now) <= 0) {
+            ngx_log_error(NGX_LOG_INFO, s->connection->log, 0,
+                          "client did not answer the Close frame in time");
+            ngx_ws_bus_session_end(s);
+            return;
+        }
+
+        ngx_ws_bus_session_set_timer(s);
+        return;
+    }
+
+    if (s->draining && (ngx_msec_int_t) (s->deadline - now) <= 0) {
+        ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_GOING_AWAY,
+                                 "server is shutting down");
+        return;
+    }
+
+    if (s->conf->ping) {
+        silent = (ngx_msec_int_t) (now - s->last_in);
+
+        if (s->pinged && silent >= (ngx_msec_int_t) (s->conf->ping
+                                                     + s->conf->ping_timeout))
+        {
+            ngx_log_error(NGX_LOG_INFO, s->connection->log, 0,
+                          "client did not answer a ping in time");
+            ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_INTERNAL,
+                                     "ping timeout");
+            return;
+        }
+
+        if (silent < (ngx_msec_int_t) s->conf->ping) {
+            s->pinged = 0;
+
+        } else if (!s->pinged) {
+            s->pinged = 1;
+
+            (void) ngx_ws_bus_frame_write(frame, NGX_WS_BUS_OP_PING, 0, 0);
+            ngx_ws_bus_session_send_control(s, frame, 2);
+        }
+    }
+
+    if (!s->broken) {
+        ngx_ws_bus_session_set_timer(s);
+    }
+}
+
+
+/*
+ * The one timer of a session: whatever comes first.  It is not moved by
+ * traffic; when it fires, it looks how silent the client has been.
+ */
+
+static void
+ngx_ws_bus_session_set_timer(ngx_ws_bus_session_t *s)
+{
+    ngx_msec_t          now, t;
+    ngx_msec_int_t      left;
+    ngx_connection_t   *c;
+
+    c = s->connection;
+    now = ngx_current_msec;
+
+    t = NGX_WS_BUS_SESSION_IDLE;
+
+    if (s->conf->ping && !s->close_sent) {
+        t = s->conf->ping + (s->pinged ? s->conf->ping_timeout : 0);
+        left = (ngx_msec_int_t) (s->last_in + t - now);
+        t = ngx_max(left, 1);
+    }
+
+    if (s->draining || s->close_sent) {
+        left = (ngx_msec_int_t) (s->deadline - now);
+        left = ngx_max(left, 1);
+        t = ngx_min(t, (ngx_msec_t) left);
+    }
+
+    if (c->read->timer_set) {
+        ngx_del_timer(c->read);
+    }
+
+    ngx_add_timer(c->read, t);
+}
+
+
+/*
+ * The worker is going to exit: the client is told at some moment within
+ * ws_bus_drain, so that not all come back at once.
+ */
+
+static void
+ngx_ws_bus_session_drain(ngx_ws_bus_session_t *s)
+{
+    if (s->draining || s->close_sent) {
+        return;
+    }
+
+    s->draining = 1;
+    s->deadline = ngx_current_msec;
+
+    if (s->conf->drain) {
+        s->deadline += (ngx_msec_t) ngx_random() % s->conf->drain;
+    }
+
+    ngx_ws_bus_session_set_timer(s);
+}
+
+
+void
+ngx_ws_bus_session_pong(ngx_ws_bus_session_t *s, u_char *data, size_t len)
+{
+    u_char  *p;
+
+    if (s->close_sent) {
+        return;
+    }
+
+    if (s->pong == NULL) {
+        s->pong = ngx_ws_bus_run_create(s->connection->log);
+
+        if (s->pong == NULL) {
+            return;
+        }
+    }
+
+    s->pong->len = 0;
+
+    p = ngx_ws_bus_run_reserve(s->pong, 2 + NGX_WS_BUS_CONTROL_MAX,
+                               s->connection->log);
+    if (p == NULL) {
+        ngx_ws_bus_run_release(s->pong);
+        s->pong = NULL;
+        return;
+    }
+
+    p = ngx_ws_bus_frame_write(p, NGX_WS_BUS_OP_PONG, 0, len);
+    p = ngx_cpymem(p, data, len);
+
+    s->pong->len = p - s->pong->data;
+
+    /* what the rest of this turn brings goes with it */
+
+    ngx_post_event(s->connection->write, &ngx_posted_events);
+}
+
+
+static void
+ngx_ws_bus_session_send_pong(ngx_ws_bus_session_t *s)
+{
+    ngx_ws_bus_run_t  *run;
+
+    run = s->pong;
+    s->pong = NULL;
+
+    ngx_ws_bus_out_add(s, run, 0, run->len);
+
+    s->pong_queued = (run->refs > 1);
+
+    ngx_ws_bus_run_release(run);
+}
+
+
+static void
+ngx_ws_bus_session_send_control(ngx_ws_bus_session_t *s, u_char *frame,
+    size_t len)
+{
+    u_char            *p;
+    ngx_ws_bus_run_t  *run;
+
+    run = ngx_ws_bus_run_create(s->connection->log);
+
+    if (run) {
+        p = ngx_ws_bus_run_reserve(run, len, s->connection->log);
+
+        if (p) {
+            ngx_memcpy(p, frame, len);
+            run->len = len;
+
+            ngx_ws_bus_out_add(s, run, 0, len);
+            ngx_ws_bus_run_release(run);
+            return;
+        }
+
+        ngx_ws_bus_run_release(run);
+    }
+
+    s->broken = 1;
+    ngx_post_event(s->connection->read, &ngx_posted_events);
+}
+
+
+/*
+ * Safe while the hub walks its lists: what ends the session is posted.
+ */
+
+static void
+ngx_ws_bus_session_send_close(ngx_ws_bus_session_t *s, ngx_uint_t code,
+    const ngx_str_t *reason)
+{
+    u_char  frame[2 + NGX_WS_BUS_CONTROL_MAX], *last;
+
+    last = ngx_ws_bus_frame_close(frame, code, reason);
+
+    s->close_sent = 1;
+    s->deadline = ngx_current_msec + (code == NGX_WS_BUS_CLOSE_TRY_LATER
+                                      ? NGX_WS_BUS_SESSION_SLOW
+                                      : NGX_WS_BUS_SESSION_CLOSE);
+
+    ngx_ws_bus_session_send_control(s, frame, last - frame);
+
+    if (s->started) {
+        ngx_ws_bus_session_set_timer(s);
+        ngx_post_event(s->connection->write, &ngx_posted_events);
+    }
+}
+
+
+void
+ngx_ws_bus_session_close(ngx_ws_bus_session_t *s, ngx_uint_t code,
+    const char *reason)
+{
+    ngx_str_t  text;
+
+    if (s->close_sent) {
+        return;
+    }
+
+    text.data = (u_char *) reason;
+    text.len = ngx_strlen(reason);
+
+    s->close_code = code;
+
+    ngx_log_error(NGX_LOG_INFO, s->connection->log, 0,
+                  "websocket closed: %ui %s", code, reason);
+
+    ngx_ws_bus_session_send_close(s, code, &text);
+}
+
+
+void
+ngx_ws_bus_session_fail(ngx_ws_bus_session_t *s,
+    const ngx_ws_bus_error_t *error)
+{
+    s->violated = 1;
+
+    if (s->close_sent) {
+        ngx_post_event(s->connection->write, &ngx_posted_events);
+        return;
+    }
+
+    s->close_code = error->code;
+
+    ngx_log_error(NGX_LOG_INFO, s->connection->log, 0,
+                  "websocket closed: %ui %V", error->code, &error->reason);
+
+    ngx_ws_bus_session_send_close(s, error->code, &error->reason);
+}
+
+
+void
+ngx_ws_bus_session_closed(ngx_ws_bus_session_t *s, ngx_uint_t code)
+{
+    ngx_str_t  reason;
+
+    s->close_received = 1;
+
+    if (s->close_sent) {
+        ngx_post_event(s->connection->write, &ngx_posted_events);
+        return;
+    }
+
+    s->by_client = 1;
+    s->close_code = code;
+
+    /* the code is echoed; an empty Close is answered by an empty one */
+
+    if (code == NGX_WS_BUS_CLOSE_NO_STATUS) {
+        code = 0;
+    }
+
+    ngx_str_null(&reason);
+
+    ngx_ws_bus_session_send_close(s, code, &reason);
+}
+
+
+ngx_int_t
+ngx_ws_bus_session_replay(ngx_ws_bus_session_t *s, ngx_ws_bus_view_t *view,
+    ngx_ws_bus_history_t *h)
+{
+    ngx_ws_bus_replay_t  *replay;
+
+    if (h->n == 0) {
+        ngx_free(h->pos);
+        return NGX_OK;
+    }
+
+    replay = ngx_alloc(sizeof(ngx_ws_bus_replay_t), s->connection->log);
+    if (replay == NULL) {
+        ngx_free(h->pos);
+        return NGX_ERROR;
+    }
+
+    replay->h = *h;
+    replay->i = 0;
+    replay->epoch = view->epoch;
+    replay->seq = h->first - 1;
+
+    s->replay = replay;
+    s->sub.from = NGX_WS_BUS_LOG_NONE;
+
+    return NGX_OK;
+}
+
+
+/*
+ * One stretch of the replay.  When all that was found is sent, looks for what
+ * has been published since; when there is nothing, the session goes live.
+ */
+
+static void
+ngx_ws_bus_session_replay_next(ngx_ws_bus_session_t *s)
+{
+    ngx_int_t             rc;
+    ngx_uint_t            n;
+    ngx_ws_bus_run_t     *run;
+    ngx_ws_bus_replay_t  *replay;
+
+    replay = s->replay;
+
+    if (replay->i == replay->h.n) {
+
+        rc = ngx_ws_bus_session_replay_more(s);
+
+        if (rc != NGX_OK) {
+            return;
+        }
+    }
+
+    run = ngx_ws_bus_run_create(s->connection->log);
+    if (run == NULL) {
+        goto failed;
+    }
+
+    for (n = 0;
+         n < NGX_WS_BUS_SESSION_REPLAY_N
+         && run->len < NGX_WS_BUS_SESSION_REPLAY
+         && replay->i < replay->h.n;
+         n++)
+    {
+        rc = ngx_ws_bus_hub_encode_at(s->hub, s->sub.group->format,
+                                      replay->h.pos[replay->i], run);
+
+        if (rc == NGX_DECLINED) {
+
+            /* overtaken while it was sending */
+
+            ngx_ws_bus_run_release(run);
+            s->protocol->lost(s, replay->seq + replay->h.n - replay->i);
+            return;
+        }
+
+        if (rc == NGX_ERROR) {
+            ngx_ws_bus_run_release(run);
+            goto failed;
+        }
+
+        replay->i++;
+        replay->seq = run->marks[run->n - 1].seq;
+    }
+
+    s->messages_out += run->n;
+    s->bytes_out += run->payload;
+    s->stats->messages_out += run->n;
+    s->stats->bytes_out += run->payload;
+
+    ngx_ws_bus_out_add(s, run, 0, run->len);
+    ngx_ws_bus_run_release(run);
+
+    if (s->out == NULL) {
+        ngx_post_event(s->connection->write, &ngx_posted_next_events);
+    }
+
+    return;
+
+failed:
+
+    ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_INTERNAL, "no memory");
+}
+
+
+/*
+ * NGX_OK: there is more; NGX_DONE: the session is live; NGX_ERROR: it is
+ * closing.
+ */
+
+static ngx_int_t
+ngx_ws_bus_session_replay_more(ngx_ws_bus_session_t *s)
+{
+    ngx_ws_bus_view_t      view;
+    ngx_ws_bus_replay_t   *replay;
+
+    replay = s->replay;
+
+    ngx_ws_bus_channel_view(s->hub->zone, s->sub.group->channel->node, &view);
+
+    if (view.epoch != replay->epoch) {
+        ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_DELETED,
+                                 "channel deleted");
+        return NGX_ERROR;
+    }
+
+    if (view.seq == replay->seq) {
+        s->sub.from = view.head;
+        ngx_ws_bus_session_replay_end(s);
+        return NGX_DONE;
+    }
+
+    if (replay->h.pos) {
+        ngx_free(replay->h.pos);
+        replay->h.pos = NULL;
+    }
+
+    replay->i = 0;
+    replay->h.n = 0;
+
+    if (ngx_ws_bus_channel_history(s->hub->zone, &view, replay->seq,
+                                   (ngx_uint_t) -1, 0, &replay->h,
+                                   s->connection->log)
+        != NGX_OK)
+    {
+        ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_INTERNAL, "no memory");
+        return NGX_ERROR;
+    }
+
+    if (replay->h.first != replay->seq + 1) {
+        s->protocol->lost(s, replay->h.first - 1);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_ws_bus_session_replay_end(ngx_ws_bus_session_t *s)
+{
+    if (s->replay) {
+
+        if (s->replay->h.pos) {
+            ngx_free(s->replay->h.pos);
+        }
+
+        ngx_free(s->replay);
+        s->replay = NULL;
+    }
+}
+
+
+static void
+ngx_ws_bus_session_deliver(ngx_ws_bus_sub_t *sub, ngx_ws_bus_run_t *run,
+    ngx_uint_t first)
+{
+    size_t                 payload;
+    ngx_uint_t             i;
+    ngx_ws_bus_session_t  *s;
+
+    s = (ngx_ws_bus_session_t *) ((u_char *) sub
+                                  - offsetof(ngx_ws_bus_session_t, sub));
+
+    if (s->close_sent || s->broken) {
+        return;
+    }
+
+    payload = run->payload;
+
+    for (i = 0; i < first; i++) {
+        payload -= run->marks[i].len;
+    }
+
+    s->messages_out += run->n - first;
+    s->bytes_out += payload;
+    s->stats->messages_out += run->n - first;
+    s->stats->bytes_out += payload;
+
+    ngx_ws_bus_out_add(s, run, ngx_ws_bus_run_start(run, first), run->len);
+
+    if (s->out == NULL) {
+        return;
+    }
+
+    if (ngx_ws_bus_out_limit(s) != NGX_OK) {
+
+        i = ngx_ws_bus_out_drop(s);
+
+        s->dropped += i;
+        s->stats->dropped[NGX_WS_BUS_DROPPED_CLOSED] += i;
+
+        ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_TRY_LATER,
+                                 "slow consumer");
+    }
+}
+
+
+static void
+ngx_ws_bus_session_lost(ngx_ws_bus_sub_t *sub, uint64_t seq)
+{
+    ngx_ws_bus_session_t  *s;
+
+    s = (ngx_ws_bus_session_t *) ((u_char *) sub
+                                  - offsetof(ngx_ws_bus_session_t, sub));
+
+    s->protocol->lost(s, seq);
+}
+
+
+static void
+ngx_ws_bus_session_deleted(ngx_ws_bus_sub_t *sub)
+{
+    ngx_ws_bus_session_t  *s;
+
+    s = (ngx_ws_bus_session_t *) ((u_char *) sub
+                                  - offsetof(ngx_ws_bus_session_t, sub));
+
+    ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_DELETED, "channel deleted");
+}

@@ -1,0 +1,757 @@
+
+/*
+ * Copyright (C) the ngx_ws_bus_module authors
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_http.h>
+
+#include "ngx_ws_bus_handshake.h"
+#include "ngx_ws_bus_http.h"
+
+
+/*
+ * A refusal is data: the answer, a header that goes with it, and what it is
+ * counted as.
+ */
+
+typedef struct {
+    ngx_uint_t            status;
+    ngx_uint_t            reason;
+    const char           *text;
+    const char           *header;
+    ngx_str_t             value;
+} ngx_ws_bus_refusal_t;
+
+
+/*
+ * The headers of a handshake.
+ */
+
+typedef struct {
+    ngx_str_t             upgrade;
+    ngx_str_t             connection;
+    ngx_str_t             key;
+    ngx_str_t             version;
+    ngx_str_t             protocols;
+    ngx_str_t             extensions;
+    ngx_uint_t            nkeys;
+    ngx_uint_t            nversions;
+} ngx_ws_bus_upgrade_t;
+
+
+/*
+ * What a client that comes back asks for.
+ */
+
+typedef struct {
+    uint64_t              last_seq;
+    uint64_t              epoch;
+    uint64_t              last;
+    unsigned              resume:1;    /* last_seq is given */
+    unsigned              newest:1;    /* last is given */
+    unsigned              known:1;     /* so is an epoch, well formed */
+
+    /* the answer */
+    unsigned              recovered:1;
+    uint64_t              seq;
+} ngx_ws_bus_resume_t;
+
+
+static const ngx_ws_bus_refusal_t *ngx_ws_bus_upgrade_check(
+    ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u);
+static ngx_int_t ngx_ws_bus_upgrade_refuse(ngx_http_request_t *r,
+    const ngx_ws_bus_refusal_t *refusal);
+static ngx_int_t ngx_ws_bus_upgrade_headers(ngx_http_request_t *r,
+    ngx_ws_bus_upgrade_t *u);
+static ngx_int_t ngx_ws_bus_upgrade_join(ngx_http_request_t *r,
+    ngx_str_t *value, ngx_str_t *more);
+static const ngx_ws_bus_refusal_t *ngx_ws_bus_upgrade_resume(
+    ngx_http_request_t *r, ngx_ws_bus_resume_t *resume);
+static ngx_int_t ngx_ws_bus_upgrade_number(ngx_str_t *value, uint64_t *n);
+static ngx_int_t ngx_ws_bus_upgrade_publish(ngx_http_request_t *r,
+    ngx_ws_bus_session_t *s);
+static ngx_int_t ngx_ws_bus_upgrade_replay(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view);
+static ngx_int_t ngx_ws_bus_upgrade_answer(ngx_http_request_t *r,
+    ngx_ws_bus_upgrade_t *u, ngx_ws_bus_deflate_t *d,
+    ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view);
+static void ngx_ws_bus_upgrade_write_handler(ngx_http_request_t *r);
+
+
+/* a header's lower-case name is not terminated by a zero */
+#define ngx_ws_bus_upgrade_is(h, name)                                        \
+    ((h)->key.len == sizeof(name) - 1                                         \
+     && ngx_strncmp((h)->lowcase_key, name, sizeof(name) - 1) == 0)
+
+
+#define NGX_WS_BUS_UPGRADE_BAD(text)                                          \
+    { NGX_HTTP_BAD_REQUEST, NGX_WS_BUS_REFUSED_HANDSHAKE, text, NULL,         \
+      ngx_null_string }
+
+
+static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_method = {
+    NGX_HTTP_NOT_ALLOWED, NGX_WS_BUS_REFUSED_HANDSHAKE,
+    "a handshake is a GET request", "Allow", ngx_string("GET")
+};
+
+static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_http2 = {
+    NGX_WS_BUS_UPGRADE_REQUIRED, NGX_WS_BUS_REFUSED_HANDSHAKE,
+    "WebSocket needs HTTP/1.1 here", NULL, ngx_null_string
+};
+
+static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_upgrade = {
+    NGX_WS_BUS_UPGRADE_REQUIRED, NGX_WS_BUS_REFUSED_HANDSHAKE,
+    "no \"Upgrade: websocket\" header", "Upgrade", ngx_string("websocket")
+};
+
+static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_version = {
+    NGX_WS_BUS_UPGRADE_REQUIRED, NGX_WS_BUS_REFUSED_HANDSHAKE,
+    "unsupported Sec-WebSocket-Version header",
+    "Sec-WebSocket-Version", ngx_string("13")
+};
+
+static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_http10 =
+    NGX_WS_BUS_UPGRADE_BAD("WebSocket needs HTTP/1.1");
+
+static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_connection =
+    NGX_WS_BUS_UPGRADE_BAD("no \"Connection: upgrade\" header");
+
+static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_no_version =
+    NGX_WS_BUS_UPGRADE_BAD("no Sec-WebSocket-Version header");
+
+static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_versions =
+    NGX_WS_BUS_UPGRADE_BAD("repeated Sec-WebSocket-Version header");
+
+static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_no_key =
+    NGX_WS_BUS_UPGRADE_BAD("no Sec-WebSocket-Key header");
+
+static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_keys =
+    NGX_WS_BUS_UPGRADE_BAD("repeated Sec-WebSocket-Key header");
+
+static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_key =
+    NGX_WS_BUS_UPGRADE_BAD("invalid Sec-WebSocket-Key header");
+
+/* raw mode has no name of its own, and nothing else is served */
+static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_protocol =
+    NGX_WS_BUS_UPGRADE_BAD("none of the offered Sec-WebSocket-Protocol values "
+                           "is served here");
+
+static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_extensions =
+    NGX_WS_BUS_UPGRADE_BAD("malformed Sec-WebSocket-Extensions header");
+
+static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_last_seq =
+    NGX_WS_BUS_UPGRADE_BAD("invalid argument \"last_seq\"");
+
+static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_last =
+    NGX_WS_BUS_UPGRADE_BAD("invalid argument \"last\"");
+
+static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_channel = {
+    NGX_HTTP_NOT_FOUND, NGX_WS_BUS_REFUSED_CHANNEL,
+    "empty or invalid channel", NULL, ngx_null_string
+};
+
+static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_unavailable = {
+    NGX_HTTP_SERVICE_UNAVAILABLE, NGX_WS_BUS_REFUSED_UNAVAILABLE,
+    "the bus is not available", NULL, ngx_null_string
+};
+
+static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_full = {
+    NGX_HTTP_SERVICE_UNAVAILABLE, NGX_WS_BUS_REFUSED_UNAVAILABLE,
+    "the bus is full", NULL, ngx_null_string
+};
+
+
+ngx_int_t
+ngx_ws_bus_upgrade_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                    rc;
+    ngx_str_t                    channel;
+    ngx_connection_t            *c;
+    ngx_ws_bus_hub_t            *hub;
+    ngx_ws_bus_view_t            view;
+    ngx_ws_bus_format_t         *format;
+    ngx_ws_bus_resume_t          resume;
+    ngx_ws_bus_deflate_t         deflate, *d;
+    ngx_ws_bus_upgrade_t         u;
+    ngx_ws_bus_session_t        *s;
+    ngx_ws_bus_loc_conf_t       *conf;
+    const ngx_ws_bus_refusal_t  *refusal;
+
+    c = r->connection;
+    conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
+    hub = conf->zone->hub;
+
+    rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (ngx_ws_bus_upgrade_headers(r, &u) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    refusal = ngx_ws_bus_upgrade_check(r, &u);
+    if (refusal) {
+        return ngx_ws_bus_upgrade_refuse(r, refusal);
+    }
+
+    rc = ngx_ws_bus_channel_name(r, &channel);
+
+    if (rc == NGX_ERROR) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (rc == NGX_DECLINED) {
+        return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_channel);
+    }
+
+    refusal = ngx_ws_bus_upgrade_resume(r, &resume);
+    if (refusal) {
+        return ngx_ws_bus_upgrade_refuse(r, refusal);
+    }
+
+    d = NULL;
+
+    if (u.extensions.len) {
+
+        rc = ngx_ws_bus_deflate_negotiate(&u.extensions, &deflate);
+
+        if (rc == NGX_ERROR) {
+            return ngx_ws_bus_upgrade_refuse(r,
+                                             &ngx_ws_bus_refused_extensions);
+        }
+
+        if (rc == NGX_OK && conf->deflate) {
+            d = &deflate;
+        }
+    }
+
+    if (hub == NULL) {
+        return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_unavailable);
+    }
+
+    s = ngx_ws_bus_session_create(r, hub);
+    if (s == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    s->channel = channel;
+    s->protocol = &ngx_ws_bus_raw;
+
+    if (d) {
+        s->deflate = 1;
+        s->frame.rsv_allowed = NGX_WS_BUS_RSV1;
+    }
+
+    if (ngx_ws_bus_upgrade_publish(r, s) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    format = s->protocol->format(conf, d, c->log);
+    if (format == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ngx_ws_bus_hub_subscribe(hub, &s->channel, format, &s->sub, &view)
+        != NGX_OK)
+    {
+        ngx_log_error(NGX_LOG_ERR, c->log, 0,
+                      "ws_bus_zone \"%V\" is full of channels in use",
+                      &conf->zone->name);
+
+        return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_full);
+    }
+
+    if (ngx_ws_bus_upgrade_replay(s, &resume, &view) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    rc = ngx_ws_bus_upgrade_answer(r, &u, d, &resume, &view);
+
+    if (rc == NGX_ERROR || rc > NGX_OK) {
+        return rc;
+    }
+
+    if (ngx_tcp_nodelay(c) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    r->main->count++;
+
+    if (r->buffered || c->buffered) {
+
+        /* the 101 leaves in pieces */
+
+        r->write_event_handler = ngx_ws_bus_upgrade_write_handler;
+        ngx_ws_bus_upgrade_write_handler(r);
+
+        return NGX_DONE;
+    }
+
+    ngx_ws_bus_session_start(s);
+
+    return NGX_DONE;
+}
+
+
+static void
+ngx_ws_bus_upgrade_write_handler(ngx_http_request_t *r)
+{
+    ngx_event_t               *wev;
+    ngx_connection_t          *c;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    c = r->connection;
+    wev = c->write;
+
+    if (wev->timedout) {
+        ngx_log_error(NGX_LOG_INFO, c->log, NGX_ETIMEDOUT,
+                      "client timed out");
+        c->timedout = 1;
+        ngx_http_finalize_request(r, NGX_HTTP_REQUEST_TIME_OUT);
+        return;
+    }
+
+    if (ngx_http_output_filter(r, NULL) == NGX_ERROR) {
+        ngx_http_finalize_request(r, NGX_ERROR);
+        return;
+    }
+
+    if (!r->buffered && !c->buffered) {
+        ngx_ws_bus_session_start(ngx_http_get_module_ctx(r,
+                                                         ngx_ws_bus_module));
+        return;
+    }
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    if (!wev->timer_set) {
+        ngx_add_timer(wev, clcf->send_timeout);
+    }
+
+    if (ngx_handle_write_event(wev, clcf->send_lowat) != NGX_OK) {
+        ngx_http_finalize_request(r, NGX_ERROR);
+    }
+}
+
+
+/*
+ * RFC 6455, 4.2.1.  NULL, or why the handshake is refused.
+ */
+
+static const ngx_ws_bus_refusal_t *
+ngx_ws_bus_upgrade_check(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u)
+{
+    if (r->method != NGX_HTTP_GET) {
+        return &ngx_ws_bus_refused_method;
+    }
+
+    if (r->http_version >= NGX_HTTP_VERSION_20) {
+        return &ngx_ws_bus_refused_http2;
+    }
+
+    if (!ngx_ws_bus_handshake_has_token(&u->upgrade, "websocket")) {
+        return &ngx_ws_bus_refused_upgrade;
+    }
+
+    if (r->http_version < NGX_HTTP_VERSION_11) {
+        return &ngx_ws_bus_refused_http10;
+    }
+
+    if (!ngx_ws_bus_handshake_has_token(&u->connection, "upgrade")) {
+        return &ngx_ws_bus_refused_connection;
+    }
+
+    if (u->nversions != 1) {
+        return u->nversions ? &ngx_ws_bus_refused_versions
+                            : &ngx_ws_bus_refused_no_version;
+    }
+
+    if (u->version.len != 2 || ngx_strncmp(u->version.data, "13", 2) != 0) {
+        return &ngx_ws_bus_refused_version;
+    }
+
+    if (u->nkeys != 1) {
+        return u->nkeys ? &ngx_ws_bus_refused_keys
+                        : &ngx_ws_bus_refused_no_key;
+    }
+
+    if (ngx_ws_bus_handshake_key(&u->key) != NGX_OK) {
+        return &ngx_ws_bus_refused_key;
+    }
+
+    if (u->protocols.len) {
+        return &ngx_ws_bus_refused_protocol;
+    }
+
+    return NULL;
+}
+
+
+static ngx_int_t
+ngx_ws_bus_upgrade_refuse(ngx_http_request_t *r,
+    const ngx_ws_bus_refusal_t *refusal)
+{
+    ngx_str_t               value;
+    ngx_ws_bus_loc_conf_t  *conf;
+
+    conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
+
+    if (conf->zone->hub) {
+        conf->zone->hub->slot->stats.refused[refusal->reason]++;
+    }
+
+    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                  "websocket handshake refused: %s", refusal->text);
+
+    if (refusal->header) {
+        value = refusal->value;
+
+        if (ngx_ws_bus_add_header(r, refusal->header, &value) != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+    }
+
+    return ngx_ws_bus_respond(r, refusal->status, refusal->text);
+}
+
+
+static ngx_int_t
+ngx_ws_bus_upgrade_headers(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u)
+{
+    ngx_str_t        *list;
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    ngx_memzero(u, sizeof(ngx_ws_bus_upgrade_t));
+
+    part = &r->headers_in.headers.part;
+    h = part->elts;
+
+    for (i = 0; /* void */ ; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                break;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        if (ngx_ws_bus_upgrade_is(&h[i], "sec-websocket-key")) {
+            u->key = h[i].value;
+            u->nkeys++;
+            continue;
+        }
+
+        if (ngx_ws_bus_upgrade_is(&h[i], "sec-websocket-version")) {
+            u->version = h[i].value;
+            u->nversions++;
+            continue;
+        }
+
+        if (ngx_ws_bus_upgrade_is(&h[i], "upgrade")) {
+            list = &u->upgrade;
+
+        } else if (ngx_ws_bus_upgrade_is(&h[i], "connection")) {
+            list = &u->connection;
+
+        } else if (ngx_ws_bus_upgrade_is(&h[i], "sec-websocket-protocol")) {
+            list = &u->protocols;
+
+        } else if (ngx_ws_bus_upgrade_is(&h[i], "sec-websocket-extensions")) {
+            list = &u->extensions;
+
+        } else {
+            continue;
+        }
+
+        if (ngx_ws_bus_upgrade_join(r, list, &h[i].value) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * Headers of the same name are one list (RFC 9110, 5.3).
+ */
+
+static ngx_int_t
+ngx_ws_bus_upgrade_join(ngx_http_request_t *r, ngx_str_t *value,
+    ngx_str_t *more)
+{
+    u_char  *p;
+
+    if (value->len == 0) {
+        *value = *more;
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(r->pool, value->len + 2 + more->len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_sprintf(p, "%V, %V", value, more);
+
+    value->data = p;
+    value->len += 2 + more->len;
+
+    return NGX_OK;
+}
+
+
+static const ngx_ws_bus_refusal_t *
+ngx_ws_bus_upgrade_resume(ngx_http_request_t *r, ngx_ws_bus_resume_t *resume)
+{
+    ngx_int_t  n;
+    ngx_str_t  value;
+
+    ngx_memzero(resume, sizeof(ngx_ws_bus_resume_t));
+
+    if (r->args.len == 0) {
+        return NULL;
+    }
+
+    if (ngx_http_arg(r, (u_char *) "last_seq", 8, &value) == NGX_OK) {
+
+        if (ngx_ws_bus_upgrade_number(&value, &resume->last_seq) != NGX_OK) {
+            return &ngx_ws_bus_refused_last_seq;
+        }
+
+        resume->resume = 1;
+    }
+
+    if (ngx_http_arg(r, (u_char *) "epoch", 5, &value) == NGX_OK) {
+
+        /* an epoch of another make is just not ours */
+
+        n = (value.len == 16) ? ngx_hextoi(value.data, 8) : NGX_ERROR;
+
+        if (n != NGX_ERROR) {
+            resume->epoch = (uint64_t) n << 32;
+            n = ngx_hextoi(value.data + 8, 8);
+        }
+
+        if (n != NGX_ERROR) {
+            resume->epoch |= (uint64_t) n;
+            resume->known = 1;
+        }
+    }
+
+    if (ngx_http_arg(r, (u_char *) "last", 4, &value) == NGX_OK) {
+
+        if (ngx_ws_bus_upgrade_number(&value, &resume->last) != NGX_OK) {
+            return &ngx_ws_bus_refused_last;
+        }
+
+        resume->newest = 1;
+    }
+
+    return NULL;
+}
+
+
+static ngx_int_t
+ngx_ws_bus_upgrade_number(ngx_str_t *value, uint64_t *n)
+{
+    ngx_int_t  i;
+
+    i = ngx_atoi(value->data, value->len);
+
+    if (i == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    *n = i;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_ws_bus_upgrade_publish(ngx_http_request_t *r, ngx_ws_bus_session_t *s)
+{
+    ngx_str_t  value;
+
+    if (s->conf->publish == NULL) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_complex_value(r, s->conf->publish, &value) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    s->publish = !(value.len == 0
+                   || (value.len == 1 && value.data[0] == '0')
+                   || (value.len == 3
+                       && ngx_strncmp(value.data, "off", 3) == 0));
+
+    return NGX_OK;
+}
+
+
+/*
+ * Finds from where the stream starts, and what is sent before it is live.
+ */
+
+static ngx_int_t
+ngx_ws_bus_upgrade_replay(ngx_ws_bus_session_t *s, ngx_ws_bus_resume_t *resume,
+    ngx_ws_bus_view_t *view)
+{
+    uint64_t               after, age;
+    ngx_uint_t             count;
+    ngx_ws_bus_history_t   h;
+
+    resume->seq = view->seq;
+
+    count = s->conf->history;
+    age = (uint64_t) s->conf->history_age * 1000000;
+
+    if (resume->resume) {
+
+        if (!resume->known || resume->epoch != view->epoch
+            || resume->last_seq > view->seq)
+        {
+            return NGX_OK;
+        }
+
+        after = resume->last_seq;
+
+    } else if (resume->newest) {
+
+        after = 0;
+        count = ngx_min(count, resume->last);
+
+    } else {
+        return NGX_OK;
+    }
+
+    if (ngx_ws_bus_channel_history(s->hub->zone, view, after, count, age, &h,
+                                   s->connection->log)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (resume->resume && h.first != after + 1) {
+
+        /* not all of it can be had: the stream starts live */
+
+        if (h.pos) {
+            ngx_free(h.pos);
+        }
+
+        return NGX_OK;
+    }
+
+    resume->recovered = 1;
+    resume->seq = h.first - 1;
+
+    return ngx_ws_bus_session_replay(s, view, &h);
+}
+
+
+static ngx_int_t
+ngx_ws_bus_upgrade_answer(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
+    ngx_ws_bus_deflate_t *d, ngx_ws_bus_resume_t *resume,
+    ngx_ws_bus_view_t *view)
+{
+    u_char                 *p;
+    ngx_int_t               rc;
+    ngx_str_t               value;
+    ngx_ws_bus_loc_conf_t  *conf;
+
+    conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
+
+    r->headers_out.status = NGX_HTTP_SWITCHING_PROTOCOLS;
+    r->keepalive = 0;
+
+    ngx_str_set(&value, "websocket");
+
+    if (ngx_ws_bus_add_header(r, "Upgrade", &value) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    p = ngx_pnalloc(r->pool, NGX_WS_BUS_ACCEPT_LEN
+                             + NGX_WS_BUS_DEFLATE_ANSWER_MAX
+                             + NGX_INT64_LEN + 16);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (ngx_ws_bus_handshake_accept(&u->key, p) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    value.data = p;
+    value.len = NGX_WS_BUS_ACCEPT_LEN;
+    p += value.len;
+
+    if (ngx_ws_bus_add_header(r, "Sec-WebSocket-Accept", &value) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (d) {
+        value.data = p;
+        p = ngx_ws_bus_deflate_answer(d, p);
+        value.len = p - value.data;
+
+        if (ngx_ws_bus_add_header(r, "Sec-WebSocket-Extensions", &value)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    if (conf->history || resume->resume || resume->newest) {
+
+        value.data = p;
+        p = ngx_sprintf(p, "%uL", resume->seq);
+        value.len = p - value.data;
+
+        if (ngx_ws_bus_add_header(r, "Ws-Bus-Seq", &value) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        value.data = p;
+        p = ngx_sprintf(p, "%016xL", view->epoch);
+        value.len = p - value.data;
+
+        if (ngx_ws_bus_add_header(r, "Ws-Bus-Epoch", &value) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    if (resume->resume || resume->newest) {
+
+        if (resume->recovered) {
+            ngx_str_set(&value, "yes");
+
+        } else {
+            ngx_str_set(&value, "no");
+        }
+
+        if (ngx_ws_bus_add_header(r, "Ws-Bus-Recovered", &value) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    rc = ngx_http_send_header(r);
+
+    if (rc == NGX_ERROR || rc > NGX_OK) {
+        return rc;
+    }
+
+    return ngx_http_send_special(r, NGX_HTTP_FLUSH);
+}

@@ -1,0 +1,766 @@
+
+/*
+ * Copyright (C) the ngx_ws_bus_module authors
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_http.h>
+
+#include "ngx_ws_bus_http.h"
+
+
+static char *ngx_ws_bus_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_ws_bus_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_ws_bus_channel_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    ngx_ws_bus_loc_conf_t *wlcf, ngx_http_handler_pt handler);
+static char *ngx_ws_bus_publisher_directive(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
+static char *ngx_ws_bus_status_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_ws_bus_history_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_ws_bus_ping_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_ws_bus_buffer_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_ws_bus_deflate_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_ws_bus_invalid(ngx_conf_t *cf, ngx_str_t *value);
+
+static ngx_ws_bus_zone_t *ngx_ws_bus_zone_add(ngx_conf_t *cf,
+    ngx_ws_bus_main_conf_t *wmcf, ngx_str_t *name, size_t size);
+static ngx_ws_bus_zone_t *ngx_ws_bus_zone_find(ngx_ws_bus_main_conf_t *wmcf,
+    ngx_str_t *name);
+
+static void *ngx_ws_bus_create_main_conf(ngx_conf_t *cf);
+static char *ngx_ws_bus_init_main_conf(ngx_conf_t *cf, void *conf);
+static void *ngx_ws_bus_create_loc_conf(ngx_conf_t *cf);
+static char *ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent,
+    void *child);
+static ngx_int_t ngx_ws_bus_init_process(ngx_cycle_t *cycle);
+static void ngx_ws_bus_exit_process(ngx_cycle_t *cycle);
+
+
+static ngx_command_t  ngx_ws_bus_commands[] = {
+
+    { ngx_string("ws_bus_zone"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE2,
+      ngx_ws_bus_zone_directive,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_ws_bus_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_publisher"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_ws_bus_publisher_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_status"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE1,
+      ngx_ws_bus_status_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_publish"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_set_complex_value_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, publish),
+      NULL },
+
+    { ngx_string("ws_bus_history"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_ws_bus_history_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_message_max_size"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_size_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, message_max_size),
+      NULL },
+
+    { ngx_string("ws_bus_ping"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_ws_bus_ping_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_buffer"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_ws_bus_buffer_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_deflate"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE123,
+      ngx_ws_bus_deflate_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_drain"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, drain),
+      NULL },
+
+      ngx_null_command
+};
+
+
+static ngx_http_module_t  ngx_ws_bus_module_ctx = {
+    ngx_ws_bus_variables_add,              /* preconfiguration */
+    NULL,                                  /* postconfiguration */
+
+    ngx_ws_bus_create_main_conf,           /* create main configuration */
+    ngx_ws_bus_init_main_conf,             /* init main configuration */
+
+    NULL,                                  /* create server configuration */
+    NULL,                                  /* merge server configuration */
+
+    ngx_ws_bus_create_loc_conf,            /* create location configuration */
+    ngx_ws_bus_merge_loc_conf              /* merge location configuration */
+};
+
+
+ngx_module_t  ngx_ws_bus_module = {
+    NGX_MODULE_V1,
+    &ngx_ws_bus_module_ctx,                /* module context */
+    ngx_ws_bus_commands,                   /* module directives */
+    NGX_HTTP_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    NULL,                                  /* init module */
+    ngx_ws_bus_init_process,               /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    ngx_ws_bus_exit_process,               /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+static char *
+ngx_ws_bus_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_ws_bus_main_conf_t *wmcf = conf;
+
+    ssize_t     size;
+    ngx_str_t  *value;
+
+    value = cf->args->elts;
+
+    size = ngx_parse_size(&value[2]);
+
+    if (size == NGX_ERROR) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid zone size \"%V\"", &value[2]);
+        return NGX_CONF_ERROR;
+    }
+
+    if (size < NGX_WS_BUS_ZONE_MIN) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "zone \"%V\" is too small", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_ws_bus_zone_find(wmcf, &value[1])) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "duplicate zone \"%V\"", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_ws_bus_zone_add(cf, wmcf, &value[1], size) == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_ws_bus_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    return ngx_ws_bus_channel_directive(cf, cmd, conf,
+                                        ngx_ws_bus_upgrade_handler);
+}
+
+
+static char *
+ngx_ws_bus_publisher_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    return ngx_ws_bus_channel_directive(cf, cmd, conf,
+                                        ngx_ws_bus_publisher_handler);
+}
+
+
+static char *
+ngx_ws_bus_channel_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    ngx_ws_bus_loc_conf_t *wlcf, ngx_http_handler_pt handler)
+{
+    ngx_str_t                         *value;
+    ngx_ws_bus_main_conf_t            *wmcf;
+    ngx_http_core_loc_conf_t          *clcf;
+    ngx_http_compile_complex_value_t   ccv;
+
+    if (wlcf->channel) {
+        return "is duplicate, or stands beside another ws_bus handler";
+    }
+
+    value = cf->args->elts;
+
+    wlcf->channel = ngx_palloc(cf->pool, sizeof(ngx_http_complex_value_t));
+    if (wlcf->channel == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+    ccv.cf = cf;
+    ccv.value = &value[1];
+    ccv.complex_value = wlcf->channel;
+
+    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (cf->args->nelts == 3) {
+
+        if (ngx_strncmp(value[2].data, "zone=", 5) != 0
+            || value[2].len == 5)
+        {
+            return ngx_ws_bus_invalid(cf, &value[2]);
+        }
+
+        wlcf->zone_name.len = value[2].len - 5;
+        wlcf->zone_name.data = value[2].data + 5;
+    }
+
+    wmcf = ngx_http_conf_get_module_main_conf(cf, ngx_ws_bus_module);
+    wmcf->used = 1;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    clcf->handler = handler;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_ws_bus_status_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_ws_bus_loc_conf_t *wlcf = conf;
+
+    ngx_str_t                 *value;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    if (wlcf->status != NGX_CONF_UNSET_UINT) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    wlcf->status = NGX_WS_BUS_STATUS_JSON;
+
+    if (cf->args->nelts == 2) {
+
+        if (ngx_strcmp(value[1].data, "prometheus") == 0) {
+            wlcf->status = NGX_WS_BUS_STATUS_PROMETHEUS;
+
+        } else if (ngx_strcmp(value[1].data, "json") != 0) {
+            return ngx_ws_bus_invalid(cf, &value[1]);
+        }
+    }
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    clcf->handler = ngx_ws_bus_status_handler;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_ws_bus_history_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_ws_bus_loc_conf_t *wlcf = conf;
+
+    ngx_int_t   n;
+    ngx_str_t  *value;
+
+    if (wlcf->history != NGX_CONF_UNSET_UINT) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_strcmp(value[1].data, "off") == 0 && cf->args->nelts == 2) {
+        wlcf->history = 0;
+        wlcf->history_age = 0;
+        return NGX_CONF_OK;
+    }
+
+    n = ngx_atoi(value[1].data, value[1].len);
+
+    if (n == NGX_ERROR || n == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid number of messages \"%V\"", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    wlcf->history = n;
+    wlcf->history_age = 0;
+
+    if (cf->args->nelts == 3) {
+        wlcf->history_age = ngx_parse_time(&value[2], 1);
+
+        if (wlcf->history_age == (time_t) NGX_ERROR
+            || wlcf->history_age == 0)
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid age \"%V\"", &value[2]);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_ws_bus_ping_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_ws_bus_loc_conf_t *wlcf = conf;
+
+    ngx_int_t   ms;
+    ngx_str_t  *value;
+
+    if (wlcf->ping != NGX_CONF_UNSET_MSEC) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_strcmp(value[1].data, "off") == 0 && cf->args->nelts == 2) {
+        wlcf->ping = 0;
+        return NGX_CONF_OK;
+    }
+
+    ms = ngx_parse_time(&value[1], 0);
+
+    if (ms == NGX_ERROR || ms == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid interval \"%V\"", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    wlcf->ping = ms;
+
+    if (cf->args->nelts == 3) {
+        ms = ngx_parse_time(&value[2], 0);
+
+        if (ms == NGX_ERROR || ms == 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid timeout \"%V\"", &value[2]);
+            return NGX_CONF_ERROR;
+        }
+
+        wlcf->ping_timeout = ms;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_ws_bus_buffer_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_ws_bus_loc_conf_t *wlcf = conf;
+
+    ssize_t     size;
+    ngx_str_t  *value;
+
+    if (wlcf->buffer != NGX_CONF_UNSET_SIZE) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    size = ngx_parse_size(&value[1]);
+
+    if (size == NGX_ERROR || size == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid size \"%V\"", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    wlcf->buffer = size;
+    wlcf->buffer_policy = NGX_WS_BUS_BUFFER_CLOSE;
+
+    if (cf->args->nelts == 2) {
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_strcmp(value[2].data, "oldest") == 0) {
+        wlcf->buffer_policy = NGX_WS_BUS_BUFFER_OLDEST;
+
+    } else if (ngx_strcmp(value[2].data, "latest") == 0) {
+        wlcf->buffer_policy = NGX_WS_BUS_BUFFER_LATEST;
+
+    } else if (ngx_strcmp(value[2].data, "close") != 0) {
+        return ngx_ws_bus_invalid(cf, &value[2]);
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_ws_bus_deflate_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_ws_bus_loc_conf_t *wlcf = conf;
+
+    ssize_t      size;
+    ngx_str_t   *value, s;
+    ngx_uint_t   i;
+
+    if (wlcf->deflate != NGX_CONF_UNSET) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_strcmp(value[1].data, "on") == 0) {
+        wlcf->deflate = 1;
+
+    } else if (ngx_strcmp(value[1].data, "off") == 0) {
+        wlcf->deflate = 0;
+
+    } else {
+        return ngx_ws_bus_invalid(cf, &value[1]);
+    }
+
+    for (i = 2; i < cf->args->nelts; i++) {
+
+        if (ngx_strncmp(value[i].data, "level=", 6) == 0) {
+
+            wlcf->deflate_level = ngx_atoi(value[i].data + 6,
+                                           value[i].len - 6);
+
+            if (wlcf->deflate_level < 1 || wlcf->deflate_level > 9) {
+                return ngx_ws_bus_invalid(cf, &value[i]);
+            }
+
+            continue;
+        }
+
+        if (ngx_strncmp(value[i].data, "min_length=", 11) == 0) {
+
+            s.data = value[i].data + 11;
+            s.len = value[i].len - 11;
+
+            size = ngx_parse_size(&s);
+
+            if (size == NGX_ERROR) {
+                return ngx_ws_bus_invalid(cf, &value[i]);
+            }
+
+            wlcf->deflate_min_length = size;
+            continue;
+        }
+
+        return ngx_ws_bus_invalid(cf, &value[i]);
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_ws_bus_invalid(ngx_conf_t *cf, ngx_str_t *value)
+{
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "invalid parameter \"%V\"", value);
+
+    return NGX_CONF_ERROR;
+}
+
+
+static ngx_ws_bus_zone_t *
+ngx_ws_bus_zone_add(ngx_conf_t *cf, ngx_ws_bus_main_conf_t *wmcf,
+    ngx_str_t *name, size_t size)
+{
+    ngx_str_t            shm_name;
+    ngx_shm_zone_t      *shm_zone;
+    ngx_ws_bus_zone_t   *zone, **zonep;
+    ngx_pool_cleanup_t  *cln;
+
+    zone = ngx_pcalloc(cf->pool, sizeof(ngx_ws_bus_zone_t));
+    cln = ngx_pool_cleanup_add(cf->pool, 0);
+    zonep = ngx_array_push(&wmcf->zones);
+
+    if (zone == NULL || cln == NULL || zonep == NULL) {
+        return NULL;
+    }
+
+    cln->handler = ngx_ws_bus_zone_cleanup;
+    cln->data = zone;
+
+    zone->name = *name;
+    zone->cycle = cf->cycle;
+
+    /* names of shared memory are common to all modules */
+
+    shm_name.len = sizeof("ws_bus:") - 1 + name->len;
+    shm_name.data = ngx_pnalloc(cf->pool, shm_name.len);
+    if (shm_name.data == NULL) {
+        return NULL;
+    }
+
+    ngx_memcpy(ngx_cpymem(shm_name.data, "ws_bus:", sizeof("ws_bus:") - 1),
+               name->data, name->len);
+
+    shm_zone = ngx_shared_memory_add(cf, &shm_name, size, &ngx_ws_bus_module);
+    if (shm_zone == NULL) {
+        return NULL;
+    }
+
+    shm_zone->init = ngx_ws_bus_zone_init;
+    shm_zone->data = zone;
+
+    zone->shm_zone = shm_zone;
+
+    *zonep = zone;
+
+    return zone;
+}
+
+
+static ngx_ws_bus_zone_t *
+ngx_ws_bus_zone_find(ngx_ws_bus_main_conf_t *wmcf, ngx_str_t *name)
+{
+    ngx_uint_t           i;
+    ngx_ws_bus_zone_t  **zone;
+
+    zone = wmcf->zones.elts;
+
+    for (i = 0; i < wmcf->zones.nelts; i++) {
+        if (zone[i]->name.len == name->len
+            && ngx_strncmp(zone[i]->name.data, name->data, name->len) == 0)
+        {
+            return zone[i];
+        }
+    }
+
+    return NULL;
+}
+
+
+static void *
+ngx_ws_bus_create_main_conf(ngx_conf_t *cf)
+{
+    ngx_ws_bus_main_conf_t  *wmcf;
+
+    wmcf = ngx_pcalloc(cf->pool, sizeof(ngx_ws_bus_main_conf_t));
+    if (wmcf == NULL) {
+        return NULL;
+    }
+
+    if (ngx_array_init(&wmcf->zones, cf->pool, 2, sizeof(ngx_ws_bus_zone_t *))
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
+    return wmcf;
+}
+
+
+static char *
+ngx_ws_bus_init_main_conf(ngx_conf_t *cf, void *conf)
+{
+    ngx_ws_bus_main_conf_t *wmcf = conf;
+
+    ngx_str_t  name = ngx_string("default");
+
+    if (!wmcf->used || wmcf->zones.nelts) {
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_ws_bus_zone_add(cf, wmcf, &name, NGX_WS_BUS_ZONE_DEFAULT)
+        == NULL)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static void *
+ngx_ws_bus_create_loc_conf(ngx_conf_t *cf)
+{
+    ngx_ws_bus_loc_conf_t  *wlcf;
+
+    wlcf = ngx_pcalloc(cf->pool, sizeof(ngx_ws_bus_loc_conf_t));
+    if (wlcf == NULL) {
+        return NULL;
+    }
+
+    /*
+     * set by ngx_pcalloc():
+     *
+     *     wlcf->zone_name = { 0, NULL };
+     *     wlcf->zone = NULL;
+     *     wlcf->channel = NULL;
+     */
+
+    wlcf->publish = NGX_CONF_UNSET_PTR;
+    wlcf->history = NGX_CONF_UNSET_UINT;
+    wlcf->history_age = NGX_CONF_UNSET;
+    wlcf->message_max_size = NGX_CONF_UNSET_SIZE;
+    wlcf->ping = NGX_CONF_UNSET_MSEC;
+    wlcf->ping_timeout = NGX_CONF_UNSET_MSEC;
+    wlcf->drain = NGX_CONF_UNSET_MSEC;
+    wlcf->buffer = NGX_CONF_UNSET_SIZE;
+    wlcf->buffer_policy = NGX_CONF_UNSET_UINT;
+    wlcf->deflate = NGX_CONF_UNSET;
+    wlcf->deflate_level = NGX_CONF_UNSET;
+    wlcf->deflate_min_length = NGX_CONF_UNSET_SIZE;
+    wlcf->status = NGX_CONF_UNSET_UINT;
+
+    return wlcf;
+}
+
+
+static char *
+ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_ws_bus_loc_conf_t *prev = parent;
+    ngx_ws_bus_loc_conf_t *conf = child;
+
+    ngx_ws_bus_zone_t       **zones;
+    ngx_ws_bus_main_conf_t   *wmcf;
+
+    ngx_conf_merge_ptr_value(conf->publish, prev->publish, NULL);
+    ngx_conf_merge_uint_value(conf->history, prev->history, 0);
+    ngx_conf_merge_sec_value(conf->history_age, prev->history_age, 0);
+    ngx_conf_merge_size_value(conf->message_max_size, prev->message_max_size,
+                              64 * 1024);
+    ngx_conf_merge_msec_value(conf->ping, prev->ping, 30000);
+    ngx_conf_merge_msec_value(conf->ping_timeout, prev->ping_timeout, 10000);
+    ngx_conf_merge_msec_value(conf->drain, prev->drain, 30000);
+    ngx_conf_merge_size_value(conf->buffer, prev->buffer, 1024 * 1024);
+    ngx_conf_merge_uint_value(conf->buffer_policy, prev->buffer_policy,
+                              NGX_WS_BUS_BUFFER_CLOSE);
+    ngx_conf_merge_value(conf->deflate, prev->deflate, 0);
+    ngx_conf_merge_value(conf->deflate_level, prev->deflate_level, 1);
+    ngx_conf_merge_size_value(conf->deflate_min_length,
+                              prev->deflate_min_length, 64);
+
+    if (conf->channel == NULL) {
+        return NGX_CONF_OK;
+    }
+
+    wmcf = ngx_http_conf_get_module_main_conf(cf, ngx_ws_bus_module);
+
+    if (conf->zone_name.len) {
+        conf->zone = ngx_ws_bus_zone_find(wmcf, &conf->zone_name);
+
+        if (conf->zone == NULL) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "unknown zone \"%V\"", &conf->zone_name);
+            return NGX_CONF_ERROR;
+        }
+
+    } else {
+        zones = wmcf->zones.elts;
+        conf->zone = zones[0];
+    }
+
+    if (conf->message_max_size
+        > ngx_ws_bus_log_max_payload(
+                   ngx_ws_bus_zone_log_size(conf->zone->shm_zone->shm.size)))
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "zone \"%V\" is too small for "
+                           "\"ws_bus_message_max_size\" %uz",
+                           &conf->zone->name, conf->message_max_size);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_ws_bus_init_process(ngx_cycle_t *cycle)
+{
+    ngx_uint_t                i;
+    ngx_ws_bus_zone_t       **zone;
+    ngx_ws_bus_main_conf_t   *wmcf;
+
+    if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
+    {
+        return NGX_OK;
+    }
+
+    wmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_ws_bus_module);
+
+    if (wmcf == NULL) {
+        return NGX_OK;
+    }
+
+    zone = wmcf->zones.elts;
+
+    for (i = 0; i < wmcf->zones.nelts; i++) {
+
+        if (ngx_ws_bus_hub_init(zone[i], cycle, &ngx_ws_bus_session_handlers)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_ws_bus_exit_process(ngx_cycle_t *cycle)
+{
+    ngx_uint_t                i;
+    ngx_ws_bus_zone_t       **zone;
+    ngx_ws_bus_main_conf_t   *wmcf;
+
+    wmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_ws_bus_module);
+
+    if (wmcf == NULL) {
+        return;
+    }
+
+    zone = wmcf->zones.elts;
+
+    for (i = 0; i < wmcf->zones.nelts; i++) {
+        ngx_ws_bus_hub_exit(zone[i]);
+    }
+}
