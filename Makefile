@@ -2,7 +2,7 @@
 # Copyright (C) the ngx_ws_bus_module authors
 
 #   make          build/ngx_ws_bus_module.so for the installed nginx
-#   make run      a demonstration on http://127.0.0.1:8080/ (PORT=)
+#   make run      a demonstration on http://127.0.0.1:8080/ (PORT=, LISTEN=)
 #   make test     installs what the tests need, builds, runs every test
 #   make debug    the same tests with ASan and UBSan in the module
 #   make fuzz     each fuzzer for FUZZ_TIME seconds
@@ -18,15 +18,15 @@
 
 
 NGINX =		nginx
-NGINX_SRC =	/usr/share/nginx/src
+NGINX_SRC ?=	/usr/share/nginx/src
 NGINX_ARGS =
 
-CC =		cc
-CLANG =		clang
+CC ?=		cc
+CLANG ?=	clang
 
-PORT =		8080
-FUZZ_TIME =	60
-JOBS =		2
+PORT ?=		8080
+FUZZ_TIME ?=	60
+JOBS ?=		2
 PROVE =		prove -j$(JOBS)
 TESTS =		$(wildcard t/*.t) $(UNIT)
 
@@ -76,6 +76,7 @@ endif
 		fuzz-replay bench install clean FORCE
 
 all:		$(BUILD)/$(MODULE).so
+	@:
 
 FORCE:
 
@@ -110,6 +111,7 @@ $(BUILD)/obj/modules.o: Makefile $(TREE)/stamp
 # the module with sanitizers; nginx itself has none, they are preloaded
 
 debug-build:	$(BUILD)/debug/$(MODULE).so
+	@:
 
 $(BUILD)/debug/$(MODULE).so: $(DEBUG_OBJS) $(BUILD)/obj/modules.o $(MAP)
 	$(call say,LD,$@)
@@ -127,6 +129,7 @@ $(BUILD)/debug/obj/%.o: $(MODULE)/%.c Makefile $(TREE)/stamp
 # UNIT_<name>: files, flags, libraries.
 
 unit:		$(UNIT)
+	@:
 
 $(BUILD)/unit/%.t: t/unit/%.c Makefile $(TREE)/stamp
 	@mkdir -p $(@D)
@@ -150,6 +153,7 @@ fuzz:
 	done
 
 fuzz-build:	$(FUZZ)
+	@:
 
 $(BUILD)/fuzz/%: t/fuzz/%.c Makefile $(TREE)/stamp
 	@mkdir -p $(@D)
@@ -158,6 +162,7 @@ $(BUILD)/fuzz/%: t/fuzz/%.c Makefile $(TREE)/stamp
 		-I t/fuzz $(INCS) -MMD -MP -MF $@.d -MT $@ -o $@ $< $(LIBS)
 
 fuzz-replay:	$(REPLAY)
+	@:
 
 $(BUILD)/fuzz/%.replay: t/fuzz/%.c Makefile $(TREE)/stamp
 	@mkdir -p $(@D)

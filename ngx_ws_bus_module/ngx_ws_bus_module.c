@@ -223,8 +223,8 @@ ngx_ws_bus_channel_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     ngx_http_core_loc_conf_t          *clcf;
     ngx_http_compile_complex_value_t   ccv;
 
-    if (wlcf->channel) {
-        return "is duplicate, or stands beside another ws_bus handler";
+    if (wlcf->handler) {
+        return "is duplicate or beside another handler of this module";
     }
 
     value = cf->args->elts;
@@ -259,6 +259,8 @@ ngx_ws_bus_channel_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     wmcf = ngx_http_conf_get_module_main_conf(cf, ngx_ws_bus_module);
     wmcf->used = 1;
 
+    wlcf->handler = handler;
+
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
     clcf->handler = handler;
 
@@ -274,8 +276,8 @@ ngx_ws_bus_status_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_str_t                 *value;
     ngx_http_core_loc_conf_t  *clcf;
 
-    if (wlcf->status != NGX_CONF_UNSET_UINT) {
-        return "is duplicate";
+    if (wlcf->handler) {
+        return "is duplicate or beside another handler of this module";
     }
 
     value = cf->args->elts;
@@ -291,6 +293,8 @@ ngx_ws_bus_status_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
             return ngx_ws_bus_invalid(cf, &value[1]);
         }
     }
+
+    wlcf->handler = ngx_ws_bus_status_handler;
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
     clcf->handler = ngx_ws_bus_status_handler;
@@ -631,7 +635,9 @@ ngx_ws_bus_create_loc_conf(ngx_conf_t *cf)
      *
      *     wlcf->zone_name = { 0, NULL };
      *     wlcf->zone = NULL;
+     *     wlcf->handler = NULL;
      *     wlcf->channel = NULL;
+     *     wlcf->status = NGX_WS_BUS_STATUS_JSON;
      */
 
     wlcf->publish = NGX_CONF_UNSET_PTR;
@@ -646,7 +652,6 @@ ngx_ws_bus_create_loc_conf(ngx_conf_t *cf)
     wlcf->deflate = NGX_CONF_UNSET;
     wlcf->deflate_level = NGX_CONF_UNSET;
     wlcf->deflate_min_length = NGX_CONF_UNSET_SIZE;
-    wlcf->status = NGX_CONF_UNSET_UINT;
 
     return wlcf;
 }
@@ -658,8 +663,24 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_ws_bus_loc_conf_t *prev = parent;
     ngx_ws_bus_loc_conf_t *conf = child;
 
-    ngx_ws_bus_zone_t       **zones;
-    ngx_ws_bus_main_conf_t   *wmcf;
+    ngx_ws_bus_zone_t         **zones;
+    ngx_ws_bus_main_conf_t     *wmcf;
+    ngx_http_core_loc_conf_t   *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    /* "if" and "limit_except" make locations inside the location */
+
+    if ((clcf->noname || clcf->lmt_excpt) && conf->handler == NULL) {
+        conf->handler = prev->handler;
+        conf->channel = prev->channel;
+        conf->zone_name = prev->zone_name;
+        conf->status = prev->status;
+
+        if (clcf->lmt_excpt && clcf->handler == NULL) {
+            clcf->handler = conf->handler;
+        }
+    }
 
     ngx_conf_merge_ptr_value(conf->publish, prev->publish, NULL);
     ngx_conf_merge_uint_value(conf->history, prev->history, 0);

@@ -10,10 +10,18 @@
 #include "ngx_ws_bus_channel.h"
 
 
+/* buckets that an allocation may look through for room, a pass */
+#define NGX_WS_BUS_CHANNEL_SCAN  1024
+
+
 static ngx_ws_bus_node_t *ngx_ws_bus_channel_find_locked(
-    ngx_ws_bus_zone_t *zone, const ngx_str_t *name, uint32_t hash);
+    ngx_ws_bus_zone_t *zone, const ngx_str_t *name);
 static ngx_ws_bus_node_t *ngx_ws_bus_channel_get_locked(
     ngx_ws_bus_zone_t *zone, const ngx_str_t *name);
+static ngx_uint_t ngx_ws_bus_channel_commit_locked(ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_node_t *node, ngx_ws_bus_once_t *once,
+    ngx_ws_bus_record_t *rec, uint64_t keep, ngx_uint_t *rings,
+    ngx_uint_t *n);
 static ngx_uint_t ngx_ws_bus_channel_notify_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node, uint64_t pos, ngx_uint_t *rings, ngx_uint_t *n);
 static ngx_uint_t ngx_ws_bus_channel_subscribers_locked(
@@ -23,13 +31,19 @@ static void ngx_ws_bus_channel_view_locked(ngx_ws_bus_zone_t *zone,
 static void *ngx_ws_bus_channel_alloc_locked(ngx_ws_bus_zone_t *zone,
     size_t size);
 static ngx_uint_t ngx_ws_bus_channel_sweep_locked(ngx_ws_bus_zone_t *zone,
-    ngx_uint_t bucket, ngx_uint_t force);
+    ngx_uint_t force);
 static ngx_uint_t ngx_ws_bus_channel_idle_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node, uint64_t now, ngx_uint_t force);
 static void ngx_ws_bus_channel_free_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node);
+static ngx_ws_bus_once_t **ngx_ws_bus_channel_once_bucket(
+    ngx_ws_bus_zone_t *zone, u_char *key);
 static ngx_ws_bus_once_t *ngx_ws_bus_channel_once_locked(
     ngx_ws_bus_zone_t *zone, u_char *key, uint64_t now);
+static ngx_uint_t ngx_ws_bus_channel_once_sweep_locked(
+    ngx_ws_bus_zone_t *zone, uint64_t now, ngx_uint_t force);
+static void ngx_ws_bus_channel_once_link_locked(ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_once_t *once);
 static uint64_t ngx_ws_bus_channel_epoch(void);
 
 
@@ -116,23 +130,24 @@ ngx_ws_bus_channel_publish(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node,
     const ngx_str_t *name, ngx_ws_bus_message_t *msg,
     ngx_ws_bus_place_t *place, ngx_uint_t *rings, ngx_uint_t *n)
 {
-    uint64_t               now;
-    ngx_int_t              rc;
-    ngx_ws_bus_once_t     *once;
-    ngx_ws_bus_record_t   *rec;
-    ngx_ws_bus_zone_sh_t  *sh;
+    uint64_t              now, keep;
+    ngx_int_t             rc;
+    ngx_ws_bus_once_t    *once;
+    ngx_ws_bus_record_t  *rec;
 
     *n = 0;
 
     ngx_memzero(place, sizeof(ngx_ws_bus_place_t));
 
-    sh = zone->sh;
-    now = ngx_ws_bus_time();
+    rc = NGX_DECLINED;
     once = NULL;
+    keep = 0;
 
     ngx_ws_bus_zone_lock(zone);
 
-    rc = NGX_DECLINED;
+    /* under the mutex, so that the log's times only grow */
+
+    now = ngx_ws_bus_time();
 
     if (msg->once) {
         once = ngx_ws_bus_channel_once_locked(zone, msg->once, now);
@@ -150,32 +165,37 @@ ngx_ws_bus_channel_publish(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node,
             rc = NGX_OK;
             goto done;
         }
+
+        once->time = now;
     }
 
     if (node == NULL) {
 
-        if (msg->keep || once) {
-            node = ngx_ws_bus_channel_get_locked(zone, name);
-
-            if (node == NULL) {
-                goto failed;
-            }
-
-        } else {
-            node = ngx_ws_bus_channel_find_locked(zone, name,
-                                     ngx_murmur_hash2(name->data, name->len));
+        if (!msg->keep) {
+            node = ngx_ws_bus_channel_find_locked(zone, name);
 
             if (node == NULL) {
 
                 /* nobody listens, and nothing is to be kept */
 
+                if (once) {
+                    ngx_ws_bus_channel_once_link_locked(zone, once);
+                }
+
                 rc = NGX_OK;
                 goto done;
+            }
+
+        } else {
+            node = ngx_ws_bus_channel_get_locked(zone, name);
+
+            if (node == NULL) {
+                goto failed;
             }
         }
     }
 
-    rec = ngx_ws_bus_log_reserve(&sh->log, msg->len);
+    rec = ngx_ws_bus_log_reserve(&zone->sh->log, msg->len);
 
     if (rec == NULL) {
         rc = NGX_ERROR;
@@ -196,40 +216,22 @@ ngx_ws_bus_channel_publish(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node,
         rec->prev = node->last;
         rec->seq = node->seq + 1;
 
-        node->keep = msg->age ? now + msg->age : (uint64_t) -1;
+        keep = msg->age ? now + msg->age : (uint64_t) -1;
 
         place->epoch = node->epoch;
         place->seq = rec->seq;
     }
 
-    if (msg->keep || once) {
-
-        if (once) {
-            once->epoch = place->epoch;
-            once->seq = place->seq;
-            once->subscribers =
-                          ngx_ws_bus_channel_subscribers_locked(zone, node);
-            once->time = now;
-        }
-
-        sh->redo.once = once;
-        sh->redo.pos = rec->pos;
-        sh->redo.seq = rec->seq;
-
-        __atomic_store_n(&sh->redo.node, node, __ATOMIC_RELEASE);
-
-        ngx_ws_bus_log_commit(&sh->log, rec);
-
-        ngx_ws_bus_channel_redo_locked(zone);
-
-    } else {
-        ngx_ws_bus_log_commit(&sh->log, rec);
+    if (once) {
+        once->epoch = place->epoch;
+        once->seq = place->seq;
+        once->subscribers = ngx_ws_bus_channel_subscribers_locked(zone, node);
     }
 
     node->touched = now;
 
-    place->subscribers = ngx_ws_bus_channel_notify_locked(zone, node,
-                                                          rec->pos, rings, n);
+    place->subscribers = ngx_ws_bus_channel_commit_locked(zone, node, once,
+                                                          rec, keep, rings, n);
 
     ngx_ws_bus_zone_unlock(zone);
 
@@ -260,18 +262,13 @@ ngx_ws_bus_channel_delete(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
 
     ngx_ws_bus_zone_lock(zone);
 
-    node = ngx_ws_bus_channel_find_locked(zone, name,
-                                     ngx_murmur_hash2(name->data, name->len));
+    node = ngx_ws_bus_channel_find_locked(zone, name);
 
     if (node == NULL) {
         ngx_ws_bus_zone_unlock(zone);
         return NGX_DECLINED;
     }
 
-    node->epoch = ngx_ws_bus_channel_epoch();
-    node->last = NGX_WS_BUS_LOG_NONE;
-    node->seq = 0;
-    node->keep = 0;
     node->touched = ngx_ws_bus_time();
 
     /* an empty record fits into any log */
@@ -283,11 +280,10 @@ ngx_ws_bus_channel_delete(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
     rec->type = NGX_WS_BUS_REC_DELETED;
     rec->flags = 0;
     rec->prev = NGX_WS_BUS_LOG_NONE;
-    rec->seq = 0;
+    rec->seq = ngx_ws_bus_channel_epoch();
 
-    ngx_ws_bus_log_commit(&zone->sh->log, rec);
-
-    (void) ngx_ws_bus_channel_notify_locked(zone, node, rec->pos, rings, n);
+    (void) ngx_ws_bus_channel_commit_locked(zone, node, NULL, rec, 0, rings,
+                                            n);
 
     ngx_ws_bus_zone_unlock(zone);
 
@@ -305,8 +301,7 @@ ngx_ws_bus_channel_state(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
 
     ngx_ws_bus_zone_lock(zone);
 
-    node = ngx_ws_bus_channel_find_locked(zone, name,
-                                     ngx_murmur_hash2(name->data, name->len));
+    node = ngx_ws_bus_channel_find_locked(zone, name);
 
     if (node) {
         state->subscribers = ngx_ws_bus_channel_subscribers_locked(zone, node);
@@ -411,34 +406,72 @@ ngx_ws_bus_channel_history(ngx_ws_bus_zone_t *zone, ngx_ws_bus_view_t *view,
 }
 
 
-void
-ngx_ws_bus_channel_redo_locked(ngx_ws_bus_zone_t *zone)
+/*
+ * Makes a reserved record visible and does what belongs to it.
+ */
+
+static ngx_uint_t
+ngx_ws_bus_channel_commit_locked(ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_node_t *node, ngx_ws_bus_once_t *once,
+    ngx_ws_bus_record_t *rec, uint64_t keep, ngx_uint_t *rings, ngx_uint_t *n)
 {
-    ngx_ws_bus_redo_t     *redo;
-    ngx_ws_bus_zone_sh_t  *sh;
-    ngx_ws_bus_once_t    **bucket;
+    ngx_ws_bus_redo_t  *redo;
 
-    sh = zone->sh;
-    redo = &sh->redo;
+    redo = &zone->sh->redo;
 
-    if (redo->pos < ngx_ws_bus_log_head(&sh->log)) {
+    redo->once = once;
+    redo->pos = rec->pos;
+    redo->seq = rec->seq;
+    redo->keep = keep;
+    redo->deleted = (rec->type == NGX_WS_BUS_REC_DELETED);
 
-        if (redo->seq) {
-            redo->node->last = redo->pos;
-            redo->node->seq = redo->seq;
+    __atomic_store_n(&redo->node, node, __ATOMIC_RELEASE);
+
+    ngx_ws_bus_log_commit(&zone->sh->log, rec);
+
+    return ngx_ws_bus_channel_redo_locked(zone, rings, n);
+}
+
+
+ngx_uint_t
+ngx_ws_bus_channel_redo_locked(ngx_ws_bus_zone_t *zone, ngx_uint_t *rings,
+    ngx_uint_t *n)
+{
+    ngx_uint_t          subscribers;
+    ngx_ws_bus_node_t  *node;
+    ngx_ws_bus_redo_t  *redo;
+
+    redo = &zone->sh->redo;
+    node = redo->node;
+    subscribers = 0;
+
+    /* without its record, an append has not happened */
+
+    if (redo->pos < ngx_ws_bus_log_head(&zone->sh->log)) {
+
+        if (redo->deleted) {
+            node->epoch = redo->seq;
+            node->last = NGX_WS_BUS_LOG_NONE;
+            node->seq = 0;
+            node->keep = 0;
+
+        } else if (redo->seq) {
+            node->last = redo->pos;
+            node->seq = redo->seq;
+            node->keep = redo->keep;
         }
 
         if (redo->once) {
-            bucket = &sh->onces[*(uint32_t *) redo->once->key & sh->mask];
-
-            if (*bucket != redo->once) {
-                redo->once->next = *bucket;
-                *bucket = redo->once;
-            }
+            ngx_ws_bus_channel_once_link_locked(zone, redo->once);
         }
+
+        subscribers = ngx_ws_bus_channel_notify_locked(zone, node, redo->pos,
+                                                       rings, n);
     }
 
     __atomic_store_n(&redo->node, NULL, __ATOMIC_RELEASE);
+
+    return subscribers;
 }
 
 
@@ -477,10 +510,12 @@ ngx_ws_bus_channel_disown_locked(ngx_ws_bus_zone_t *zone, ngx_uint_t slot)
 
 
 static ngx_ws_bus_node_t *
-ngx_ws_bus_channel_find_locked(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
-    uint32_t hash)
+ngx_ws_bus_channel_find_locked(ngx_ws_bus_zone_t *zone, const ngx_str_t *name)
 {
+    uint32_t            hash;
     ngx_ws_bus_node_t  *node;
+
+    hash = ngx_murmur_hash2(name->data, name->len);
 
     for (node = zone->sh->nodes[hash & zone->sh->mask];
          node;
@@ -501,22 +536,20 @@ ngx_ws_bus_channel_find_locked(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
 static ngx_ws_bus_node_t *
 ngx_ws_bus_channel_get_locked(ngx_ws_bus_zone_t *zone, const ngx_str_t *name)
 {
-    uint32_t               hash;
-    ngx_ws_bus_node_t     *node;
+    ngx_ws_bus_node_t     *node, **bucket;
     ngx_ws_bus_zone_sh_t  *sh;
 
     sh = zone->sh;
-    hash = ngx_murmur_hash2(name->data, name->len);
 
-    node = ngx_ws_bus_channel_find_locked(zone, name, hash);
+    node = ngx_ws_bus_channel_find_locked(zone, name);
     if (node) {
         return node;
     }
 
     /* every new channel pays for a look at two buckets */
 
-    (void) ngx_ws_bus_channel_sweep_locked(zone, sh->hand++ & sh->mask, 0);
-    (void) ngx_ws_bus_channel_sweep_locked(zone, sh->hand++ & sh->mask, 0);
+    (void) ngx_ws_bus_channel_sweep_locked(zone, 0);
+    (void) ngx_ws_bus_channel_sweep_locked(zone, 0);
 
     node = ngx_ws_bus_channel_alloc_locked(zone,
                           offsetof(ngx_ws_bus_node_t, name) + name->len);
@@ -528,13 +561,15 @@ ngx_ws_bus_channel_get_locked(ngx_ws_bus_zone_t *zone, const ngx_str_t *name)
     node->epoch = ngx_ws_bus_channel_epoch();
     node->last = NGX_WS_BUS_LOG_NONE;
     node->touched = ngx_ws_bus_time();
-    node->hash = hash;
+    node->hash = ngx_murmur_hash2(name->data, name->len);
     node->len = name->len;
     ngx_memcpy(node->name, name->data, name->len);
 
-    node->next = sh->nodes[hash & sh->mask];
+    bucket = &sh->nodes[node->hash & sh->mask];
 
-    __atomic_store_n(&sh->nodes[hash & sh->mask], node, __ATOMIC_RELEASE);
+    node->next = *bucket;
+
+    __atomic_store_n(bucket, node, __ATOMIC_RELEASE);
 
     sh->channels++;
 
@@ -579,7 +614,9 @@ ngx_ws_bus_channel_notify_locked(ngx_ws_bus_zone_t *zone,
 
         __atomic_store_n(&slot->pending, 1, __ATOMIC_RELEASE);
 
-        rings[(*n)++] = in->slot;
+        if (rings) {
+            rings[(*n)++] = in->slot;
+        }
     }
 
     return subscribers;
@@ -618,28 +655,25 @@ ngx_ws_bus_channel_view_locked(ngx_ws_bus_zone_t *zone,
 
 
 /*
- * When the slab pool is short, idle channels and old idempotency keys make
- * way, then channels that only have a history.
+ * When the slab pool is short, idle channels make way, then channels that
+ * only have a history.
  */
 
 static void *
 ngx_ws_bus_channel_alloc_locked(ngx_ws_bus_zone_t *zone, size_t size)
 {
-    void                  *p;
-    ngx_uint_t             i, force;
-    ngx_ws_bus_zone_sh_t  *sh;
-
-    sh = zone->sh;
+    void        *p;
+    ngx_uint_t   i, n, force;
 
     p = ngx_slab_calloc_locked(zone->shpool, size);
 
+    n = ngx_min(zone->sh->mask + 1, NGX_WS_BUS_CHANNEL_SCAN);
+
     for (force = 1; p == NULL && force <= 2; force++) {
 
-        for (i = 0; p == NULL && i <= sh->mask; i++) {
+        for (i = 0; p == NULL && i < n; i++) {
 
-            if (ngx_ws_bus_channel_sweep_locked(zone, sh->hand++ & sh->mask,
-                                                force))
-            {
+            if (ngx_ws_bus_channel_sweep_locked(zone, force)) {
                 p = ngx_slab_calloc_locked(zone->shpool, size);
             }
         }
@@ -650,24 +684,26 @@ ngx_ws_bus_channel_alloc_locked(ngx_ws_bus_zone_t *zone, size_t size)
 
 
 /*
+ * Looks at the next bucket, and returns how many channels it has freed:
+ *
  * force 0: only what has been of no use for a while
  *       1: everything of no use
  *       2: everything but channels with subscribers
  */
 
 static ngx_uint_t
-ngx_ws_bus_channel_sweep_locked(ngx_ws_bus_zone_t *zone, ngx_uint_t bucket,
-    ngx_uint_t force)
+ngx_ws_bus_channel_sweep_locked(ngx_ws_bus_zone_t *zone, ngx_uint_t force)
 {
-    uint64_t             now;
-    ngx_uint_t           n;
-    ngx_ws_bus_node_t   *node, **prev;
-    ngx_ws_bus_once_t   *once, **oprev;
+    uint64_t               now;
+    ngx_uint_t             n;
+    ngx_ws_bus_node_t     *node, **prev;
+    ngx_ws_bus_zone_sh_t  *sh;
 
     n = 0;
+    sh = zone->sh;
     now = ngx_ws_bus_time();
 
-    prev = &zone->sh->nodes[bucket];
+    prev = &sh->nodes[sh->hand++ & sh->mask];
 
     while (*prev) {
         node = *prev;
@@ -679,21 +715,6 @@ ngx_ws_bus_channel_sweep_locked(ngx_ws_bus_zone_t *zone, ngx_uint_t bucket,
 
         *prev = node->next;
         ngx_ws_bus_channel_free_locked(zone, node);
-        n++;
-    }
-
-    oprev = &zone->sh->onces[bucket];
-
-    while (*oprev) {
-        once = *oprev;
-
-        if (force < 2 && now - once->time < NGX_WS_BUS_ONCE_TIME) {
-            oprev = &once->next;
-            continue;
-        }
-
-        *oprev = once->next;
-        ngx_slab_free_locked(zone->shpool, once);
         n++;
     }
 
@@ -746,22 +767,36 @@ ngx_ws_bus_channel_free_locked(ngx_ws_bus_zone_t *zone,
 }
 
 
+static ngx_ws_bus_once_t **
+ngx_ws_bus_channel_once_bucket(ngx_ws_bus_zone_t *zone, u_char *key)
+{
+    uint32_t  n;
+
+    ngx_memcpy(&n, key, sizeof(uint32_t));
+
+    return &zone->sh->onces[n & zone->sh->mask];
+}
+
+
 /*
  * Finds the entry of a key, or makes one whose time is 0 and which is not
- * linked yet.
+ * linked yet.  When there are too many, the first ones found make way.
  */
 
 static ngx_ws_bus_once_t *
 ngx_ws_bus_channel_once_locked(ngx_ws_bus_zone_t *zone, u_char *key,
     uint64_t now)
 {
-    ngx_uint_t          bucket;
-    ngx_ws_bus_once_t  *once;
+    ngx_uint_t             i, force;
+    ngx_ws_bus_once_t     *once;
+    ngx_ws_bus_zone_sh_t  *sh;
 
-    bucket = *(uint32_t *) key & zone->sh->mask;
+    sh = zone->sh;
 
-    for (once = zone->sh->onces[bucket]; once; once = once->next) {
-
+    for (once = *ngx_ws_bus_channel_once_bucket(zone, key);
+         once;
+         once = once->next)
+    {
         if (ngx_memcmp(once->key, key, NGX_WS_BUS_ONCE_LEN) == 0
             && now - once->time < NGX_WS_BUS_ONCE_TIME)
         {
@@ -769,15 +804,87 @@ ngx_ws_bus_channel_once_locked(ngx_ws_bus_zone_t *zone, u_char *key,
         }
     }
 
-    (void) ngx_ws_bus_channel_sweep_locked(zone, bucket, 0);
+    (void) ngx_ws_bus_channel_once_sweep_locked(zone, now, 0);
+    (void) ngx_ws_bus_channel_once_sweep_locked(zone, now, 0);
 
-    once = ngx_ws_bus_channel_alloc_locked(zone, sizeof(ngx_ws_bus_once_t));
+    once = (sh->nonces < sh->max_onces)
+           ? ngx_slab_calloc_locked(zone->shpool, sizeof(ngx_ws_bus_once_t))
+           : NULL;
+
+    for (force = 0; once == NULL && force < 2; force++) {
+
+        for (i = 0; once == NULL && i < NGX_WS_BUS_CHANNEL_SCAN; i++) {
+
+            if (ngx_ws_bus_channel_once_sweep_locked(zone, now, force)) {
+                once = ngx_slab_calloc_locked(zone->shpool,
+                                              sizeof(ngx_ws_bus_once_t));
+            }
+        }
+    }
 
     if (once) {
         ngx_memcpy(once->key, key, NGX_WS_BUS_ONCE_LEN);
     }
 
     return once;
+}
+
+
+/*
+ * Looks at the next bucket of keys, and returns how many were freed: the
+ * expired ones, or, by force, all.
+ */
+
+static ngx_uint_t
+ngx_ws_bus_channel_once_sweep_locked(ngx_ws_bus_zone_t *zone, uint64_t now,
+    ngx_uint_t force)
+{
+    ngx_uint_t              n;
+    ngx_ws_bus_once_t      *once, **prev;
+    ngx_ws_bus_zone_sh_t   *sh;
+
+    n = 0;
+    sh = zone->sh;
+
+    prev = &sh->onces[sh->once_hand++ & sh->mask];
+
+    while (*prev) {
+        once = *prev;
+
+        if (!force && now - once->time < NGX_WS_BUS_ONCE_TIME) {
+            prev = &once->next;
+            continue;
+        }
+
+        *prev = once->next;
+        ngx_slab_free_locked(zone->shpool, once);
+        sh->nonces--;
+        n++;
+    }
+
+    return n;
+}
+
+
+/*
+ * May be repeated: the entry is linked once.
+ */
+
+static void
+ngx_ws_bus_channel_once_link_locked(ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_once_t *once)
+{
+    ngx_ws_bus_once_t  **bucket;
+
+    bucket = ngx_ws_bus_channel_once_bucket(zone, once->key);
+
+    if (*bucket != once) {
+        once->next = *bucket;
+
+        __atomic_store_n(bucket, once, __ATOMIC_RELEASE);
+
+        zone->sh->nonces++;
+    }
 }
 
 

@@ -150,7 +150,8 @@ void ngx_ws_bus_channel_part(ngx_ws_bus_zone_t *zone,
  * subscribers on it, otherwise NULL, and the name is looked up.  A channel is
  * made only for a message that is kept.  The slots that are to be rung are
  * left in rings[], which has room for NGX_MAX_PROCESSES, their number in *n;
- * they are already marked as pending.
+ * they are already marked as pending.  An idempotency key that is known
+ * answers with its first result and publishes nothing.
  *
  * NGX_OK        *place says where it is
  * NGX_DECLINED  the zone has no memory for the channel
@@ -194,10 +195,13 @@ ngx_int_t ngx_ws_bus_channel_history(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_history_t *h, ngx_log_t *log);
 
 /*
- * For the zone, under its mutex: completes the append of a killed process;
- * removes all interest of a slot.
+ * For the zone, under its mutex: completes an append, the caller's own or
+ * that of a killed process (rings is NULL then: the slots look by
+ * themselves), and returns the number of subscribers; removes all interest
+ * of a slot.
  */
-void ngx_ws_bus_channel_redo_locked(ngx_ws_bus_zone_t *zone);
+ngx_uint_t ngx_ws_bus_channel_redo_locked(ngx_ws_bus_zone_t *zone,
+    ngx_uint_t *rings, ngx_uint_t *n);
 void ngx_ws_bus_channel_disown_locked(ngx_ws_bus_zone_t *zone,
     ngx_uint_t slot);
 

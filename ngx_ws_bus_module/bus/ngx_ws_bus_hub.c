@@ -35,10 +35,12 @@ static void ngx_ws_bus_hub_deliver_handler(ngx_event_t *ev);
 static void ngx_ws_bus_hub_read(ngx_ws_bus_hub_t *hub, size_t backlog);
 static ngx_int_t ngx_ws_bus_hub_accept(ngx_ws_bus_channel_t *ch,
     ngx_ws_bus_record_t *rec, u_char *payload);
-static void ngx_ws_bus_hub_deleted(ngx_ws_bus_channel_t *ch, uint64_t pos);
+static void ngx_ws_bus_hub_deleted(ngx_ws_bus_channel_t *ch, uint64_t pos,
+    uint64_t epoch);
 static void ngx_ws_bus_hub_overrun(ngx_ws_bus_hub_t *hub);
 static void ngx_ws_bus_hub_refill(ngx_ws_bus_channel_t *ch);
-static void ngx_ws_bus_hub_lost(ngx_ws_bus_channel_t *ch, uint64_t seq);
+static void ngx_ws_bus_hub_lost(ngx_ws_bus_channel_t *ch, uint64_t seq,
+    uint64_t pos);
 static void ngx_ws_bus_hub_give(ngx_ws_bus_hub_t *hub);
 static ngx_uint_t ngx_ws_bus_hub_give_group(ngx_ws_bus_group_t *group,
     ngx_uint_t slice);
@@ -423,7 +425,8 @@ ngx_ws_bus_hub_deliver_handler(ngx_event_t *ev)
  * the publisher rings.
  *
  * slot->from is the first record that the slot has been rung for since it
- * had read everything: what lies between is for others.
+ * had read everything: what lies between is for others.  It does not change
+ * while the flag is set.
  */
 
 static void
@@ -440,11 +443,18 @@ ngx_ws_bus_hub_read(ngx_ws_bus_hub_t *hub, size_t backlog)
     log = &hub->zone->sh->log;
 
     if (hub->caught_up) {
-        from = __atomic_load_n(&hub->slot->from, __ATOMIC_ACQUIRE);
+
+        if (__atomic_load_n(&hub->slot->pending, __ATOMIC_ACQUIRE) == 0) {
+            return;
+        }
+
+        from = hub->slot->from;
         hub->cursor = ngx_max(hub->cursor, from);
     }
 
     (void) __atomic_exchange_n(&hub->slot->pending, 0, __ATOMIC_SEQ_CST);
+
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
 
     head = ngx_ws_bus_log_head(log);
 
@@ -466,7 +476,7 @@ ngx_ws_bus_hub_read(ngx_ws_bus_hub_t *hub, size_t backlog)
         if (rc == NGX_OK) {
             ch = ngx_ws_bus_hub_find(hub, rec.channel);
 
-            if (ch) {
+            if (ch && rec.pos >= ch->from) {
                 rc = ngx_ws_bus_hub_accept(ch, &rec, payload);
             }
         }
@@ -498,7 +508,7 @@ ngx_ws_bus_hub_accept(ngx_ws_bus_channel_t *ch, ngx_ws_bus_record_t *rec,
     hub = ch->hub;
 
     if (rec->type == NGX_WS_BUS_REC_DELETED) {
-        ngx_ws_bus_hub_deleted(ch, rec->pos);
+        ngx_ws_bus_hub_deleted(ch, rec->pos, rec->seq);
         return NGX_OK;
     }
 
@@ -548,7 +558,7 @@ ngx_ws_bus_hub_accept(ngx_ws_bus_channel_t *ch, ngx_ws_bus_record_t *rec,
         /* no memory: the message is lost to this worker */
 
         if (rec->seq) {
-            ngx_ws_bus_hub_lost(ch, rec->seq);
+            ngx_ws_bus_hub_lost(ch, rec->seq, rec->pos);
             break;
         }
 
@@ -564,16 +574,13 @@ ngx_ws_bus_hub_accept(ngx_ws_bus_channel_t *ch, ngx_ws_bus_record_t *rec,
 
 
 static void
-ngx_ws_bus_hub_deleted(ngx_ws_bus_channel_t *ch, uint64_t pos)
+ngx_ws_bus_hub_deleted(ngx_ws_bus_channel_t *ch, uint64_t pos, uint64_t epoch)
 {
     ngx_queue_t         *q;
     ngx_ws_bus_sub_t    *sub;
-    ngx_ws_bus_view_t    view;
     ngx_ws_bus_group_t  *group;
 
-    ngx_ws_bus_channel_view(ch->hub->zone, ch->node, &view);
-
-    ch->epoch = view.epoch;
+    ch->epoch = epoch;
     ch->seq = 0;
 
     for (group = ch->groups; group; group = group->next) {
@@ -629,7 +636,7 @@ static void
 ngx_ws_bus_hub_refill(ngx_ws_bus_channel_t *ch)
 {
     u_char                *payload;
-    uint64_t               pos, to;
+    uint64_t               pos, to, last;
     ngx_uint_t             i, n;
     ngx_ws_bus_hub_t      *hub;
     ngx_ws_bus_view_t      view;
@@ -644,7 +651,8 @@ ngx_ws_bus_hub_refill(ngx_ws_bus_channel_t *ch)
 
         /* the deletion itself was among what was lost */
 
-        ngx_ws_bus_hub_deleted(ch, hub->cursor - 1);
+        ngx_ws_bus_hub_deleted(ch, hub->cursor - 1, view.epoch);
+        ch->seq = view.seq;
         return;
     }
 
@@ -656,7 +664,7 @@ ngx_ws_bus_hub_refill(ngx_ws_bus_channel_t *ch)
                                    0, &h, hub->log)
         != NGX_OK)
     {
-        ngx_ws_bus_hub_lost(ch, view.seq);
+        ngx_ws_bus_hub_lost(ch, view.seq, view.last);
         ch->seq = view.seq;
         return;
     }
@@ -665,14 +673,16 @@ ngx_ws_bus_hub_refill(ngx_ws_bus_channel_t *ch)
 
     n = h.n;
     to = view.seq;
+    last = view.last;
 
     while (n && h.pos[n - 1] >= hub->cursor) {
         n--;
         to--;
+        last = n ? h.pos[n - 1] : h.pos[0] - 1;
     }
 
     if (h.first > ch->seq + 1 && to > ch->seq) {
-        ngx_ws_bus_hub_lost(ch, to);
+        ngx_ws_bus_hub_lost(ch, to, last);
 
     } else {
 
@@ -684,7 +694,7 @@ ngx_ws_bus_hub_refill(ngx_ws_bus_channel_t *ch)
                 != NGX_OK
                 || ngx_ws_bus_hub_accept(ch, &rec, payload) != NGX_OK)
             {
-                ngx_ws_bus_hub_lost(ch, to);
+                ngx_ws_bus_hub_lost(ch, to, last);
                 break;
             }
         }
@@ -698,8 +708,12 @@ ngx_ws_bus_hub_refill(ngx_ws_bus_channel_t *ch)
 }
 
 
+/*
+ * The kept messages up to "seq", at "pos", are lost to this worker.
+ */
+
 static void
-ngx_ws_bus_hub_lost(ngx_ws_bus_channel_t *ch, uint64_t seq)
+ngx_ws_bus_hub_lost(ngx_ws_bus_channel_t *ch, uint64_t seq, uint64_t pos)
 {
     ngx_queue_t         *q;
     ngx_ws_bus_sub_t    *sub;
@@ -707,15 +721,14 @@ ngx_ws_bus_hub_lost(ngx_ws_bus_channel_t *ch, uint64_t seq)
 
     for (group = ch->groups; group; group = group->next) {
 
-        ch->hub->slot->stats.dropped[NGX_WS_BUS_DROPPED_LOST] += group->nsubs;
-
         for (q = ngx_queue_head(&group->subs);
              q != ngx_queue_sentinel(&group->subs);
              q = ngx_queue_next(q))
         {
             sub = ngx_queue_data(q, ngx_ws_bus_sub_t, queue);
 
-            if (sub->from < ch->hub->cursor) {
+            if (sub->from <= pos) {
+                ch->hub->slot->stats.dropped[NGX_WS_BUS_DROPPED_LOST]++;
                 ch->hub->handlers->lost(sub, seq);
             }
         }
@@ -905,6 +918,7 @@ ngx_ws_bus_hub_add(ngx_ws_bus_hub_t *hub, ngx_ws_bus_node_t *node,
     ch->id = view->id;
     ch->epoch = view->epoch;
     ch->seq = view->seq;
+    ch->from = view->head;
 
     ch->next = hub->channels[ch->id & hub->mask];
     hub->channels[ch->id & hub->mask] = ch;

@@ -77,6 +77,7 @@ struct ngx_ws_bus_channel_s {
     ngx_ws_bus_node_t     *node;
     ngx_ws_bus_group_t    *groups;
     uint64_t               id;
+    uint64_t               from;       /* older records are not for us */
     uint64_t               epoch;
     uint64_t               seq;        /* the newest kept one read */
 };

@@ -45,7 +45,9 @@ ngx_ws_bus_log_reserve(ngx_ws_bus_log_t *log, size_t len)
     uint64_t              head, left, size;
     ngx_ws_bus_record_t  *rec;
 
-    if (len > ngx_ws_bus_log_max_payload(log->size)) {
+    if (log->size < sizeof(ngx_ws_bus_record_t)
+        || len > ngx_ws_bus_log_max_payload(log->size))
+    {
         return NULL;
     }
 

@@ -143,6 +143,11 @@ ngx_ws_bus_zone_create(ngx_ws_bus_zone_t *zone, ngx_log_t *log)
 
     ngx_sprintf(shpool->log_ctx, " in ws_bus_zone \"%V\"%Z", &zone->name);
 
+    /* keys have half of what is left of the zone, channels the rest */
+
+    sh->max_onces = (zone->shm_zone->shm.size - size) / 2
+                    / sizeof(ngx_ws_bus_once_t);
+
     sh->created = ngx_ws_bus_time();
 
     return NGX_OK;
@@ -216,8 +221,9 @@ ngx_ws_bus_zone_enter(ngx_ws_bus_zone_t *zone, ngx_log_t *log)
         slot->clean = 1;
 
         sh->slots[n] = slot;
-        sh->nslots = ngx_max(sh->nslots, n + 1);
     }
+
+    sh->nslots = ngx_max(sh->nslots, n + 1);
 
     if (!slot->clean) {
         ngx_ws_bus_channel_disown_locked(zone, n);
@@ -301,7 +307,7 @@ ngx_ws_bus_zone_lock(ngx_ws_bus_zone_t *zone)
     ngx_shmtx_lock(&zone->shpool->mutex);
 
     if (zone->sh->redo.node) {
-        ngx_ws_bus_channel_redo_locked(zone);
+        (void) ngx_ws_bus_channel_redo_locked(zone, NULL, NULL);
     }
 }
 

@@ -91,15 +91,18 @@ typedef struct ngx_ws_bus_hub_s    ngx_ws_bus_hub_t;
 
 
 /*
- * What an append has yet to do once its record is visible.  If a process is
- * killed in between, whoever takes the mutex next completes it.
+ * What an append has yet to do once its record is visible: place it in the
+ * channel and mark the slots to be rung.  If a process is killed in between,
+ * whoever takes the mutex next completes it.
  */
 
 typedef struct {
-    ngx_ws_bus_node_t  *node;
+    ngx_ws_bus_node_t  *node;         /* NULL: nothing to be done */
     ngx_ws_bus_once_t  *once;
     uint64_t            pos;
-    uint64_t            seq;
+    uint64_t            seq;          /* the record's */
+    uint64_t            keep;
+    ngx_uint_t          deleted;
 } ngx_ws_bus_redo_t;
 
 
@@ -114,6 +117,9 @@ typedef struct {
     ngx_uint_t          channels;     /* nodes in the table */
     ngx_uint_t          mask;         /* of both tables */
     ngx_uint_t          hand;         /* of the sweep */
+    ngx_uint_t          once_hand;
+    ngx_uint_t          nonces;       /* idempotency keys */
+    ngx_uint_t          max_onces;
     ngx_ws_bus_node_t **nodes;
     ngx_ws_bus_once_t **onces;
 

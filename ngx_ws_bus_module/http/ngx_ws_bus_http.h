@@ -44,6 +44,7 @@ typedef struct {
     ngx_str_t                  zone_name;
     ngx_ws_bus_zone_t         *zone;
 
+    ngx_http_handler_pt        handler;     /* what the location is */
     ngx_http_complex_value_t  *channel;     /* ws_bus, ws_bus_publisher */
     ngx_http_complex_value_t  *publish;
 
@@ -145,6 +146,7 @@ struct ngx_ws_bus_session_s {
 
     ngx_uint_t                    close_code;
     ngx_msec_t                    last_in;
+    ngx_msec_t                    pinged_at;
     ngx_msec_t                    deadline;       /* of close or drain */
 
     /* in */

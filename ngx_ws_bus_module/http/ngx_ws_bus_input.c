@@ -216,6 +216,10 @@ ngx_ws_bus_input_append(ngx_ws_bus_session_t *s, u_char *p, size_t n)
     u_char  *message;
     size_t   size, need;
 
+    if (n == 0) {
+        return NGX_OK;
+    }
+
     need = s->message_len + n;
 
     if (need > s->message_size) {

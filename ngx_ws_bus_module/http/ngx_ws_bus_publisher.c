@@ -16,6 +16,10 @@
 
 #define NGX_WS_BUS_ONCE_KEY_MAX  255
 
+#define ngx_ws_bus_publisher_is(h, name)                                      \
+    ((h)->key.len == sizeof(name) - 1                                         \
+     && ngx_memcmp((h)->lowcase_key, name, sizeof(name) - 1) == 0)
+
 
 /*
  * The request headers that a publication depends on.
@@ -29,12 +33,11 @@ typedef struct {
 
 
 static ngx_int_t ngx_ws_bus_publisher_post(ngx_http_request_t *r);
-static void ngx_ws_bus_publisher_headers(ngx_http_request_t *r,
-    ngx_ws_bus_publisher_headers_t *h);
-static ngx_uint_t ngx_ws_bus_publisher_is_header(ngx_table_elt_t *h,
-    const char *lowcase, size_t len);
 static void ngx_ws_bus_publisher_body_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_ws_bus_publisher_publish(ngx_http_request_t *r);
+static void ngx_ws_bus_publisher_headers(ngx_http_request_t *r,
+    ngx_ws_bus_publisher_headers_t *h);
+static ngx_int_t ngx_ws_bus_publisher_encoded(ngx_http_request_t *r);
 static ngx_int_t ngx_ws_bus_publisher_body(ngx_http_request_t *r, size_t max,
     ngx_ws_bus_message_t *msg);
 static ngx_int_t ngx_ws_bus_publisher_copy_body(ngx_http_request_t *r,
@@ -52,6 +55,9 @@ static ngx_int_t ngx_ws_bus_publisher_channel(ngx_http_request_t *r,
     ngx_str_t *channel);
 static u_char *ngx_ws_bus_publisher_json(u_char *p, ngx_str_t *channel,
     ngx_uint_t subscribers);
+static u_char *ngx_ws_bus_publisher_place(u_char *p, uint64_t seq,
+    uint64_t epoch);
+static u_char *ngx_ws_bus_publisher_number(u_char *p, uint64_t n);
 static ngx_int_t ngx_ws_bus_publisher_send(ngx_http_request_t *r,
     ngx_uint_t status, ngx_buf_t *b);
 static ngx_int_t ngx_ws_bus_publisher_refuse(ngx_http_request_t *r,
@@ -98,18 +104,11 @@ ngx_ws_bus_publisher_handler(ngx_http_request_t *r)
 }
 
 
-/*
- * What can be refused without the body is refused before it is read.
- */
-
 static ngx_int_t
 ngx_ws_bus_publisher_post(ngx_http_request_t *r)
 {
-    ngx_int_t                        rc;
-    ngx_ws_bus_loc_conf_t           *wlcf;
-    ngx_ws_bus_publisher_headers_t   h;
-
-    static ngx_str_t  identity = ngx_string("identity");
+    ngx_int_t               rc;
+    ngx_ws_bus_loc_conf_t  *wlcf;
 
     wlcf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
 
@@ -119,23 +118,6 @@ ngx_ws_bus_publisher_post(ngx_http_request_t *r)
         return ngx_ws_bus_publisher_refuse(r,
                                            NGX_HTTP_REQUEST_ENTITY_TOO_LARGE,
                                            "message too big");
-    }
-
-    ngx_ws_bus_publisher_headers(r, &h);
-
-    if (h.encoded) {
-        /* RFC 9110, 15.5.16 */
-
-        if (ngx_ws_bus_add_header(r, "Accept-Encoding", &identity) != NGX_OK) {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
-
-        return ngx_ws_bus_publisher_refuse(r, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
-                                           "compressed body");
-    }
-
-    if (h.error) {
-        return ngx_ws_bus_publisher_refuse(r, NGX_HTTP_BAD_REQUEST, h.error);
     }
 
     r->request_body_in_single_buf = 1;
@@ -148,68 +130,6 @@ ngx_ws_bus_publisher_post(ngx_http_request_t *r)
     }
 
     return NGX_DONE;
-}
-
-
-static void
-ngx_ws_bus_publisher_headers(ngx_http_request_t *r,
-    ngx_ws_bus_publisher_headers_t *h)
-{
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *header;
-
-    ngx_memzero(h, sizeof(ngx_ws_bus_publisher_headers_t));
-
-    for (part = &r->headers_in.headers.part; part; part = part->next) {
-
-        header = part->elts;
-
-        for (i = 0; i < part->nelts; i++) {
-
-            if (ngx_ws_bus_publisher_is_header(&header[i], "content-encoding",
-                                           sizeof("content-encoding") - 1))
-            {
-                if (header[i].value.len
-                    && (header[i].value.len != sizeof("identity") - 1
-                        || ngx_strncasecmp(header[i].value.data,
-                                           (u_char *) "identity",
-                                           sizeof("identity") - 1)
-                           != 0))
-                {
-                    h->encoded = 1;
-                }
-
-                continue;
-            }
-
-            if (!ngx_ws_bus_publisher_is_header(&header[i], "idempotency-key",
-                                            sizeof("idempotency-key") - 1))
-            {
-                continue;
-            }
-
-            if (h->once.data) {
-                h->error = "repeated Idempotency-Key";
-
-            } else if (header[i].value.len == 0
-                       || header[i].value.len > NGX_WS_BUS_ONCE_KEY_MAX)
-            {
-                h->error = "Idempotency-Key is not 1 to 255 bytes long";
-            }
-
-            h->once = header[i].value;
-        }
-    }
-}
-
-
-static ngx_uint_t
-ngx_ws_bus_publisher_is_header(ngx_table_elt_t *h, const char *lowcase,
-    size_t len)
-{
-    return h->key.len == len
-           && ngx_memcmp(h->lowcase_key, lowcase, len) == 0;
 }
 
 
@@ -239,6 +159,16 @@ ngx_ws_bus_publisher_publish(ngx_http_request_t *r)
         return rc;
     }
 
+    ngx_ws_bus_publisher_headers(r, &h);
+
+    if (h.encoded) {
+        return ngx_ws_bus_publisher_encoded(r);
+    }
+
+    if (h.error) {
+        return ngx_ws_bus_publisher_refuse(r, NGX_HTTP_BAD_REQUEST, h.error);
+    }
+
     ngx_memzero(&msg, sizeof(ngx_ws_bus_message_t));
 
     rc = ngx_ws_bus_publisher_body(r, wlcf->message_max_size, &msg);
@@ -259,8 +189,6 @@ ngx_ws_bus_publisher_publish(ngx_http_request_t *r)
         return ngx_ws_bus_publisher_refuse(r, NGX_HTTP_BAD_REQUEST,
                                            "text is not UTF-8");
     }
-
-    ngx_ws_bus_publisher_headers(r, &h);
 
     if (h.once.data) {
         ngx_ws_bus_publisher_digest(digest, &channel, &h.once);
@@ -292,6 +220,74 @@ ngx_ws_bus_publisher_publish(ngx_http_request_t *r)
 }
 
 
+static void
+ngx_ws_bus_publisher_headers(ngx_http_request_t *r,
+    ngx_ws_bus_publisher_headers_t *h)
+{
+    ngx_str_t        *value;
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *header;
+
+    ngx_memzero(h, sizeof(ngx_ws_bus_publisher_headers_t));
+
+    for (part = &r->headers_in.headers.part; part; part = part->next) {
+
+        header = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+
+            value = &header[i].value;
+
+            if (ngx_ws_bus_publisher_is(&header[i], "content-encoding")) {
+
+                if (value->len
+                    && (value->len != sizeof("identity") - 1
+                        || ngx_strncasecmp(value->data, (u_char *) "identity",
+                                           sizeof("identity") - 1)
+                           != 0))
+                {
+                    h->encoded = 1;
+                }
+
+                continue;
+            }
+
+            if (!ngx_ws_bus_publisher_is(&header[i], "idempotency-key")) {
+                continue;
+            }
+
+            if (h->once.data) {
+                h->error = "repeated Idempotency-Key";
+
+            } else if (value->len == 0
+                       || value->len > NGX_WS_BUS_ONCE_KEY_MAX)
+            {
+                h->error = "Idempotency-Key is not 1 to 255 bytes long";
+            }
+
+            h->once = *value;
+        }
+    }
+}
+
+
+static ngx_int_t
+ngx_ws_bus_publisher_encoded(ngx_http_request_t *r)
+{
+    static ngx_str_t  identity = ngx_string("identity");
+
+    /* RFC 9110, 15.5.16 */
+
+    if (ngx_ws_bus_add_header(r, "Accept-Encoding", &identity) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_ws_bus_publisher_refuse(r, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE,
+                                       "compressed body");
+}
+
+
 /*
  * The bus wants contiguous bytes: a body in one buffer is taken as it lies.
  * NGX_OK, NGX_DECLINED if it is too big, NGX_ERROR.
@@ -304,7 +300,10 @@ ngx_ws_bus_publisher_body(ngx_http_request_t *r, size_t max,
     off_t         len;
     ngx_chain_t  *cl;
 
-    if (r->request_body == NULL || r->request_body->bufs == NULL) {
+    msg->data = (u_char *) "";
+    msg->len = 0;
+
+    if (r->request_body == NULL) {
         return NGX_OK;
     }
 
@@ -316,6 +315,12 @@ ngx_ws_bus_publisher_body(ngx_http_request_t *r, size_t max,
 
     if ((uint64_t) len > max) {
         return NGX_DECLINED;
+    }
+
+    /* an empty body may be a buffer with neither memory nor a file */
+
+    if (len == 0) {
+        return NGX_OK;
     }
 
     msg->len = (size_t) len;
@@ -351,6 +356,10 @@ ngx_ws_bus_publisher_copy_body(ngx_http_request_t *r, u_char *dst)
 
         if (ngx_buf_in_memory(b)) {
             dst = ngx_cpymem(dst, b->pos, size);
+            continue;
+        }
+
+        if (!b->in_file) {
             continue;
         }
 
@@ -448,8 +457,8 @@ ngx_ws_bus_publisher_published(ngx_http_request_t *r, ngx_str_t *channel,
     b->last = ngx_ws_bus_publisher_json(b->last, channel, place->subscribers);
 
     if (place->seq) {
-        b->last = ngx_sprintf(b->last, ",\"seq\":%uL,\"epoch\":\"%016xL\"",
-                              place->seq, place->epoch);
+        b->last = ngx_ws_bus_publisher_place(b->last, place->seq,
+                                             place->epoch);
     }
 
     *b->last++ = '}';
@@ -512,9 +521,8 @@ ngx_ws_bus_publisher_get(ngx_http_request_t *r)
 
     b->last = ngx_ws_bus_publisher_json(b->last, &channel, state.subscribers);
 
-    b->last = ngx_sprintf(b->last, ",\"seq\":%uL,\"epoch\":\"%016xL\""
-                          ",\"messages\":%ui",
-                          state.seq, state.epoch, state.messages);
+    b->last = ngx_ws_bus_publisher_place(b->last, state.seq, state.epoch);
+    b->last = ngx_sprintf(b->last, ",\"messages\":%ui", state.messages);
 
     if (state.messages) {
         b->last = ngx_sprintf(b->last, ",\"oldest\":%uL,\"newest\":%uL}\n",
@@ -590,7 +598,49 @@ ngx_ws_bus_publisher_json(u_char *p, ngx_str_t *channel,
     p = (u_char *) ngx_escape_json(p, channel->data, channel->len);
     p = ngx_cpymem(p, "\",\"subscribers\":", sizeof("\",\"subscribers\":") - 1);
 
-    return ngx_sprintf(p, "%ui", subscribers);
+    return ngx_ws_bus_publisher_number(p, subscribers);
+}
+
+
+static u_char *
+ngx_ws_bus_publisher_place(u_char *p, uint64_t seq, uint64_t epoch)
+{
+    ngx_int_t  shift;
+
+    static const u_char  hex[] = "0123456789abcdef";
+
+    p = ngx_cpymem(p, ",\"seq\":", sizeof(",\"seq\":") - 1);
+    p = ngx_ws_bus_publisher_number(p, seq);
+    p = ngx_cpymem(p, ",\"epoch\":\"", sizeof(",\"epoch\":\"") - 1);
+
+    for (shift = 60; shift >= 0; shift -= 4) {
+        *p++ = hex[(epoch >> shift) & 0xf];
+    }
+
+    *p++ = '"';
+
+    return p;
+}
+
+
+/*
+ * ngx_sprintf() costs several times as much, on every publication.
+ */
+
+static u_char *
+ngx_ws_bus_publisher_number(u_char *p, uint64_t n)
+{
+    u_char  digits[NGX_INT64_LEN], *first, *last;
+
+    last = digits + NGX_INT64_LEN;
+    first = last;
+
+    do {
+        *--first = (u_char) ('0' + n % 10);
+        n /= 10;
+    } while (n);
+
+    return ngx_cpymem(p, first, last - first);
 }
 
 

@@ -22,6 +22,9 @@
 /* a session always has a timer: a worker that drains waits for it */
 #define NGX_WS_BUS_SESSION_IDLE      3600000
 
+/* bytes of pongs that may leave together */
+#define NGX_WS_BUS_SESSION_PONGS     4096
+
 /* replayed in one turn */
 #define NGX_WS_BUS_SESSION_REPLAY    (64 * 1024)
 #define NGX_WS_BUS_SESSION_REPLAY_N  256
@@ -491,9 +494,8 @@ ngx_ws_bus_session_flushed(ngx_ws_bus_session_t *s)
 static void
 ngx_ws_bus_session_timeout(ngx_ws_bus_session_t *s)
 {
-    u_char             frame[2];
-    ngx_msec_int_t     silent;
-    ngx_msec_t         now;
+    u_char      frame[2];
+    ngx_msec_t  now;
 
     now = ngx_current_msec;
 
@@ -517,11 +519,11 @@ ngx_ws_bus_session_timeout(ngx_ws_bus_session_t *s)
     }
 
     if (s->conf->ping) {
-        silent = (ngx_msec_int_t) (now - s->last_in);
+        if (s->pinged && (ngx_msec_int_t) (s->last_in - s->pinged_at) >= 0) {
+            s->pinged = 0;
+        }
 
-        if (s->pinged && silent >= (ngx_msec_int_t) (s->conf->ping
-                                                     + s->conf->ping_timeout))
-        {
+        if (s->pinged && now - s->pinged_at >= s->conf->ping_timeout) {
             ngx_log_error(NGX_LOG_INFO, s->connection->log, 0,
                           "client did not answer a ping in time");
             ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_INTERNAL,
@@ -529,11 +531,9 @@ ngx_ws_bus_session_timeout(ngx_ws_bus_session_t *s)
             return;
         }
 
-        if (silent < (ngx_msec_int_t) s->conf->ping) {
-            s->pinged = 0;
-
-        } else if (!s->pinged) {
+        if (!s->pinged && now - s->last_in >= s->conf->ping) {
             s->pinged = 1;
+            s->pinged_at = now;
 
             (void) ngx_ws_bus_frame_write(frame, NGX_WS_BUS_OP_PING, 0, 0);
             ngx_ws_bus_session_send_control(s, frame, 2);
@@ -564,8 +564,15 @@ ngx_ws_bus_session_set_timer(ngx_ws_bus_session_t *s)
     t = NGX_WS_BUS_SESSION_IDLE;
 
     if (s->conf->ping && !s->close_sent) {
-        t = s->conf->ping + (s->pinged ? s->conf->ping_timeout : 0);
-        left = (ngx_msec_int_t) (s->last_in + t - now);
+        if (s->pinged) {
+            left = (ngx_msec_int_t) (s->pinged_at + s->conf->ping_timeout
+                                     - now);
+            left = ngx_min(left, (ngx_msec_int_t) s->conf->ping);
+
+        } else {
+            left = (ngx_msec_int_t) (s->last_in + s->conf->ping - now);
+        }
+
         t = ngx_max(left, 1);
     }
 
@@ -623,7 +630,11 @@ ngx_ws_bus_session_pong(ngx_ws_bus_session_t *s, u_char *data, size_t len)
         }
     }
 
-    s->pong->len = 0;
+    /* while the socket takes bytes, every ping is answered in its turn */
+
+    if (s->out || s->pong->len > NGX_WS_BUS_SESSION_PONGS) {
+        s->pong->len = 0;
+    }
 
     p = ngx_ws_bus_run_reserve(s->pong, 2 + NGX_WS_BUS_CONTROL_MAX,
                                s->connection->log);

@@ -235,13 +235,15 @@ ngx_ws_bus_status_percentile(ngx_ws_bus_status_zone_t *sz, ngx_uint_t percent)
     uint64_t    rank, before, n, lower, upper;
     ngx_uint_t  i;
 
-    rank = (sz->delivered * percent + 99) / 100;
+    /* in hundredths of a delivery */
+
+    rank = sz->delivered * percent;
     before = 0;
     lower = 0;
 
     for (i = 0; i < NGX_WS_BUS_LATENCY_N - 1; i++) {
 
-        n = sz->total.latency[i];
+        n = sz->total.latency[i] * 100;
         upper = ngx_ws_bus_latency_bounds[i];
 
         if (before + n >= rank) {

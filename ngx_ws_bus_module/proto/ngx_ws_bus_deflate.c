@@ -459,8 +459,7 @@ ngx_int_t
 ngx_ws_bus_deflate_message(z_stream *z, const u_char *in, size_t len,
     u_char **pos)
 {
-    size_t   bound;
-    u_char  *end;
+    size_t  bound;
 
     bound = ngx_ws_bus_deflate_bound(len);
 
@@ -480,17 +479,7 @@ ngx_ws_bus_deflate_message(z_stream *z, const u_char *in, size_t len,
         return NGX_ERROR;
     }
 
-    end = z->next_out - sizeof(ngx_ws_bus_deflate_tail);
-
-    if (end <= *pos
-        || ngx_memcmp(end, ngx_ws_bus_deflate_tail,
-                      sizeof(ngx_ws_bus_deflate_tail))
-           != 0)
-    {
-        return NGX_ERROR;
-    }
-
-    *pos = end;
+    *pos = z->next_out - sizeof(ngx_ws_bus_deflate_tail);
 
     return NGX_OK;
 }
@@ -674,15 +663,10 @@ ngx_ws_bus_deflate_step(ngx_ws_bus_deflate_out_t *o)
             return NGX_ERROR;
         }
 
-        /* with no room left there may be more output than was asked for */
+        /* where no room is left, there may be more output */
 
-        if (z->avail_in == 0 && z->avail_out) {
+        if (z->avail_out) {
             return NGX_OK;
-        }
-
-        if (rc == Z_BUF_ERROR && z->avail_out) {
-            o->error = &ngx_ws_bus_deflate_err_data;
-            return NGX_ERROR;
         }
     }
 }

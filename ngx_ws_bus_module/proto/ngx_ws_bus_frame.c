@@ -22,9 +22,14 @@
 #define NGX_WS_BUS_FRAME_LEN16       126
 #define NGX_WS_BUS_FRAME_LEN64       127
 
+#define NGX_WS_BUS_FRAME_MASK        4
+#define NGX_WS_BUS_FRAME_HEAD_MIN    (2 + NGX_WS_BUS_FRAME_MASK)
+
 #define NGX_WS_BUS_FRAME_REASON_MAX  (NGX_WS_BUS_CONTROL_MAX - 2)
 
 
+static ngx_int_t ngx_ws_bus_frame_gather(ngx_ws_bus_frame_t *f, u_char **pos,
+    u_char *last);
 static ngx_int_t ngx_ws_bus_frame_parse(ngx_ws_bus_frame_t *f,
     const u_char *p, size_t n);
 static ngx_int_t ngx_ws_bus_frame_first(ngx_ws_bus_frame_t *f, u_char first);
@@ -86,35 +91,29 @@ static const ngx_ws_bus_error_t  ngx_ws_bus_frame_err_close_utf8 =
 ngx_int_t
 ngx_ws_bus_frame_head(ngx_ws_bus_frame_t *f, u_char **pos, u_char *last)
 {
+    /* nearly always the whole header is in the buffer */
+
+    if (f->have == 0
+        && last - *pos >= NGX_WS_BUS_FRAME_HEAD_MIN
+        && ngx_ws_bus_frame_parse(f, *pos, last - *pos) == NGX_OK)
+    {
+        *pos += ngx_ws_bus_frame_head_size(f->len) + NGX_WS_BUS_FRAME_MASK;
+        return NGX_OK;
+    }
+
+    return ngx_ws_bus_frame_gather(f, pos, last);
+}
+
+
+static ngx_int_t
+ngx_ws_bus_frame_gather(ngx_ws_bus_frame_t *f, u_char **pos, u_char *last)
+{
     size_t     n;
     ngx_int_t  rc;
 
     n = last - *pos;
 
     if (n == 0) {
-        return NGX_AGAIN;
-    }
-
-    if (f->have == 0) {
-
-        /* nearly always the whole header is in the buffer */
-
-        rc = ngx_ws_bus_frame_parse(f, *pos, n);
-
-        if (rc == NGX_OK) {
-            *pos += ngx_ws_bus_frame_head_size(f->len) + 4;
-            return NGX_OK;
-        }
-
-        if (rc == NGX_ERROR) {
-            return NGX_ERROR;
-        }
-
-        ngx_memcpy(f->head, *pos, n);
-
-        f->have = n;
-        *pos = last;
-
         return NGX_AGAIN;
     }
 
@@ -125,11 +124,10 @@ ngx_ws_bus_frame_head(ngx_ws_bus_frame_t *f, u_char **pos, u_char *last)
     rc = ngx_ws_bus_frame_parse(f, f->head, f->have + n);
 
     if (rc == NGX_OK) {
-        *pos += ngx_ws_bus_frame_head_size(f->len) + 4 - f->have;
-        return NGX_OK;
-    }
+        *pos += ngx_ws_bus_frame_head_size(f->len) + NGX_WS_BUS_FRAME_MASK
+                - f->have;
 
-    if (rc == NGX_AGAIN) {
+    } else if (rc == NGX_AGAIN) {
         f->have += n;
         *pos = last;
     }
@@ -139,17 +137,20 @@ ngx_ws_bus_frame_head(ngx_ws_bus_frame_t *f, u_char **pos, u_char *last)
 
 
 /*
- * NGX_AGAIN means that n is less than the header, hence less than
- * NGX_WS_BUS_FRAME_HEAD_MAX.
+ * NGX_AGAIN means that n, at least 1, is less than the header, hence less
+ * than NGX_WS_BUS_FRAME_HEAD_MAX.
  */
 
 static ngx_int_t
 ngx_ws_bus_frame_parse(ngx_ws_bus_frame_t *f, const u_char *p, size_t n)
 {
+    u_char     first, second;
     size_t     size;
     ngx_int_t  rc;
 
-    if (ngx_ws_bus_frame_first(f, p[0]) != NGX_OK) {
+    first = p[0];
+
+    if (ngx_ws_bus_frame_first(f, first) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -157,11 +158,13 @@ ngx_ws_bus_frame_parse(ngx_ws_bus_frame_t *f, const u_char *p, size_t n)
         return NGX_AGAIN;
     }
 
-    if (ngx_ws_bus_frame_second(f, p[0], p[1]) != NGX_OK) {
+    second = p[1];
+
+    if (ngx_ws_bus_frame_second(f, first, second) != NGX_OK) {
         return NGX_ERROR;
     }
 
-    f->len = p[1] & NGX_WS_BUS_FRAME_LEN;
+    f->len = second & NGX_WS_BUS_FRAME_LEN;
     size = 2;
 
     if (f->len >= NGX_WS_BUS_FRAME_LEN16) {
@@ -173,17 +176,17 @@ ngx_ws_bus_frame_parse(ngx_ws_bus_frame_t *f, const u_char *p, size_t n)
         }
     }
 
-    if (n < size + 4) {
+    if (n < size + NGX_WS_BUS_FRAME_MASK) {
         return NGX_AGAIN;
     }
 
-    ngx_memcpy(f->mask, p + size, 4);
+    ngx_memcpy(f->mask, p + size, NGX_WS_BUS_FRAME_MASK);
 
-    f->opcode = p[0] & NGX_WS_BUS_FRAME_OPCODE;
-    f->fin = (p[0] & NGX_WS_BUS_FRAME_FIN) != 0;
-    f->rsv1 = (p[0] & NGX_WS_BUS_RSV1) != 0;
-    f->got = 0;
+    f->opcode = first & NGX_WS_BUS_FRAME_OPCODE;
+    f->fin = (first & NGX_WS_BUS_FRAME_FIN) != 0;
+    f->rsv1 = (first & NGX_WS_BUS_RSV1) != 0;
     f->complete = 1;
+    f->got = 0;
 
     return NGX_OK;
 }

@@ -51,13 +51,13 @@ typedef struct {
     u_char                     head[NGX_WS_BUS_FRAME_HEAD_MAX];
     u_char                     mask[4];
 
-    unsigned                   have:4;     /* bytes in head[] */
-    unsigned                   opcode:4;
+    unsigned                   opcode:8;
+    unsigned                   rsv_allowed:8;
+    unsigned                   have:8;     /* bytes in head[] */
     unsigned                   fin:1;
     unsigned                   rsv1:1;
     unsigned                   complete:1; /* the header has been read */
     unsigned                   fragmented:1;
-    unsigned                   rsv_allowed:8;
 } ngx_ws_bus_frame_t;
 
 

@@ -21,6 +21,9 @@
     ((set)[(ch) >> 5] & ((uint32_t) 1 << ((ch) & 0x1f)))
 
 
+static const EVP_MD *ngx_ws_bus_handshake_sha1(void);
+
+
 /* tchar, RFC 9110, 5.6.2 */
 
 static const uint32_t  ngx_ws_bus_handshake_tchar[] = {
@@ -204,9 +207,10 @@ ngx_ws_bus_handshake_key(const ngx_str_t *key)
 ngx_int_t
 ngx_ws_bus_handshake_accept(const ngx_str_t *key, u_char *dst)
 {
-    u_char   in[NGX_WS_BUS_KEY_LEN + sizeof(NGX_WS_BUS_KEY_GUID) - 1];
-    u_char   md[EVP_MAX_MD_SIZE], out[NGX_WS_BUS_ACCEPT_LEN + 1], *p;
-    u_int    len;
+    u_char         in[NGX_WS_BUS_KEY_LEN + sizeof(NGX_WS_BUS_KEY_GUID) - 1];
+    u_char         md[EVP_MAX_MD_SIZE], out[NGX_WS_BUS_ACCEPT_LEN + 1], *p;
+    u_int          len;
+    const EVP_MD  *sha1;
 
     if (key->len != NGX_WS_BUS_KEY_LEN) {
         return NGX_ERROR;
@@ -215,7 +219,11 @@ ngx_ws_bus_handshake_accept(const ngx_str_t *key, u_char *dst)
     p = ngx_cpymem(in, key->data, NGX_WS_BUS_KEY_LEN);
     ngx_memcpy(p, NGX_WS_BUS_KEY_GUID, sizeof(NGX_WS_BUS_KEY_GUID) - 1);
 
-    if (EVP_Digest(in, sizeof(in), md, &len, EVP_sha1(), NULL) != 1) {
+    sha1 = ngx_ws_bus_handshake_sha1();
+
+    if (sha1 == NULL
+        || EVP_Digest(in, sizeof(in), md, &len, sha1, NULL) != 1)
+    {
         return NGX_ERROR;
     }
 
@@ -228,6 +236,32 @@ ngx_ws_bus_handshake_accept(const ngx_str_t *key, u_char *dst)
     ngx_memcpy(dst, out, NGX_WS_BUS_ACCEPT_LEN);
 
     return NGX_OK;
+}
+
+
+/*
+ * OpenSSL 3 looks an algorithm up by its name whenever EVP_sha1() is used,
+ * which takes as long as the digest itself.
+ */
+
+static const EVP_MD *
+ngx_ws_bus_handshake_sha1(void)
+{
+#if (OPENSSL_VERSION_NUMBER >= 0x30000000L)
+
+    static EVP_MD  *sha1;
+
+    if (sha1 == NULL) {
+        sha1 = EVP_MD_fetch(NULL, "SHA1", NULL);
+    }
+
+    return sha1;
+
+#else
+
+    return EVP_sha1();
+
+#endif
 }
 
 

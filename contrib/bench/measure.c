@@ -1,0 +1,213 @@
+
+/*
+ * Copyright (C) the ngx_ws_bus_module authors
+ */
+
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "wsload.h"
+
+
+static uint64_t process_cpu(pid_t pid);
+static uint64_t process_memory(pid_t pid);
+
+
+uint64_t
+now_ns(void)
+{
+    struct timespec  ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+
+    return ts.tv_sec * SEC + ts.tv_nsec;
+}
+
+
+uint64_t
+own_cpu(void)
+{
+    struct timespec  ts;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+
+    return ts.tv_sec * SEC + ts.tv_nsec;
+}
+
+
+uint64_t
+server_cpu(void)
+{
+    unsigned  i;
+    uint64_t  sum;
+
+    for (i = 0, sum = 0; i < options.npids; i++) {
+        sum += process_cpu(options.pids[i]);
+    }
+
+    return sum;
+}
+
+
+uint64_t
+server_memory(void)
+{
+    unsigned  i;
+    uint64_t  sum;
+
+    for (i = 0, sum = 0; i < options.npids; i++) {
+        sum += process_memory(options.pids[i]);
+    }
+
+    return sum;
+}
+
+
+/*
+ * The scheduler's own account is exact for a process that sleeps; where a
+ * kernel does not give it, user and system time are in clock ticks.
+ */
+
+static uint64_t
+process_cpu(pid_t pid)
+{
+    int                 n;
+    FILE               *f;
+    char                path[64], line[1024], *p;
+    unsigned long       user, system;
+    unsigned long long  ns;
+
+    snprintf(path, sizeof(path), "/proc/%d/schedstat", (int) pid);
+    f = fopen(path, "r");
+
+    if (f) {
+        n = fscanf(f, "%llu", &ns);
+        fclose(f);
+
+        if (n == 1 && ns) {
+            return ns;
+        }
+    }
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int) pid);
+    f = fopen(path, "r");
+
+    if (f == NULL) {
+        die("process %d is gone", (int) pid);
+    }
+
+    p = fgets(line, sizeof(line), f);
+    fclose(f);
+
+    p = p ? strrchr(p, ')') : NULL;
+
+    if (p == NULL
+        || sscanf(p + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
+                  &user, &system)
+           != 2)
+    {
+        die("%s cannot be read", path);
+    }
+
+    return (user + system) * (SEC / sysconf(_SC_CLK_TCK));
+}
+
+
+static uint64_t
+process_memory(pid_t pid)
+{
+    FILE           *f;
+    char            path[64], line[256];
+    unsigned long   kb;
+
+    snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int) pid);
+    f = fopen(path, "r");
+
+    if (f == NULL) {
+        die("%s cannot be opened", path);
+    }
+
+    while (fgets(line, sizeof(line), f)) {
+        if (sscanf(line, "Pss: %lu", &kb) == 1) {
+            fclose(f);
+            return kb * 1024ull;
+        }
+    }
+
+    die("%s has no Pss", path);
+}
+
+
+/*
+ * Values below 2^HISTOGRAM_BITS have a slot each; above, every power of two
+ * is divided into that many, so an entry is known to 1.6%.
+ */
+
+void
+histogram_add(histogram_t *h, uint64_t ns)
+{
+    unsigned  shift;
+
+    h->total++;
+
+    if (ns > h->max) {
+        h->max = ns;
+    }
+
+    if (ns < 1 << HISTOGRAM_BITS) {
+        h->counts[ns]++;
+        return;
+    }
+
+    shift = 63 - __builtin_clzll(ns) - HISTOGRAM_BITS;
+
+    h->counts[((shift + 1) << HISTOGRAM_BITS)
+              + (ns >> shift) - (1 << HISTOGRAM_BITS)]++;
+}
+
+
+double
+histogram_at(const histogram_t *h, double part)
+{
+    unsigned  i, shift;
+    uint64_t  seen, want, value;
+
+    if (h->total == 0) {
+        return 0;
+    }
+
+    want = (uint64_t) (part * h->total);
+    seen = 0;
+
+    for (i = 0; i < HISTOGRAM_SIZE; i++) {
+        seen += h->counts[i];
+
+        if (seen > want || seen == h->total) {
+            break;
+        }
+    }
+
+    if (i < 1 << HISTOGRAM_BITS) {
+        return i / 1e3;
+    }
+
+    shift = (i >> HISTOGRAM_BITS) - 1;
+    value = (uint64_t) (1 << HISTOGRAM_BITS)
+            + (i & ((1 << HISTOGRAM_BITS) - 1));
+
+    value = ((value + 1) << shift) - 1;
+
+    return (value < h->max ? value : h->max) / 1e3;
+}
+
+
+void
+histogram_print(const histogram_t *h, const char *prefix)
+{
+    printf(" %sp50_us=%.1f %sp99_us=%.1f %sp999_us=%.1f %smax_us=%.1f",
+           prefix, histogram_at(h, 0.5), prefix, histogram_at(h, 0.99),
+           prefix, histogram_at(h, 0.999), prefix, h->max / 1e3);
+}

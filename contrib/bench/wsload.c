@@ -1,0 +1,179 @@
+
+/*
+ * Copyright (C) the ngx_ws_bus_module authors
+ */
+
+
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "wsload.h"
+
+
+typedef struct {
+    const char   *name;
+    int         (*run)(void);
+} workload_t;
+
+
+static int usage(void);
+static void pids_read(char *list);
+
+
+options_t  options = {
+    .prefix = "/ws/",
+    .clients = 100,
+    .window = 1,
+    .size = 100,
+    .publishers = 16,
+    .processes = 1,
+    .rate = 5,
+    .seconds = 2,
+    .timeout = 10
+};
+
+
+static const workload_t  workloads[] = {
+    { "fanout", workload_fanout },
+    { "echo", workload_echo },
+    { "channels", workload_channels },
+    { "handshake", workload_handshake },
+    { "idle", workload_idle },
+    { "delay", workload_delay },
+    { NULL, NULL }
+};
+
+
+int
+main(int argc, char **argv)
+{
+    int                ch;
+    const workload_t  *w;
+
+    signal(SIGPIPE, SIG_IGN);
+
+    while ((ch = getopt(argc, argv, "p:P:u:n:w:s:k:j:r:d:c:t:b")) != -1) {
+
+        switch (ch) {
+
+        case 'p':
+            options.port = atoi(optarg);
+            break;
+
+        case 'P':
+            pids_read(optarg);
+            break;
+
+        case 'u':
+            options.prefix = optarg;
+            break;
+
+        case 'n':
+            options.clients = atoi(optarg);
+            break;
+
+        case 'w':
+            options.window = atoi(optarg);
+            break;
+
+        case 's':
+            options.size = atoi(optarg);
+            break;
+
+        case 'k':
+            options.publishers = atoi(optarg);
+            break;
+
+        case 'j':
+            options.processes = atoi(optarg);
+            break;
+
+        case 'r':
+            options.rate = atoi(optarg);
+            break;
+
+        case 'd':
+            options.seconds = atof(optarg);
+            break;
+
+        case 'c':
+            options.count = strtoull(optarg, NULL, 10);
+            break;
+
+        case 't':
+            options.timeout = atof(optarg);
+            break;
+
+        case 'b':
+            options.spin = 1;
+            break;
+
+        default:
+            return usage();
+        }
+    }
+
+    if (optind + 1 != argc
+        || options.port == 0
+        || options.clients == 0
+        || options.window == 0 || options.window > WINDOW_MAX
+        || options.size < PAYLOAD_MIN || options.size > 262144
+        || options.publishers == 0
+        || options.processes == 0 || options.processes > 200
+        || options.rate == 0)
+    {
+        return usage();
+    }
+
+    for (w = workloads; w->name; w++) {
+        if (strcmp(w->name, argv[optind]) == 0) {
+            return w->run();
+        }
+    }
+
+    return usage();
+}
+
+
+static int
+usage(void)
+{
+    fputs("usage: wsload -p port [options] workload\n"
+          "\n"
+          "workloads: fanout echo channels handshake idle delay\n"
+          "\n"
+          "  -P pid,...  the server's processes, to account for\n"
+          "  -u prefix   of a WebSocket's path, /ws/\n"
+          "  -n number   clients, 100\n"
+          "  -w number   messages, or handshakes, in flight, 1\n"
+          "  -s bytes    size of a message, 100, at least 32\n"
+          "  -k number   connections that POST (channels), 16\n"
+          "  -j number   client processes (idle), 1\n"
+          "  -r number   broadcasts per second (delay), 5\n"
+          "  -d seconds  measured time, 2\n"
+          "  -c number   windows, or batches, instead of a time\n"
+          "  -t seconds  without progress until all is lost, 10\n"
+          "  -b          wait busily: the server need not wake anybody\n",
+          stderr);
+
+    return 2;
+}
+
+
+static void
+pids_read(char *list)
+{
+    char  *pid;
+
+    for (pid = strtok(list, ","); pid; pid = strtok(NULL, ",")) {
+
+        if (options.npids == PIDS_MAX) {
+            die("more than %d server processes", PIDS_MAX);
+        }
+
+        options.pids[options.npids++] = atoi(pid);
+    }
+}

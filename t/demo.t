@@ -1,0 +1,93 @@
+# Copyright (C) the ngx_ws_bus_module authors
+
+# What "make run" starts: the demonstration's own script and configuration.
+
+use warnings;
+use strict;
+
+use Test::More;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::WsBus;
+
+
+my $t = Test::WsBus->new()->plan(11);
+
+my $root = "$FindBin::Bin/..";
+my $run = $t->testdir() . '/run';
+my $nginx = $ENV{WS_BUS_TEST_NGINX} // 'nginx';
+my $preload = $ENV{WS_BUS_TEST_PRELOAD} // '';
+
+# preloaded into nginx only, not into the script
+
+$t->write_file('nginx', <<"EOF");
+#!/bin/sh
+LD_PRELOAD="$preload" exec "$nginx" "\$@"
+EOF
+
+chmod(0755, $t->testdir() . '/nginx');
+
+my $port = port(8080);
+
+my $pid = $t->run_daemon(sub {
+    $ENV{PORT} = $port;
+    $ENV{RUN} = $run;
+    $ENV{NGINX_BIN} = $t->testdir() . '/nginx';
+    $ENV{MODULE} = $ENV{WS_BUS_TEST_MODULE} if $ENV{WS_BUS_TEST_MODULE};
+    $ENV{ASAN_OPTIONS} //= 'detect_leaks=0';
+
+    open(STDOUT, '>', $t->testdir() . '/stdout.log');
+    open(STDERR, '>', $t->testdir() . '/error.log');
+
+    exec("$root/contrib/demo/run");
+});
+
+ok($t->waitforsocket(8080, 10), 'the demonstration starts')
+    or diag($t->read_file('error.log'));
+
+my $r = http_get('/');
+
+is($r->status(), 200, 'page');
+is($r->header('Content-Type'), 'text/html', 'type of the page');
+like($r->body(), qr/new WebSocket/, 'body of the page');
+
+my $c = ws('/ws/lobby?last=10');
+
+is(http_post('/pub/lobby', 'by POST')->status(), 201, 'publish');
+is_message($c, 'by POST', 'delivered');
+
+is(http_get('/pub/lobby')->json()->{messages}, 1, 'kept');
+is(http_get('/status')->status(), 200, 'status');
+like(http_get('/metrics')->body(), qr/^ws_bus_connections\{/m, 'metrics');
+
+my @workers = grep { /worker process/ } map { cmdline($_) }
+    children($t->read_file('run/nginx.pid'));
+
+is(scalar(@workers), 4, 'four workers');
+
+$c->disconnect();
+kill('TERM', $pid);
+
+ok($t->wait_until(sub { !$t->waitforsocket(8080, 0) }, 10),
+   'ends with its script');
+
+
+sub children {
+    my ($pid) = @_;
+
+    chomp($pid);
+
+    open(my $fh, '<', "/proc/$pid/task/$pid/children") or return;
+
+    return split(' ', <$fh> // '');
+}
+
+
+sub cmdline {
+    my ($pid) = @_;
+
+    open(my $fh, '<', "/proc/$pid/cmdline") or return;
+
+    return scalar <$fh>;
+}

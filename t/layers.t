@@ -1,0 +1,157 @@
+# Copyright (C) the ngx_ws_bus_module authors
+
+# Who may know whom: proto/ knows bytes, bus/ knows nginx's core, http/ knows
+# both and HTTP; only ngx_ws_bus_module.c knows every layer.
+
+use warnings;
+use strict;
+
+use Test::More;
+
+use File::Basename qw/ basename /;
+use FindBin;
+
+
+chdir("$FindBin::Bin/../ngx_ws_bus_module") or die "chdir: $!";
+
+my %layer;
+
+for my $file (glob('*/*.[ch]')) {
+    my ($dir) = $file =~ m!^(.*)/!;
+    $layer{basename($file)} = $dir;
+}
+
+my $type_headers = qr/^ngx_(?:config|core)\.h$/;
+my $libraries = qr!^(?:zlib\.h|openssl/\w+\.h|hiredis/read\.h|jansson\.h)$!;
+my $http = qr/^ngx_http/;
+
+# what a layer may include besides the headers of the layers it may know
+
+my %rules = (
+    proto => {
+        layers => [ 'proto' ],
+        others => sub { $_[0] =~ $type_headers || $_[0] =~ $libraries },
+    },
+    bus => {
+        layers => [ 'proto', 'bus' ],
+        others => sub { $_[0] !~ $http },
+    },
+    http => {
+        layers => [ 'proto', 'bus', 'http' ],
+        others => sub { 1 },
+    },
+);
+
+
+for my $dir (sort keys %rules) {
+    my @files = glob("$dir/*.[ch]");
+    my @faults;
+
+    for my $file (@files) {
+        push @faults, map { "$file includes $_" }
+            grep { !allowed($rules{$dir}, $_) } includes($file);
+    }
+
+    cmp_ok(scalar(@files), '>', 0, "$dir/ has files");
+    is(join("\n", @faults), '', "$dir/ includes only what it may");
+}
+
+my %known = map { $_->{layers} ? map { $_ => 1 } @{ $_->{layers} } : () }
+    values %rules;
+
+is(join(' ', grep { !$known{$_} } map { m!(.*)/! } glob('*/')), '',
+   'every folder is a layer with a rule');
+
+
+# proto/ runs without an nginx: not even through a macro does it call one
+
+my @faults;
+
+for my $source (glob('proto/*.c')) {
+    my $object = "../build/obj/$source";
+    $object =~ s/c$/o/;
+
+    my @undefined = grep { /\bngx_(?!ws_bus_)/ } `nm -u $object 2>&1`;
+
+    push @faults, "$source: nm failed, run make first" if $?;
+    push @faults, map { /(\w+)$/; "$source uses $1" } @undefined;
+}
+
+is(join("\n", @faults), '', 'proto/ calls no function of nginx');
+
+
+# files of http/ do not know each other but through one header; name_part.c
+# is of one family with name.h
+
+@faults = ();
+
+for my $file (glob('http/*.[ch]')) {
+    for my $header (grep { ($layer{$_} // '') eq 'http' } includes($file)) {
+        my ($family) = $header =~ /(.*)\.h$/;
+
+        push @faults, "$file includes $header"
+            unless $header eq 'ngx_ws_bus_http.h'
+                || basename($file) =~ /^$family(?:_\w+)?\./;
+    }
+}
+
+is(join("\n", @faults), '', 'http/ meets in one header');
+
+
+# bus/ and HTTP
+
+is(join("\n", grep { text($_) =~ /\bngx_http_\w/ } glob('bus/*.[ch]')), '',
+   'bus/ names nothing of ngx_http');
+
+
+# the mutex
+
+my @holders = grep { text($_) =~ /shmtx/ } glob('*.[ch] */*.[ch]');
+
+is(scalar(grep { m!^bus/! } @holders), 1,
+   'one file of bus/ takes the mutex of the zone');
+is(join("\n", grep { !m!^bus/! } @holders), '',
+   'no other layer takes the mutex of the zone');
+
+
+# every file of proto/ has its unit test and its fuzzer
+
+for my $source (map { basename($_) } glob('proto/*.c')) {
+    for my $kind ('unit', 'fuzz') {
+        my $tests = grep { text($_) =~ /^\#include\s+"(?:[^"]*\/)?\Q$source\E"/m }
+            glob("../t/$kind/*.c");
+
+        cmp_ok($tests, '>', 0, "a file in t/$kind includes $source");
+    }
+}
+
+
+done_testing();
+
+
+sub text {
+    my ($file) = @_;
+
+    open(my $fh, '<', $file) or die "$file: $!";
+    local $/;
+
+    return <$fh>;
+}
+
+
+sub includes {
+    my ($file) = @_;
+
+    return text($file) =~ /^\s*\#\s*include\s*[<"]([^>"]+)[>"]/mg;
+}
+
+
+sub allowed {
+    my ($rule, $header) = @_;
+
+    my $dir = $layer{basename($header)};
+
+    return 1 if defined $dir && grep { $_ eq $dir } @{ $rule->{layers} };
+    return 0 if defined $dir || $header =~ /ngx_ws_bus_/;
+    return $rule->{others}->($header);
+}

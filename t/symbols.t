@@ -1,0 +1,24 @@
+# Copyright (C) the ngx_ws_bus_module authors
+
+# nginx loads modules RTLD_GLOBAL: what one exports, another may be bound to.
+# Ours exports what nginx looks up in it, and nothing else.
+
+use warnings;
+use strict;
+
+use Test::More tests => 2;
+
+use FindBin;
+
+
+my $module = $ENV{WS_BUS_TEST_MODULE}
+    // "$FindBin::Bin/../build/ngx_ws_bus_module.so";
+
+my @lines = `nm -D --defined-only $module`;
+
+is($?, 0, 'nm reads the module');
+
+my @symbols = sort map { (split)[2] // () } @lines;
+
+is("@symbols", 'ngx_module_names ngx_module_order ngx_modules',
+   'only the symbols of a module are exported');
