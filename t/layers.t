@@ -118,8 +118,8 @@ is(join("\n", grep { !m!^bus/! } @holders), '',
 
 for my $source (map { basename($_) } glob('proto/*.c')) {
     for my $kind ('unit', 'fuzz') {
-        my $tests = grep { text($_) =~ /^\#include\s+"(?:[^"]*\/)?\Q$source\E"/m }
-            glob("../t/$kind/*.c");
+        my $include = qr/^\#include\s+"(?:[^"]*\/)?\Q$source\E"/m;
+        my $tests = grep { text($_) =~ $include } glob("../t/$kind/*.c");
 
         cmp_ok($tests, '>', 0, "a file in t/$kind includes $source");
     }

@@ -197,10 +197,10 @@ for my $round (1 .. 12) {
     # sometimes short enough to catch up
 
     for my $n ($round % 4 ? 500 : 50, 200) {
-        my $before = acks();
+        my $before = progress($t, @names);
 
         $t->signal($n == 200 ? 'CONT' : 'STOP', $pid);
-        pump([ open_ones() ], sub { acks() > $before + $n }, 2);
+        pump([ open_ones() ], sub { progress($t, @names) > $before + $n }, 2);
     }
 
     # who has been told comes back
@@ -258,15 +258,6 @@ sub post {
     die "POST failed" unless $r && $r->status() == 201;
 
     return $r;
-}
-
-
-sub acks {
-    my $n = 0;
-
-    $n += ($t->read_file("$_.acks") =~ tr/\n//) for @names;
-
-    return $n;
 }
 
 

@@ -143,11 +143,9 @@ ngx_ws_bus_channel_publish(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node,
     once = NULL;
     keep = 0;
 
+    now = msg->time;
+
     ngx_ws_bus_zone_lock(zone);
-
-    /* under the mutex, so that the log's times only grow */
-
-    now = ngx_ws_bus_time();
 
     if (msg->once) {
         once = ngx_ws_bus_channel_once_locked(zone, msg->once, now);
@@ -586,15 +584,12 @@ static ngx_uint_t
 ngx_ws_bus_channel_notify_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node, uint64_t pos, ngx_uint_t *rings, ngx_uint_t *n)
 {
-    ngx_uint_t              subscribers;
+    ngx_uint_t              subscribers, fenced;
     ngx_ws_bus_slot_t      *slot;
     ngx_ws_bus_interest_t  *in;
 
     subscribers = 0;
-
-    /* head is written before pending is read: see ngx_ws_bus_hub_read() */
-
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    fenced = 0;
 
     for (in = node->interest; in; in = in->next) {
 
@@ -605,6 +600,16 @@ ngx_ws_bus_channel_notify_locked(ngx_ws_bus_zone_t *zone,
         }
 
         subscribers += in->count;
+
+        /*
+         * The head is written before another process's flag is read: see
+         * ngx_ws_bus_hub_read().
+         */
+
+        if (!fenced && in->slot != (uint32_t) ngx_process_slot) {
+            __atomic_thread_fence(__ATOMIC_SEQ_CST);
+            fenced = 1;
+        }
 
         if (__atomic_load_n(&slot->pending, __ATOMIC_RELAXED)) {
             continue;
@@ -743,7 +748,7 @@ ngx_ws_bus_channel_idle_locked(ngx_ws_bus_zone_t *zone,
         return 0;
     }
 
-    return force || now - node->touched > NGX_WS_BUS_IDLE_TIME;
+    return force || now > node->touched + NGX_WS_BUS_IDLE_TIME;
 }
 
 
@@ -798,7 +803,7 @@ ngx_ws_bus_channel_once_locked(ngx_ws_bus_zone_t *zone, u_char *key,
          once = once->next)
     {
         if (ngx_memcmp(once->key, key, NGX_WS_BUS_ONCE_LEN) == 0
-            && now - once->time < NGX_WS_BUS_ONCE_TIME)
+            && now < once->time + NGX_WS_BUS_ONCE_TIME)
         {
             return once;
         }
@@ -851,7 +856,7 @@ ngx_ws_bus_channel_once_sweep_locked(ngx_ws_bus_zone_t *zone, uint64_t now,
     while (*prev) {
         once = *prev;
 
-        if (!force && now - once->time < NGX_WS_BUS_ONCE_TIME) {
+        if (!force && now < once->time + NGX_WS_BUS_ONCE_TIME) {
             prev = &once->next;
             continue;
         }

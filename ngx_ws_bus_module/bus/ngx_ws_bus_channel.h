@@ -80,6 +80,7 @@ typedef struct {
     u_char                 *data;
     size_t                  len;
     u_char                 *once;      /* NGX_WS_BUS_ONCE_LEN bytes or NULL */
+    uint64_t                time;      /* now; set by ngx_ws_bus_hub_publish */
     uint64_t                age;       /* kept that long, microseconds */
     unsigned                binary:1;
     unsigned                keep:1;    /* in the history: gets a seq */

@@ -16,6 +16,9 @@
 #define NGX_WS_BUS_HUB_GIVE      512           /* subscribers */
 #define NGX_WS_BUS_HUB_SLICE     128           /* of one group */
 
+/* sends that the clock is asked once for */
+#define NGX_WS_BUS_HUB_CLOCK     16
+
 /* reading pauses while so much waits to be given */
 #define NGX_WS_BUS_HUB_BACKLOG   (4 * 1024 * 1024)
 
@@ -44,18 +47,9 @@ static void ngx_ws_bus_hub_lost(ngx_ws_bus_channel_t *ch, uint64_t seq,
 static void ngx_ws_bus_hub_give(ngx_ws_bus_hub_t *hub);
 static ngx_uint_t ngx_ws_bus_hub_give_group(ngx_ws_bus_group_t *group,
     ngx_uint_t slice);
+static void ngx_ws_bus_hub_latency(ngx_ws_bus_hub_t *hub,
+    ngx_ws_bus_run_t *run, ngx_uint_t n);
 static void ngx_ws_bus_hub_owe(ngx_ws_bus_group_t *group);
-static void ngx_ws_bus_hub_drop(ngx_ws_bus_group_t *group,
-    ngx_ws_bus_run_t **run);
-
-static ngx_ws_bus_channel_t *ngx_ws_bus_hub_find(ngx_ws_bus_hub_t *hub,
-    uint64_t id);
-static ngx_ws_bus_channel_t *ngx_ws_bus_hub_add(ngx_ws_bus_hub_t *hub,
-    ngx_ws_bus_node_t *node, ngx_ws_bus_view_t *view);
-static void ngx_ws_bus_hub_remove(ngx_ws_bus_channel_t *ch);
-static ngx_int_t ngx_ws_bus_hub_grow(ngx_ws_bus_hub_t *hub);
-static ngx_ws_bus_group_t *ngx_ws_bus_hub_group(ngx_ws_bus_channel_t *ch,
-    ngx_ws_bus_format_t *format);
 
 
 /* timers want something shaped like a connection */
@@ -174,105 +168,6 @@ ngx_ws_bus_hub_exit(ngx_ws_bus_zone_t *zone)
 
 
 ngx_int_t
-ngx_ws_bus_hub_subscribe(ngx_ws_bus_hub_t *hub, const ngx_str_t *name,
-    ngx_ws_bus_format_t *format, ngx_ws_bus_sub_t *sub,
-    ngx_ws_bus_view_t *view)
-{
-    ngx_ws_bus_node_t     *node;
-    ngx_ws_bus_group_t    *group;
-    ngx_ws_bus_channel_t  *ch;
-
-    node = ngx_ws_bus_channel_join(hub->zone, name, view);
-    if (node == NULL) {
-        return NGX_ERROR;
-    }
-
-    ch = ngx_ws_bus_hub_find(hub, view->id);
-
-    if (ch == NULL) {
-        ch = ngx_ws_bus_hub_add(hub, node, view);
-        if (ch == NULL) {
-            goto failed;
-        }
-    }
-
-    group = ngx_ws_bus_hub_group(ch, format);
-
-    if (group == NULL) {
-
-        if (ch->groups == NULL) {
-            ngx_ws_bus_hub_remove(ch);
-        }
-
-        goto failed;
-    }
-
-    sub->group = group;
-    sub->from = view->head;
-
-    ngx_queue_insert_tail(&group->subs, &sub->queue);
-    group->nsubs++;
-
-    hub->slot->stats.subscriptions++;
-
-    return NGX_OK;
-
-failed:
-
-    ngx_ws_bus_channel_part(hub->zone, node);
-
-    return NGX_ERROR;
-}
-
-
-void
-ngx_ws_bus_hub_unsubscribe(ngx_ws_bus_sub_t *sub)
-{
-    ngx_ws_bus_hub_t       *hub;
-    ngx_ws_bus_group_t     *group, **prev;
-    ngx_ws_bus_channel_t   *ch;
-
-    group = sub->group;
-    ch = group->channel;
-    hub = ch->hub;
-
-    if (group->walk == &sub->queue) {
-        group->walk = ngx_queue_next(&sub->queue);
-    }
-
-    ngx_queue_remove(&sub->queue);
-    sub->group = NULL;
-    group->nsubs--;
-
-    ngx_ws_bus_channel_part(hub->zone, ch->node);
-
-    hub->slot->stats.subscriptions--;
-
-    if (group->nsubs) {
-        return;
-    }
-
-    if (group->is_owed) {
-        ngx_queue_remove(&group->owed);
-        ngx_ws_bus_hub_drop(group, &group->gathering);
-        ngx_ws_bus_hub_drop(group, &group->giving);
-    }
-
-    for (prev = &ch->groups; *prev != group; prev = &(*prev)->next) {
-        /* void */
-    }
-
-    *prev = group->next;
-
-    ngx_free(group);
-
-    if (ch->groups == NULL) {
-        ngx_ws_bus_hub_remove(ch);
-    }
-}
-
-
-ngx_int_t
 ngx_ws_bus_hub_publish(ngx_ws_bus_hub_t *hub, ngx_ws_bus_sub_t *sub,
     const ngx_str_t *name, ngx_ws_bus_message_t *msg,
     ngx_ws_bus_place_t *place)
@@ -283,6 +178,12 @@ ngx_ws_bus_hub_publish(ngx_ws_bus_hub_t *hub, ngx_ws_bus_sub_t *sub,
     ngx_ws_bus_log_t  *log;
 
     static ngx_uint_t  rings[NGX_MAX_PROCESSES];
+
+    if (hub->now == 0) {
+        hub->now = ngx_ws_bus_time();
+    }
+
+    msg->time = hub->now;
 
     rc = ngx_ws_bus_channel_publish(hub->zone,
                                     sub ? sub->group->channel->node : NULL,
@@ -749,6 +650,7 @@ ngx_ws_bus_hub_give(ngx_ws_bus_hub_t *hub)
     ngx_ws_bus_group_t  *group;
 
     n = 0;
+    hub->since = NGX_WS_BUS_HUB_CLOCK;
 
     while (n < NGX_WS_BUS_HUB_GIVE && !ngx_queue_empty(&hub->owed)) {
 
@@ -772,8 +674,7 @@ ngx_ws_bus_hub_give(ngx_ws_bus_hub_t *hub)
 static ngx_uint_t
 ngx_ws_bus_hub_give_group(ngx_ws_bus_group_t *group, ngx_uint_t slice)
 {
-    uint64_t              now;
-    ngx_uint_t            i, n, first;
+    ngx_uint_t            n, first;
     ngx_queue_t          *q;
     ngx_ws_bus_hub_t     *hub;
     ngx_ws_bus_run_t     *run;
@@ -814,12 +715,7 @@ ngx_ws_bus_hub_give_group(ngx_ws_bus_group_t *group, ngx_uint_t slice)
     }
 
     if (n) {
-        now = ngx_ws_bus_time();
-
-        for (i = 0; i < run->n; i++) {
-            ngx_ws_bus_latency_add(&hub->slot->stats,
-                                   now - run->marks[i].time, n);
-        }
+        ngx_ws_bus_hub_latency(hub, run, n);
     }
 
     if (group->walk == ngx_queue_sentinel(&group->subs)) {
@@ -828,6 +724,34 @@ ngx_ws_bus_hub_give_group(ngx_ws_bus_group_t *group, ngx_uint_t slice)
     }
 
     return n;
+}
+
+
+/*
+ * The run has been given to n subscribers.  The clock is not asked for each
+ * of them.
+ */
+
+static void
+ngx_ws_bus_hub_latency(ngx_ws_bus_hub_t *hub, ngx_ws_bus_run_t *run,
+    ngx_uint_t n)
+{
+    uint64_t    usec;
+    ngx_uint_t  i;
+
+    hub->since += n;
+
+    if (hub->since >= NGX_WS_BUS_HUB_CLOCK) {
+        hub->since = 0;
+        hub->given = ngx_ws_bus_time();
+    }
+
+    for (i = 0; i < run->n; i++) {
+        usec = (hub->given > run->marks[i].time)
+               ? hub->given - run->marks[i].time : 0;
+
+        ngx_ws_bus_latency_add(&hub->slot->stats, usec, n);
+    }
 }
 
 
@@ -841,7 +765,7 @@ ngx_ws_bus_hub_owe(ngx_ws_bus_group_t *group)
 }
 
 
-static void
+void
 ngx_ws_bus_hub_drop(ngx_ws_bus_group_t *group, ngx_ws_bus_run_t **run)
 {
     if (*run) {
@@ -878,132 +802,4 @@ ngx_ws_bus_hub_encode_at(ngx_ws_bus_hub_t *hub, ngx_ws_bus_format_t *format,
 
     return ngx_ws_bus_run_mark(run, pos, rec.seq, rec.time, rec.len,
                                hub->log);
-}
-
-
-static ngx_ws_bus_channel_t *
-ngx_ws_bus_hub_find(ngx_ws_bus_hub_t *hub, uint64_t id)
-{
-    ngx_ws_bus_channel_t  *ch;
-
-    /* ids are consecutive numbers: their low bits spread well */
-
-    for (ch = hub->channels[id & hub->mask]; ch; ch = ch->next) {
-        if (ch->id == id) {
-            return ch;
-        }
-    }
-
-    return NULL;
-}
-
-
-static ngx_ws_bus_channel_t *
-ngx_ws_bus_hub_add(ngx_ws_bus_hub_t *hub, ngx_ws_bus_node_t *node,
-    ngx_ws_bus_view_t *view)
-{
-    ngx_ws_bus_channel_t  *ch;
-
-    if (hub->nchannels > hub->mask && ngx_ws_bus_hub_grow(hub) != NGX_OK) {
-        return NULL;
-    }
-
-    ch = ngx_calloc(sizeof(ngx_ws_bus_channel_t), hub->log);
-    if (ch == NULL) {
-        return NULL;
-    }
-
-    ch->hub = hub;
-    ch->node = node;
-    ch->id = view->id;
-    ch->epoch = view->epoch;
-    ch->seq = view->seq;
-    ch->from = view->head;
-
-    ch->next = hub->channels[ch->id & hub->mask];
-    hub->channels[ch->id & hub->mask] = ch;
-    hub->nchannels++;
-
-    return ch;
-}
-
-
-static void
-ngx_ws_bus_hub_remove(ngx_ws_bus_channel_t *ch)
-{
-    ngx_ws_bus_hub_t       *hub;
-    ngx_ws_bus_channel_t  **prev;
-
-    hub = ch->hub;
-
-    for (prev = &hub->channels[ch->id & hub->mask];
-         *prev != ch;
-         prev = &(*prev)->next)
-    {
-        /* void */
-    }
-
-    *prev = ch->next;
-    hub->nchannels--;
-
-    ngx_free(ch);
-}
-
-
-static ngx_int_t
-ngx_ws_bus_hub_grow(ngx_ws_bus_hub_t *hub)
-{
-    ngx_uint_t              i, n;
-    ngx_ws_bus_channel_t   *ch, *next, **channels;
-
-    n = hub->channels ? 2 * (hub->mask + 1) : 64;
-
-    channels = ngx_calloc(n * sizeof(ngx_ws_bus_channel_t *), hub->log);
-    if (channels == NULL) {
-        return NGX_ERROR;
-    }
-
-    for (i = 0; hub->channels && i <= hub->mask; i++) {
-        for (ch = hub->channels[i]; ch; ch = next) {
-            next = ch->next;
-            ch->next = channels[ch->id & (n - 1)];
-            channels[ch->id & (n - 1)] = ch;
-        }
-    }
-
-    if (hub->channels) {
-        ngx_free(hub->channels);
-    }
-
-    hub->channels = channels;
-    hub->mask = n - 1;
-
-    return NGX_OK;
-}
-
-
-static ngx_ws_bus_group_t *
-ngx_ws_bus_hub_group(ngx_ws_bus_channel_t *ch, ngx_ws_bus_format_t *format)
-{
-    ngx_ws_bus_group_t  *group;
-
-    for (group = ch->groups; group; group = group->next) {
-        if (group->format == format) {
-            return group;
-        }
-    }
-
-    group = ngx_calloc(sizeof(ngx_ws_bus_group_t), ch->hub->log);
-    if (group == NULL) {
-        return NULL;
-    }
-
-    group->channel = ch;
-    group->format = format;
-    ngx_queue_init(&group->subs);
-
-    group->next = ch->groups;
-    ch->groups = group;
-
-    return group;
 }

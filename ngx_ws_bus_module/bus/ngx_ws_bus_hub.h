@@ -103,7 +103,12 @@ struct ngx_ws_bus_hub_s {
     ngx_ws_bus_slot_t      *slot;
     ngx_log_t              *log;
 
+    uint64_t                now;       /* 0: to be asked for */
+
     const ngx_ws_bus_hub_handlers_t  *handlers;
+
+    uint64_t                given;     /* time of about the last send */
+    ngx_uint_t              since;     /* sends after that */
 
     uint64_t                cursor;
     ngx_ws_bus_channel_t  **channels;
@@ -151,7 +156,8 @@ void ngx_ws_bus_hub_unsubscribe(ngx_ws_bus_sub_t *sub);
 
 /*
  * Publishes.  "sub" is the caller's own subscription to that channel, or
- * NULL: then the name is looked up.  Returns as
+ * NULL: then the name is looked up.  All that comes before hub->now is set to
+ * 0 again, by the caller, is taken to come at one moment.  Returns as
  * ngx_ws_bus_channel_publish().
  */
 ngx_int_t ngx_ws_bus_hub_publish(ngx_ws_bus_hub_t *hub, ngx_ws_bus_sub_t *sub,
@@ -170,6 +176,25 @@ ngx_int_t ngx_ws_bus_hub_delete(ngx_ws_bus_hub_t *hub, const ngx_str_t *name);
  */
 ngx_int_t ngx_ws_bus_hub_encode_at(ngx_ws_bus_hub_t *hub,
     ngx_ws_bus_format_t *format, uint64_t pos, ngx_ws_bus_run_t *run);
+
+
+/*
+ * Between hub.c and subs.c.
+ *
+ * The channel with this id that somebody here is subscribed to, or NULL.
+ */
+ngx_ws_bus_channel_t *ngx_ws_bus_hub_find(ngx_ws_bus_hub_t *hub,
+    uint64_t id);
+
+/*
+ * Doubles the table, or makes it.  NGX_OK, or NGX_ERROR without memory.
+ */
+ngx_int_t ngx_ws_bus_hub_grow(ngx_ws_bus_hub_t *hub);
+
+/*
+ * Gives up one of a group's runs, if there is one.
+ */
+void ngx_ws_bus_hub_drop(ngx_ws_bus_group_t *group, ngx_ws_bus_run_t **run);
 
 
 #endif /* _NGX_WS_BUS_HUB_H_INCLUDED_ */

@@ -43,14 +43,18 @@ static const ngx_uint_t  ngx_ws_bus_closed_codes[NGX_WS_BUS_CLOSED_N] = {
 };
 
 
-/*
- * The log has three quarters of the zone.  A small zone loses more of itself
- * to the slab pool's own pages and to the tables.
- */
+/* the tables, and a page for each size of what is allocated */
+#define NGX_WS_BUS_ZONE_RESERVE  (32 * 1024)
 
 size_t
 ngx_ws_bus_zone_log_size(size_t size)
 {
+    if (size < NGX_WS_BUS_ZONE_RESERVE) {
+        return 0;
+    }
+
+    size -= NGX_WS_BUS_ZONE_RESERVE;
+
     return (size / 4 * 3) & ~((size_t) ngx_pagesize - 1);
 }
 

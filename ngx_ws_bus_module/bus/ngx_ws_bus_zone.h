@@ -15,7 +15,7 @@
 #include "ngx_ws_bus_log.h"
 
 
-#define NGX_WS_BUS_ZONE_MIN         (64 * 1024)
+#define NGX_WS_BUS_ZONE_MIN         (128 * 1024)
 #define NGX_WS_BUS_ZONE_DEFAULT     (32 * 1024 * 1024)
 
 /* delivery latency: upper bounds in microseconds, the last one is +Inf */

@@ -108,6 +108,24 @@ struct ngx_ws_bus_protocol_s {
 
 
 /*
+ * What a client that comes back asks for.
+ */
+
+typedef struct {
+    uint64_t              last_seq;
+    uint64_t              epoch;
+    uint64_t              last;
+    unsigned              resume:1;    /* last_seq is given */
+    unsigned              newest:1;    /* last is given */
+    unsigned              known:1;     /* so is an epoch, well formed */
+
+    /* the answer */
+    unsigned              recovered:1;
+    uint64_t              seq;
+} ngx_ws_bus_resume_t;
+
+
+/*
  * A client's connection after the 101.  Allocated in the request's pool; the
  * request lives as long.
  */
@@ -236,13 +254,35 @@ void ngx_ws_bus_session_close(ngx_ws_bus_session_t *s, ngx_uint_t code,
 void ngx_ws_bus_session_fail(ngx_ws_bus_session_t *s,
     const ngx_ws_bus_error_t *error);
 
+
 /*
- * Replays the kept messages of "h", whose memory becomes the session's, and
- * then whatever has come since, before the session goes live.  NGX_OK, or
+ * Coming back, http/ngx_ws_bus_replay.c.
+ *
+ * Reads the request's arguments.  NGX_OK, or NGX_ERROR if one of them is not
+ * a number.
+ */
+ngx_int_t ngx_ws_bus_resume_args(ngx_http_request_t *r,
+    ngx_ws_bus_resume_t *resume);
+
+/*
+ * Finds from where the stream starts, and prepares what is sent before it is
+ * live: the session has just been subscribed, with this view.  NGX_OK, or
  * NGX_ERROR without memory.
  */
-ngx_int_t ngx_ws_bus_session_replay(ngx_ws_bus_session_t *s,
-    ngx_ws_bus_view_t *view, ngx_ws_bus_history_t *h);
+ngx_int_t ngx_ws_bus_resume(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view);
+
+/*
+ * Sends one stretch of the replay; called when nothing is queued.  When all
+ * that was found is sent, looks for what has been published since; when there
+ * is nothing, the session goes live.
+ */
+void ngx_ws_bus_replay_next(ngx_ws_bus_session_t *s);
+
+/*
+ * Frees the replay, if there is one.
+ */
+void ngx_ws_bus_replay_end(ngx_ws_bus_session_t *s);
 
 
 /*

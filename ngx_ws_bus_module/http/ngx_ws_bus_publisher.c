@@ -198,6 +198,8 @@ ngx_ws_bus_publisher_publish(ngx_http_request_t *r)
     msg.keep = (wlcf->history != 0);
     msg.age = (uint64_t) wlcf->history_age * 1000000;
 
+    wlcf->zone->hub->now = 0;
+
     rc = ngx_ws_bus_hub_publish(wlcf->zone->hub, NULL, &channel, &msg, &place);
 
     if (rc == NGX_DECLINED) {

@@ -25,23 +25,6 @@
 /* bytes of pongs that may leave together */
 #define NGX_WS_BUS_SESSION_PONGS     4096
 
-/* replayed in one turn */
-#define NGX_WS_BUS_SESSION_REPLAY    (64 * 1024)
-#define NGX_WS_BUS_SESSION_REPLAY_N  256
-
-
-/*
- * A client that catches up from the log; not on the hub's lists meanwhile,
- * in effect: its sub->from is beyond everything.
- */
-
-struct ngx_ws_bus_replay_s {
-    ngx_ws_bus_history_t  h;
-    ngx_uint_t            i;
-    uint64_t              epoch;
-    uint64_t              seq;       /* the last one sent */
-};
-
 
 static void ngx_ws_bus_session_cleanup(void *data);
 static void ngx_ws_bus_session_start_handler(ngx_event_t *rev);
@@ -58,10 +41,6 @@ static void ngx_ws_bus_session_send_control(ngx_ws_bus_session_t *s,
 static void ngx_ws_bus_session_send_pong(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_session_send_close(ngx_ws_bus_session_t *s,
     ngx_uint_t code, const ngx_str_t *reason);
-
-static void ngx_ws_bus_session_replay_next(ngx_ws_bus_session_t *s);
-static ngx_int_t ngx_ws_bus_session_replay_more(ngx_ws_bus_session_t *s);
-static void ngx_ws_bus_session_replay_end(ngx_ws_bus_session_t *s);
 
 static void ngx_ws_bus_session_deliver(ngx_ws_bus_sub_t *sub,
     ngx_ws_bus_run_t *run, ngx_uint_t first);
@@ -124,7 +103,7 @@ ngx_ws_bus_session_cleanup(void *data)
         ngx_ws_bus_hub_unsubscribe(&s->sub);
     }
 
-    ngx_ws_bus_session_replay_end(s);
+    ngx_ws_bus_replay_end(s);
 
     (void) ngx_ws_bus_out_free(s);
 
@@ -201,6 +180,8 @@ ngx_ws_bus_session_start_handler(ngx_event_t *rev)
 
     b = r->header_in;
 
+    s->hub->now = 0;
+
     if (b->pos < b->last) {
 
         /* frames that came right behind the handshake */
@@ -227,6 +208,7 @@ ngx_ws_bus_session_start_handler(ngx_event_t *rev)
 void
 ngx_ws_bus_session_end(ngx_ws_bus_session_t *s)
 {
+    ngx_uint_t           dropped;
     ngx_connection_t    *c;
     ngx_http_request_t  *r;
 
@@ -238,7 +220,10 @@ ngx_ws_bus_session_end(ngx_ws_bus_session_t *s)
         s->by_client = 1;
     }
 
-    s->dropped += ngx_ws_bus_out_free(s);
+    dropped = ngx_ws_bus_out_free(s);
+
+    s->dropped += dropped;
+    s->stats->dropped[NGX_WS_BUS_DROPPED_CLOSED] += dropped;
     s->stats->closed[ngx_ws_bus_closed_index(s->close_code)]++;
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, c->log, 0,
@@ -332,6 +317,7 @@ ngx_ws_bus_session_read(ngx_ws_bus_session_t *s)
         }
 
         s->last_in = ngx_current_msec;
+        s->hub->now = 0;
 
         if (ngx_ws_bus_input(s, buf, buf + n) != NGX_OK) {
 
@@ -428,7 +414,7 @@ ngx_ws_bus_session_write_handler(ngx_event_t *wev)
     }
 
     if (s->replay && s->out == NULL && !s->close_sent) {
-        ngx_ws_bus_session_replay_next(s);
+        ngx_ws_bus_replay_next(s);
     }
 
     if (s->broken) {
@@ -792,179 +778,6 @@ ngx_ws_bus_session_closed(ngx_ws_bus_session_t *s, ngx_uint_t code)
     ngx_str_null(&reason);
 
     ngx_ws_bus_session_send_close(s, code, &reason);
-}
-
-
-ngx_int_t
-ngx_ws_bus_session_replay(ngx_ws_bus_session_t *s, ngx_ws_bus_view_t *view,
-    ngx_ws_bus_history_t *h)
-{
-    ngx_ws_bus_replay_t  *replay;
-
-    if (h->n == 0) {
-        ngx_free(h->pos);
-        return NGX_OK;
-    }
-
-    replay = ngx_alloc(sizeof(ngx_ws_bus_replay_t), s->connection->log);
-    if (replay == NULL) {
-        ngx_free(h->pos);
-        return NGX_ERROR;
-    }
-
-    replay->h = *h;
-    replay->i = 0;
-    replay->epoch = view->epoch;
-    replay->seq = h->first - 1;
-
-    s->replay = replay;
-    s->sub.from = NGX_WS_BUS_LOG_NONE;
-
-    return NGX_OK;
-}
-
-
-/*
- * One stretch of the replay.  When all that was found is sent, looks for what
- * has been published since; when there is nothing, the session goes live.
- */
-
-static void
-ngx_ws_bus_session_replay_next(ngx_ws_bus_session_t *s)
-{
-    ngx_int_t             rc;
-    ngx_uint_t            n;
-    ngx_ws_bus_run_t     *run;
-    ngx_ws_bus_replay_t  *replay;
-
-    replay = s->replay;
-
-    if (replay->i == replay->h.n) {
-
-        rc = ngx_ws_bus_session_replay_more(s);
-
-        if (rc != NGX_OK) {
-            return;
-        }
-    }
-
-    run = ngx_ws_bus_run_create(s->connection->log);
-    if (run == NULL) {
-        goto failed;
-    }
-
-    for (n = 0;
-         n < NGX_WS_BUS_SESSION_REPLAY_N
-         && run->len < NGX_WS_BUS_SESSION_REPLAY
-         && replay->i < replay->h.n;
-         n++)
-    {
-        rc = ngx_ws_bus_hub_encode_at(s->hub, s->sub.group->format,
-                                      replay->h.pos[replay->i], run);
-
-        if (rc == NGX_DECLINED) {
-
-            /* overtaken while it was sending */
-
-            ngx_ws_bus_run_release(run);
-            s->protocol->lost(s, replay->seq + replay->h.n - replay->i);
-            return;
-        }
-
-        if (rc == NGX_ERROR) {
-            ngx_ws_bus_run_release(run);
-            goto failed;
-        }
-
-        replay->i++;
-        replay->seq = run->marks[run->n - 1].seq;
-    }
-
-    s->messages_out += run->n;
-    s->bytes_out += run->payload;
-    s->stats->messages_out += run->n;
-    s->stats->bytes_out += run->payload;
-
-    ngx_ws_bus_out_add(s, run, 0, run->len);
-    ngx_ws_bus_run_release(run);
-
-    if (s->out == NULL) {
-        ngx_post_event(s->connection->write, &ngx_posted_next_events);
-    }
-
-    return;
-
-failed:
-
-    ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_INTERNAL, "no memory");
-}
-
-
-/*
- * NGX_OK: there is more; NGX_DONE: the session is live; NGX_ERROR: it is
- * closing.
- */
-
-static ngx_int_t
-ngx_ws_bus_session_replay_more(ngx_ws_bus_session_t *s)
-{
-    ngx_ws_bus_view_t      view;
-    ngx_ws_bus_replay_t   *replay;
-
-    replay = s->replay;
-
-    ngx_ws_bus_channel_view(s->hub->zone, s->sub.group->channel->node, &view);
-
-    if (view.epoch != replay->epoch) {
-        ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_DELETED,
-                                 "channel deleted");
-        return NGX_ERROR;
-    }
-
-    if (view.seq == replay->seq) {
-        s->sub.from = view.head;
-        ngx_ws_bus_session_replay_end(s);
-        return NGX_DONE;
-    }
-
-    if (replay->h.pos) {
-        ngx_free(replay->h.pos);
-        replay->h.pos = NULL;
-    }
-
-    replay->i = 0;
-    replay->h.n = 0;
-
-    if (ngx_ws_bus_channel_history(s->hub->zone, &view, replay->seq,
-                                   (ngx_uint_t) -1, 0, &replay->h,
-                                   s->connection->log)
-        != NGX_OK)
-    {
-        ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_INTERNAL, "no memory");
-        return NGX_ERROR;
-    }
-
-    if (replay->h.first != replay->seq + 1) {
-        s->protocol->lost(s, replay->h.first - 1);
-        return NGX_ERROR;
-    }
-
-    return NGX_OK;
-}
-
-
-static void
-ngx_ws_bus_session_replay_end(ngx_ws_bus_session_t *s)
-{
-    if (s->replay) {
-
-        if (s->replay->h.pos) {
-            ngx_free(s->replay->h.pos);
-        }
-
-        ngx_free(s->replay);
-        s->replay = NULL;
-    }
 }
 
 

@@ -43,24 +43,6 @@ typedef struct {
 } ngx_ws_bus_upgrade_t;
 
 
-/*
- * What a client that comes back asks for.
- */
-
-typedef struct {
-    uint64_t              last_seq;
-    uint64_t              epoch;
-    uint64_t              last;
-    unsigned              resume:1;    /* last_seq is given */
-    unsigned              newest:1;    /* last is given */
-    unsigned              known:1;     /* so is an epoch, well formed */
-
-    /* the answer */
-    unsigned              recovered:1;
-    uint64_t              seq;
-} ngx_ws_bus_resume_t;
-
-
 static const ngx_ws_bus_refusal_t *ngx_ws_bus_upgrade_check(
     ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u);
 static ngx_int_t ngx_ws_bus_upgrade_refuse(ngx_http_request_t *r,
@@ -69,13 +51,10 @@ static ngx_int_t ngx_ws_bus_upgrade_headers(ngx_http_request_t *r,
     ngx_ws_bus_upgrade_t *u);
 static ngx_int_t ngx_ws_bus_upgrade_join(ngx_http_request_t *r,
     ngx_str_t *value, ngx_str_t *more);
-static const ngx_ws_bus_refusal_t *ngx_ws_bus_upgrade_resume(
-    ngx_http_request_t *r, ngx_ws_bus_resume_t *resume);
-static ngx_int_t ngx_ws_bus_upgrade_number(ngx_str_t *value, uint64_t *n);
+static ngx_int_t ngx_ws_bus_upgrade_subscribe(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_deflate_t *d, ngx_ws_bus_view_t *view);
 static ngx_int_t ngx_ws_bus_upgrade_publish(ngx_http_request_t *r,
     ngx_ws_bus_session_t *s);
-static ngx_int_t ngx_ws_bus_upgrade_replay(ngx_ws_bus_session_t *s,
-    ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view);
 static ngx_int_t ngx_ws_bus_upgrade_answer(ngx_http_request_t *r,
     ngx_ws_bus_upgrade_t *u, ngx_ws_bus_deflate_t *d,
     ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view);
@@ -143,11 +122,8 @@ static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_protocol =
 static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_extensions =
     NGX_WS_BUS_UPGRADE_BAD("malformed Sec-WebSocket-Extensions header");
 
-static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_last_seq =
-    NGX_WS_BUS_UPGRADE_BAD("invalid argument \"last_seq\"");
-
-static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_last =
-    NGX_WS_BUS_UPGRADE_BAD("invalid argument \"last\"");
+static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_argument =
+    NGX_WS_BUS_UPGRADE_BAD("\"last_seq\" and \"last\" are numbers");
 
 static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_channel = {
     NGX_HTTP_NOT_FOUND, NGX_WS_BUS_REFUSED_CHANNEL,
@@ -171,9 +147,7 @@ ngx_ws_bus_upgrade_handler(ngx_http_request_t *r)
     ngx_int_t                    rc;
     ngx_str_t                    channel;
     ngx_connection_t            *c;
-    ngx_ws_bus_hub_t            *hub;
     ngx_ws_bus_view_t            view;
-    ngx_ws_bus_format_t         *format;
     ngx_ws_bus_resume_t          resume;
     ngx_ws_bus_deflate_t         deflate, *d;
     ngx_ws_bus_upgrade_t         u;
@@ -183,7 +157,6 @@ ngx_ws_bus_upgrade_handler(ngx_http_request_t *r)
 
     c = r->connection;
     conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
-    hub = conf->zone->hub;
 
     rc = ngx_http_discard_request_body(r);
     if (rc != NGX_OK) {
@@ -209,9 +182,8 @@ ngx_ws_bus_upgrade_handler(ngx_http_request_t *r)
         return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_channel);
     }
 
-    refusal = ngx_ws_bus_upgrade_resume(r, &resume);
-    if (refusal) {
-        return ngx_ws_bus_upgrade_refuse(r, refusal);
+    if (ngx_ws_bus_resume_args(r, &resume) != NGX_OK) {
+        return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_argument);
     }
 
     d = NULL;
@@ -230,43 +202,24 @@ ngx_ws_bus_upgrade_handler(ngx_http_request_t *r)
         }
     }
 
-    if (hub == NULL) {
+    if (conf->zone->hub == NULL) {
         return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_unavailable);
     }
 
-    s = ngx_ws_bus_session_create(r, hub);
+    s = ngx_ws_bus_session_create(r, conf->zone->hub);
     if (s == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     s->channel = channel;
-    s->protocol = &ngx_ws_bus_raw;
 
-    if (d) {
-        s->deflate = 1;
-        s->frame.rsv_allowed = NGX_WS_BUS_RSV1;
-    }
+    rc = ngx_ws_bus_upgrade_subscribe(s, d, &view);
 
-    if (ngx_ws_bus_upgrade_publish(r, s) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    format = s->protocol->format(conf, d, c->log);
-    if (format == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    if (ngx_ws_bus_hub_subscribe(hub, &s->channel, format, &s->sub, &view)
-        != NGX_OK)
-    {
-        ngx_log_error(NGX_LOG_ERR, c->log, 0,
-                      "ws_bus_zone \"%V\" is full of channels in use",
-                      &conf->zone->name);
-
+    if (rc == NGX_DECLINED) {
         return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_full);
     }
 
-    if (ngx_ws_bus_upgrade_replay(s, &resume, &view) != NGX_OK) {
+    if (rc != NGX_OK || ngx_ws_bus_resume(s, &resume, &view) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -295,6 +248,50 @@ ngx_ws_bus_upgrade_handler(ngx_http_request_t *r)
     ngx_ws_bus_session_start(s);
 
     return NGX_DONE;
+}
+
+
+/*
+ * The last point at which a client can be told by a status code.  NGX_OK,
+ * NGX_DECLINED if the zone has no room, NGX_ERROR.
+ */
+
+static ngx_int_t
+ngx_ws_bus_upgrade_subscribe(ngx_ws_bus_session_t *s, ngx_ws_bus_deflate_t *d,
+    ngx_ws_bus_view_t *view)
+{
+    ngx_log_t            *log;
+    ngx_ws_bus_format_t  *format;
+
+    log = s->connection->log;
+
+    s->protocol = &ngx_ws_bus_raw;
+
+    if (d) {
+        s->deflate = 1;
+        s->frame.rsv_allowed = NGX_WS_BUS_RSV1;
+    }
+
+    if (ngx_ws_bus_upgrade_publish(s->request, s) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    format = s->protocol->format(s->conf, d, log);
+    if (format == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (ngx_ws_bus_hub_subscribe(s->hub, &s->channel, format, &s->sub, view)
+        == NGX_OK)
+    {
+        return NGX_OK;
+    }
+
+    ngx_log_error(NGX_LOG_ERR, log, 0,
+                  "ws_bus_zone \"%V\" is full of channels in use",
+                  &s->conf->zone->name);
+
+    return NGX_DECLINED;
 }
 
 
@@ -511,74 +508,6 @@ ngx_ws_bus_upgrade_join(ngx_http_request_t *r, ngx_str_t *value,
 }
 
 
-static const ngx_ws_bus_refusal_t *
-ngx_ws_bus_upgrade_resume(ngx_http_request_t *r, ngx_ws_bus_resume_t *resume)
-{
-    ngx_int_t  n;
-    ngx_str_t  value;
-
-    ngx_memzero(resume, sizeof(ngx_ws_bus_resume_t));
-
-    if (r->args.len == 0) {
-        return NULL;
-    }
-
-    if (ngx_http_arg(r, (u_char *) "last_seq", 8, &value) == NGX_OK) {
-
-        if (ngx_ws_bus_upgrade_number(&value, &resume->last_seq) != NGX_OK) {
-            return &ngx_ws_bus_refused_last_seq;
-        }
-
-        resume->resume = 1;
-    }
-
-    if (ngx_http_arg(r, (u_char *) "epoch", 5, &value) == NGX_OK) {
-
-        /* an epoch of another make is just not ours */
-
-        n = (value.len == 16) ? ngx_hextoi(value.data, 8) : NGX_ERROR;
-
-        if (n != NGX_ERROR) {
-            resume->epoch = (uint64_t) n << 32;
-            n = ngx_hextoi(value.data + 8, 8);
-        }
-
-        if (n != NGX_ERROR) {
-            resume->epoch |= (uint64_t) n;
-            resume->known = 1;
-        }
-    }
-
-    if (ngx_http_arg(r, (u_char *) "last", 4, &value) == NGX_OK) {
-
-        if (ngx_ws_bus_upgrade_number(&value, &resume->last) != NGX_OK) {
-            return &ngx_ws_bus_refused_last;
-        }
-
-        resume->newest = 1;
-    }
-
-    return NULL;
-}
-
-
-static ngx_int_t
-ngx_ws_bus_upgrade_number(ngx_str_t *value, uint64_t *n)
-{
-    ngx_int_t  i;
-
-    i = ngx_atoi(value->data, value->len);
-
-    if (i == NGX_ERROR) {
-        return NGX_ERROR;
-    }
-
-    *n = i;
-
-    return NGX_OK;
-}
-
-
 static ngx_int_t
 ngx_ws_bus_upgrade_publish(ngx_http_request_t *r, ngx_ws_bus_session_t *s)
 {
@@ -598,67 +527,6 @@ ngx_ws_bus_upgrade_publish(ngx_http_request_t *r, ngx_ws_bus_session_t *s)
                        && ngx_strncmp(value.data, "off", 3) == 0));
 
     return NGX_OK;
-}
-
-
-/*
- * Finds from where the stream starts, and what is sent before it is live.
- */
-
-static ngx_int_t
-ngx_ws_bus_upgrade_replay(ngx_ws_bus_session_t *s, ngx_ws_bus_resume_t *resume,
-    ngx_ws_bus_view_t *view)
-{
-    uint64_t               after, age;
-    ngx_uint_t             count;
-    ngx_ws_bus_history_t   h;
-
-    resume->seq = view->seq;
-
-    count = s->conf->history;
-    age = (uint64_t) s->conf->history_age * 1000000;
-
-    if (resume->resume) {
-
-        if (!resume->known || resume->epoch != view->epoch
-            || resume->last_seq > view->seq)
-        {
-            return NGX_OK;
-        }
-
-        after = resume->last_seq;
-
-    } else if (resume->newest) {
-
-        after = 0;
-        count = ngx_min(count, resume->last);
-
-    } else {
-        return NGX_OK;
-    }
-
-    if (ngx_ws_bus_channel_history(s->hub->zone, view, after, count, age, &h,
-                                   s->connection->log)
-        != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    if (resume->resume && h.first != after + 1) {
-
-        /* not all of it can be had: the stream starts live */
-
-        if (h.pos) {
-            ngx_free(h.pos);
-        }
-
-        return NGX_OK;
-    }
-
-    resume->recovered = 1;
-    resume->seq = h.first - 1;
-
-    return ngx_ws_bus_session_replay(s, view, &h);
 }
 
 

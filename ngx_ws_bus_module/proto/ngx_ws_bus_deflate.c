@@ -80,6 +80,8 @@ static void ngx_ws_bus_deflate_spaces(ngx_ws_bus_deflate_scan_t *s);
 static void ngx_ws_bus_deflate_append(ngx_ws_bus_deflate_param_t *param,
     u_char ch);
 static u_char *ngx_ws_bus_deflate_put_bits(u_char *p, ngx_uint_t bits);
+static ngx_int_t ngx_ws_bus_deflate_whole(ngx_ws_bus_deflate_out_t *o,
+    const u_char *in, size_t in_len);
 static ngx_int_t ngx_ws_bus_deflate_feed(ngx_ws_bus_deflate_out_t *o,
     const u_char *in, size_t in_len);
 static ngx_int_t ngx_ws_bus_deflate_step(ngx_ws_bus_deflate_out_t *o);
@@ -502,7 +504,6 @@ ngx_ws_bus_deflate_inflate(z_stream *z, const u_char *in, size_t in_len,
     u_char **out, size_t *size, size_t max, size_t *len,
     const ngx_ws_bus_error_t **error)
 {
-    ngx_int_t                 rc;
     ngx_ws_bus_deflate_out_t  o;
 
     o.z = z;
@@ -510,36 +511,13 @@ ngx_ws_bus_deflate_inflate(z_stream *z, const u_char *in, size_t in_len,
     o.size = size;
     o.max = max;
     o.len = 0;
-    o.error = &ngx_ws_bus_deflate_err_data;
 
     if (inflateReset(z) != Z_OK) {
         *error = &ngx_ws_bus_deflate_err_internal;
         return NGX_ERROR;
     }
 
-    /* no tail is needed behind a final block or where there is nothing */
-
-    rc = NGX_DONE;
-
-    if (in_len) {
-        rc = ngx_ws_bus_deflate_feed(&o, in, in_len);
-    }
-
-    if (rc == NGX_OK) {
-        rc = ngx_ws_bus_deflate_feed(&o, ngx_ws_bus_deflate_tail,
-                                     sizeof(ngx_ws_bus_deflate_tail));
-
-        /*
-         * A message ends between two blocks, on a byte's boundary: zlib
-         * shows it as 128 and no unused bits.
-         */
-
-        if (rc == NGX_OK && (z->data_type & 0xff) != 0x80) {
-            rc = NGX_ERROR;
-        }
-    }
-
-    if (rc == NGX_ERROR) {
+    if (in_len && ngx_ws_bus_deflate_whole(&o, in, in_len) != NGX_OK) {
         *error = o.error;
         return NGX_ERROR;
     }
@@ -547,6 +525,40 @@ ngx_ws_bus_deflate_inflate(z_stream *z, const u_char *in, size_t in_len,
     *len = o.len;
 
     return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_ws_bus_deflate_whole(ngx_ws_bus_deflate_out_t *o, const u_char *in,
+    size_t in_len)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_ws_bus_deflate_feed(o, in, in_len);
+
+    if (rc == NGX_DONE) {
+
+        /* a final block needs no tail */
+
+        return NGX_OK;
+    }
+
+    if (rc == NGX_OK) {
+        rc = ngx_ws_bus_deflate_feed(o, ngx_ws_bus_deflate_tail,
+                                     sizeof(ngx_ws_bus_deflate_tail));
+    }
+
+    /*
+     * A message ends between two blocks, on a byte's boundary: zlib shows it
+     * as 128 and no unused bits.
+     */
+
+    if (rc == NGX_OK && (o->z->data_type & 0xff) != 0x80) {
+        o->error = &ngx_ws_bus_deflate_err_data;
+        return NGX_ERROR;
+    }
+
+    return (rc == NGX_ERROR) ? NGX_ERROR : NGX_OK;
 }
 
 
@@ -654,7 +666,6 @@ ngx_ws_bus_deflate_step(ngx_ws_bus_deflate_out_t *o)
             break;
 
         case Z_DATA_ERROR:
-        case Z_NEED_DICT:
             o->error = &ngx_ws_bus_deflate_err_data;
             return NGX_ERROR;
 

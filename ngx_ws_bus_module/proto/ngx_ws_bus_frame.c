@@ -186,7 +186,6 @@ ngx_ws_bus_frame_parse(ngx_ws_bus_frame_t *f, const u_char *p, size_t n)
     f->fin = (first & NGX_WS_BUS_FRAME_FIN) != 0;
     f->rsv1 = (first & NGX_WS_BUS_RSV1) != 0;
     f->complete = 1;
-    f->got = 0;
 
     return NGX_OK;
 }
@@ -325,7 +324,6 @@ ngx_ws_bus_frame_extended(ngx_ws_bus_frame_t *f, const u_char *p, size_t n)
 void
 ngx_ws_bus_frame_next(ngx_ws_bus_frame_t *f)
 {
-    f->len = 0;
     f->got = 0;
     f->have = 0;
     f->complete = 0;

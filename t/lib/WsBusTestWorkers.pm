@@ -22,9 +22,12 @@ use Test::WsBus::HTTP;
 
 our @EXPORT = qw/
     ws_at ws_everywhere http_at status worker_pids
-    pump received publisher acked follow sequence_error
+    pump received publisher progress acked follow sequence_error
     cpu_ticks rss nfds wait_workers reload
 /;
+
+# the length of a line in what a publisher notes
+use constant LINE => 32;
 
 our @CARP_NOT = qw/ Test::WsBus /;
 
@@ -241,10 +244,23 @@ sub publisher {
             my $seq = $r->status() == 201 ? $r->json()->{seq} // 0
                                           : 'error ' . $r->status();
 
-            syswrite($acks, "$seq $id\n");
+            syswrite($acks, sprintf('%-' . (LINE - 1) . "s\n", "$seq $id"));
             sleep($opt{pause}) if $opt{pause};
         }
     });
+}
+
+
+# How many messages have been acknowledged to these publishers.
+
+sub progress {
+    my ($t, @names) = @_;
+
+    my $n = 0;
+
+    $n += -s $t->testdir() . "/$_.acks" for @names;
+
+    return $n / LINE;
 }
 
 
@@ -257,7 +273,7 @@ sub acked {
 
     for my $name (@names) {
         for (split /\n/, $t->read_file("$name.acks")) {
-            my ($seq, $id) = /^(\d+) (\S+)$/ or push(@errors, $_), next;
+            my ($seq, $id) = /^(\d+) (\S+) *$/ or push(@errors, $_), next;
 
             push @errors, "seq $seq is of $acks{$seq} and of $id"
                 if $seq && exists $acks{$seq};

@@ -1082,11 +1082,12 @@ test_inflate_no_memory(void)
     ngx_memzero(&z, sizeof(z));
     out = NULL;
     size = 0;
+    error = NULL;
 
     rc = ngx_ws_bus_deflate_inflate(&z, buf, n, &out, &size, 100, &len,
                                     &error);
 
-    tap_ok(rc == NGX_ERROR && error->code == 1011 && out == NULL,
+    tap_ok(rc == NGX_ERROR && error && error->code == 1011 && out == NULL,
            "a stream that was never made");
 }
 

@@ -1,0 +1,334 @@
+
+/*
+ * Copyright (C) the ngx_ws_bus_module authors
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_http.h>
+
+#include "ngx_ws_bus_http.h"
+
+
+/* replayed in one turn */
+#define NGX_WS_BUS_REPLAY    (64 * 1024)
+#define NGX_WS_BUS_REPLAY_N  256
+
+
+/*
+ * A client that catches up from the log; not on the hub's lists meanwhile,
+ * in effect: its sub->from is beyond everything.
+ */
+
+struct ngx_ws_bus_replay_s {
+    ngx_ws_bus_history_t  h;
+    ngx_uint_t            i;
+    uint64_t              epoch;
+    uint64_t              seq;       /* the last one sent */
+};
+
+
+static ngx_int_t ngx_ws_bus_resume_number(ngx_str_t *value, uint64_t *n);
+static ngx_int_t ngx_ws_bus_replay_start(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_view_t *view, ngx_ws_bus_history_t *h);
+static ngx_int_t ngx_ws_bus_replay_more(ngx_ws_bus_session_t *s);
+
+
+ngx_int_t
+ngx_ws_bus_resume_args(ngx_http_request_t *r, ngx_ws_bus_resume_t *resume)
+{
+    ngx_int_t  n;
+    ngx_str_t  value;
+
+    ngx_memzero(resume, sizeof(ngx_ws_bus_resume_t));
+
+    if (r->args.len == 0) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_arg(r, (u_char *) "last_seq", 8, &value) == NGX_OK) {
+
+        if (ngx_ws_bus_resume_number(&value, &resume->last_seq) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        resume->resume = 1;
+    }
+
+    if (ngx_http_arg(r, (u_char *) "epoch", 5, &value) == NGX_OK) {
+
+        /* an epoch of another make is just not ours */
+
+        n = (value.len == 16) ? ngx_hextoi(value.data, 8) : NGX_ERROR;
+
+        if (n != NGX_ERROR) {
+            resume->epoch = (uint64_t) n << 32;
+            n = ngx_hextoi(value.data + 8, 8);
+        }
+
+        if (n != NGX_ERROR) {
+            resume->epoch |= (uint64_t) n;
+            resume->known = 1;
+        }
+    }
+
+    if (ngx_http_arg(r, (u_char *) "last", 4, &value) == NGX_OK) {
+
+        if (ngx_ws_bus_resume_number(&value, &resume->last) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        resume->newest = 1;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_ws_bus_resume_number(ngx_str_t *value, uint64_t *n)
+{
+    ngx_int_t  i;
+
+    i = ngx_atoi(value->data, value->len);
+
+    if (i == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    *n = i;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_ws_bus_resume(ngx_ws_bus_session_t *s, ngx_ws_bus_resume_t *resume,
+    ngx_ws_bus_view_t *view)
+{
+    uint64_t               after, age;
+    ngx_uint_t             count;
+    ngx_ws_bus_history_t   h;
+
+    resume->seq = view->seq;
+
+    count = s->conf->history;
+    age = (uint64_t) s->conf->history_age * 1000000;
+
+    if (resume->resume) {
+
+        if (!resume->known || resume->epoch != view->epoch
+            || resume->last_seq > view->seq)
+        {
+            return NGX_OK;
+        }
+
+        after = resume->last_seq;
+
+    } else if (resume->newest) {
+
+        after = 0;
+        count = ngx_min(count, resume->last);
+
+    } else {
+        return NGX_OK;
+    }
+
+    if (ngx_ws_bus_channel_history(s->hub->zone, view, after, count, age, &h,
+                                   s->connection->log)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (resume->resume && h.first != after + 1) {
+
+        /* not all of it can be had: the stream starts live */
+
+        if (h.pos) {
+            ngx_free(h.pos);
+        }
+
+        return NGX_OK;
+    }
+
+    resume->recovered = 1;
+    resume->seq = h.first - 1;
+
+    return ngx_ws_bus_replay_start(s, view, &h);
+}
+
+
+static ngx_int_t
+ngx_ws_bus_replay_start(ngx_ws_bus_session_t *s, ngx_ws_bus_view_t *view,
+    ngx_ws_bus_history_t *h)
+{
+    ngx_ws_bus_replay_t  *replay;
+
+    if (h->n == 0) {
+        ngx_free(h->pos);
+        return NGX_OK;
+    }
+
+    replay = ngx_alloc(sizeof(ngx_ws_bus_replay_t), s->connection->log);
+    if (replay == NULL) {
+        ngx_free(h->pos);
+        return NGX_ERROR;
+    }
+
+    replay->h = *h;
+    replay->i = 0;
+    replay->epoch = view->epoch;
+    replay->seq = h->first - 1;
+
+    s->replay = replay;
+    s->sub.from = NGX_WS_BUS_LOG_NONE;
+
+    return NGX_OK;
+}
+
+
+/*
+ * One stretch of the replay.  When all that was found is sent, looks for what
+ * has been published since; when there is nothing, the session goes live.
+ */
+
+void
+ngx_ws_bus_replay_next(ngx_ws_bus_session_t *s)
+{
+    ngx_int_t             rc;
+    ngx_uint_t            n;
+    ngx_ws_bus_run_t     *run;
+    ngx_ws_bus_replay_t  *replay;
+
+    replay = s->replay;
+
+    if (replay->i == replay->h.n) {
+
+        rc = ngx_ws_bus_replay_more(s);
+
+        if (rc != NGX_OK) {
+            return;
+        }
+    }
+
+    run = ngx_ws_bus_run_create(s->connection->log);
+    if (run == NULL) {
+        goto failed;
+    }
+
+    for (n = 0;
+         n < NGX_WS_BUS_REPLAY_N
+         && run->len < NGX_WS_BUS_REPLAY
+         && replay->i < replay->h.n;
+         n++)
+    {
+        rc = ngx_ws_bus_hub_encode_at(s->hub, s->sub.group->format,
+                                      replay->h.pos[replay->i], run);
+
+        if (rc == NGX_DECLINED) {
+
+            /* overtaken while it was sending */
+
+            ngx_ws_bus_run_release(run);
+            s->protocol->lost(s, replay->seq + replay->h.n - replay->i);
+            return;
+        }
+
+        if (rc == NGX_ERROR) {
+            ngx_ws_bus_run_release(run);
+            goto failed;
+        }
+
+        replay->i++;
+        replay->seq = run->marks[run->n - 1].seq;
+    }
+
+    s->messages_out += run->n;
+    s->bytes_out += run->payload;
+    s->stats->messages_out += run->n;
+    s->stats->bytes_out += run->payload;
+
+    ngx_ws_bus_out_add(s, run, 0, run->len);
+    ngx_ws_bus_run_release(run);
+
+    if (s->out == NULL) {
+        ngx_post_event(s->connection->write, &ngx_posted_next_events);
+    }
+
+    return;
+
+failed:
+
+    ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_INTERNAL, "no memory");
+}
+
+
+/*
+ * NGX_OK: there is more; NGX_DONE: the session is live; NGX_ERROR: it is
+ * closing.
+ */
+
+static ngx_int_t
+ngx_ws_bus_replay_more(ngx_ws_bus_session_t *s)
+{
+    ngx_ws_bus_view_t      view;
+    ngx_ws_bus_replay_t   *replay;
+
+    replay = s->replay;
+
+    ngx_ws_bus_channel_view(s->hub->zone, s->sub.group->channel->node, &view);
+
+    if (view.epoch != replay->epoch) {
+        ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_DELETED,
+                                 "channel deleted");
+        return NGX_ERROR;
+    }
+
+    if (view.seq == replay->seq) {
+        s->sub.from = view.head;
+        ngx_ws_bus_replay_end(s);
+        return NGX_DONE;
+    }
+
+    if (replay->h.pos) {
+        ngx_free(replay->h.pos);
+        replay->h.pos = NULL;
+    }
+
+    replay->i = 0;
+    replay->h.n = 0;
+
+    if (ngx_ws_bus_channel_history(s->hub->zone, &view, replay->seq,
+                                   (ngx_uint_t) -1, 0, &replay->h,
+                                   s->connection->log)
+        != NGX_OK)
+    {
+        ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_INTERNAL, "no memory");
+        return NGX_ERROR;
+    }
+
+    if (replay->h.first != replay->seq + 1) {
+        s->protocol->lost(s, replay->h.first - 1);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+void
+ngx_ws_bus_replay_end(ngx_ws_bus_session_t *s)
+{
+    if (s->replay) {
+
+        if (s->replay->h.pos) {
+            ngx_free(s->replay->h.pos);
+        }
+
+        ngx_free(s->replay);
+        s->replay = NULL;
+    }
+}
