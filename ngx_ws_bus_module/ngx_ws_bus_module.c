@@ -125,6 +125,13 @@ static ngx_command_t  ngx_ws_bus_commands[] = {
       offsetof(ngx_ws_bus_loc_conf_t, drain),
       NULL },
 
+    { ngx_string("ws_bus_lean"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, lean),
+      NULL },
+
       ngx_null_command
 };
 
@@ -652,6 +659,7 @@ ngx_ws_bus_create_loc_conf(ngx_conf_t *cf)
     wlcf->deflate = NGX_CONF_UNSET;
     wlcf->deflate_level = NGX_CONF_UNSET;
     wlcf->deflate_min_length = NGX_CONF_UNSET_SIZE;
+    wlcf->lean = NGX_CONF_UNSET;
 
     return wlcf;
 }
@@ -697,6 +705,7 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_value(conf->deflate_level, prev->deflate_level, 1);
     ngx_conf_merge_size_value(conf->deflate_min_length,
                               prev->deflate_min_length, 64);
+    ngx_conf_merge_value(conf->lean, prev->lean, 0);
 
     if (conf->channel == NULL) {
         return NGX_CONF_OK;

@@ -20,7 +20,7 @@ my $t = Test::WsBus->new()->has(qw/ http_auth_request /);
 $t->log_level('info');
 
 $t->write_file('passwd', "alice:{PLAIN}secret\n");
-$t->write_file('page.html', '<!--#include virtual="/pub/x" -->');
+$t->write_file('page.html', '<!--#include virtual="/pub-a" -->');
 
 $t->write_file_expand('nginx.conf', <<'EOF');
 
@@ -394,7 +394,7 @@ like(http_get("/status$_")->body(), qr/^# TYPE ws_bus_connections/m,
 is(http_post('/mirrored-body/', 'mirrored')->body(), 'sink', 'mirror');
 is_message($a, 'mirrored', 'a mirrored POST is published');
 
-like(http_get('/page.html')->body(), qr/^\{"channel":"news".*\}$/s,
+like(http_get('/page.html')->body(), qr!^\{"channel":"/ws/a".*\}$!s,
     'the state by SSI');
 
 for my $path (qw! /sub-auth/ /sub-mirror/ !) {

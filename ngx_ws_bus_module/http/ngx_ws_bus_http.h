@@ -64,6 +64,8 @@ typedef struct {
     ngx_int_t                  deflate_level;
     size_t                     deflate_min_length;
 
+    ngx_flag_t                 lean;
+
     ngx_uint_t                 status;
 } ngx_ws_bus_loc_conf_t;
 
@@ -126,8 +128,9 @@ typedef struct {
 
 
 /*
- * A client's connection after the 101.  Allocated in the request's pool; the
- * request lives as long.
+ * A client's connection after the 101.  The request lives as long, and the
+ * session is in its pool; with ws_bus_lean the request ends with the 101, and
+ * the session is in the connection's pool.
  */
 
 struct ngx_ws_bus_session_s {
@@ -178,7 +181,7 @@ struct ngx_ws_bus_session_s {
 
     ngx_str_t                     channel;
     ngx_ws_bus_hub_t             *hub;
-    ngx_http_request_t           *request;
+    ngx_http_request_t           *request;    /* NULL: let go */
     const ngx_ws_bus_protocol_t  *protocol;
     ngx_ws_bus_replay_t          *replay;
     ngx_ws_bus_run_t             *pong;           /* not queued yet */

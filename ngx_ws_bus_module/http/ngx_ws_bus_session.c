@@ -27,6 +27,7 @@
 
 
 static void ngx_ws_bus_session_cleanup(void *data);
+static void ngx_ws_bus_session_let_go(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_session_start_handler(ngx_event_t *rev);
 static void ngx_ws_bus_session_read_handler(ngx_event_t *rev);
 static void ngx_ws_bus_session_write_handler(ngx_event_t *wev);
@@ -61,10 +62,14 @@ static u_char  ngx_ws_bus_session_buf[NGX_WS_BUS_SESSION_RECV];
 ngx_ws_bus_session_t *
 ngx_ws_bus_session_create(ngx_http_request_t *r, ngx_ws_bus_hub_t *hub)
 {
-    ngx_pool_cleanup_t    *cln;
-    ngx_ws_bus_session_t  *s;
+    ngx_pool_cleanup_t     *cln;
+    ngx_ws_bus_session_t   *s;
+    ngx_ws_bus_loc_conf_t  *conf;
 
-    s = ngx_pcalloc(r->pool, sizeof(ngx_ws_bus_session_t));
+    conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
+
+    s = ngx_pcalloc(conf->lean ? r->connection->pool : r->pool,
+                    sizeof(ngx_ws_bus_session_t));
     cln = ngx_pool_cleanup_add(r->pool, 0);
 
     if (s == NULL || cln == NULL) {
@@ -73,7 +78,7 @@ ngx_ws_bus_session_create(ngx_http_request_t *r, ngx_ws_bus_hub_t *hub)
 
     s->request = r;
     s->connection = r->connection;
-    s->conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
+    s->conf = conf;
     s->hub = hub;
     s->stats = &hub->slot->stats;
     s->last_out = &s->out;
@@ -190,6 +195,20 @@ ngx_ws_bus_session_start_handler(ngx_event_t *rev)
         b->pos = b->last;
     }
 
+#if (NGX_HTTP_SSL)
+
+    /* 16k that only the 101 has used */
+
+    if (c->ssl) {
+        ngx_ssl_free_buffer(c);
+    }
+
+#endif
+
+    if (s->conf->lean) {
+        ngx_ws_bus_session_let_go(s);
+    }
+
     if (s->replay || s->out) {
         ngx_post_event(c->write, &ngx_posted_events);
     }
@@ -202,6 +221,73 @@ ngx_ws_bus_session_start_handler(ngx_event_t *rev)
     if (ngx_handle_read_event(rev, 0) != NGX_OK) {
         ngx_ws_bus_session_end(s);
     }
+}
+
+
+/*
+ * ws_bus_lean: ends the request, as ngx_http_set_keepalive() does, and frees
+ * the buffers its header was read into.  What keeps the session is moved to
+ * the connection.  Without memory for that, all stays as it is.
+ */
+
+static void
+ngx_ws_bus_session_let_go(ngx_ws_bus_session_t *s)
+{
+    u_char                 *name;
+    ngx_buf_t              *b;
+    ngx_chain_t            *cl;
+    ngx_connection_t       *c;
+    ngx_http_request_t     *r;
+    ngx_pool_cleanup_t     *cln, *old;
+    ngx_http_connection_t  *hc;
+
+    c = s->connection;
+    r = s->request;
+    hc = r->http_connection;
+
+    cln = ngx_pool_cleanup_add(c->pool, 0);
+    name = ngx_pnalloc(c->pool, s->channel.len);
+
+    if (cln == NULL || name == NULL) {
+        return;
+    }
+
+    ngx_memcpy(name, s->channel.data, s->channel.len);
+    s->channel.data = name;
+
+    for (old = r->pool->cleanup; old; old = old->next) {
+        if (old->data == s) {
+            old->handler = NULL;
+        }
+    }
+
+    cln->handler = ngx_ws_bus_session_cleanup;
+    cln->data = s;
+
+    s->request = NULL;
+
+    ngx_http_free_request(r, 0);
+
+    c->destroyed = 0;
+    c->log->action = "talking to a websocket client";
+
+    b = c->buffer;
+
+    if (b && ngx_pfree(c->pool, b->start) == NGX_OK) {
+        b->pos = NULL;
+    }
+
+    for (cl = hc->free; cl; cl = cl->next) {
+        (void) ngx_pfree(c->pool, cl->buf->start);
+    }
+
+    for (cl = hc->busy; cl; cl = cl->next) {
+        (void) ngx_pfree(c->pool, cl->buf->start);
+    }
+
+    hc->free = NULL;
+    hc->busy = NULL;
+    hc->nbusy = 0;
 }
 
 
@@ -231,8 +317,14 @@ ngx_ws_bus_session_end(ngx_ws_bus_session_t *s)
                    s->by_client ? "client" : "server");
 
     c->idle = 0;
-    c->data = r;
     c->log->action = "closing a websocket connection";
+
+    if (r == NULL) {
+        ngx_http_close_connection(c);
+        return;
+    }
+
+    c->data = r;
 
     ngx_http_finalize_request(r, NGX_ERROR);
     ngx_http_run_posted_requests(c);
