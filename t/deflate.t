@@ -467,6 +467,46 @@ for my $to (sort keys %clients) {
 }
 
 
+# The window that was agreed is kept to.  zlib looks only at what is in its
+# window, which what it has just put out is not: so it is given little room.
+
+sub within {
+    my ($payload, $bits) = @_;
+
+    my ($z) = Compress::Raw::Zlib::Inflate->new(-WindowBits => -$bits,
+        -Bufsize => 16, -LimitOutput => 1, -AppendOutput => 1);
+    my $in = "$payload\x00\x00\xff\xff";
+    my $out = '';
+    my $rc;
+
+    do {
+        $rc = $z->inflate($in, $out);
+    } while (length $in && ($rc == Z_OK || $rc == Z_BUF_ERROR));
+
+    return $rc == Z_OK || $rc == Z_BUF_ERROR ? $out : "error $rc";
+}
+
+for my $bits (9 .. 15) {
+
+    # half of it is a repetition, further back than the window reaches
+
+    my $size = (1 << $bits) + 300;
+    my $data = substr(corpus('bitmap'), 60, $size) x 2;
+
+    if ($bits < 15) {
+        my $wide = Test::WsBus::Client::deflate({ level => 9 }, $data);
+        isnt(within($wide, $bits), $data, "$bits bits: a check that works");
+    }
+
+    $c = ws('/large', deflate => "$pmd; server_max_window_bits=$bits");
+    $c->binary($data);
+
+    $f = $c->read_frame();
+    is($f->{rsv}, 4, "$bits bits: compressed");
+    ok(within($f->{payload}, $bits) eq $data, "$bits bits: not exceeded");
+}
+
+
 # Data of several kinds.
 
 for my $kind (qw/ prose bitmap document json html /) {

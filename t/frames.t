@@ -350,6 +350,12 @@ is($c->close_code(), 1002, 'a violation behind a good message');
 is(scalar(grep { $_->{data} eq 'bad' } @{$c->{skipped}}), 0,
     'what follows a violation is not published');
 
+($one, $two) = (ws('/ws/violated', auto_close => 0), ws('/ws/violated'));
+$one->send_frame(3, '');
+is_closed($one, 1002, 'a violation');
+$one->text('too late');
+ok($two->is_silent(0.3), 'what comes after the Close is not published');
+
 
 # Limits.
 

@@ -141,8 +141,8 @@ is_deeply([ sort keys %$z ], [ sort qw/
 / ], 'members of a zone');
 
 is($z->{size}, 2 * 1024 * 1024, 'size');
-is($z->{log}{size}, 1.5 * 1024 * 1024, 'size of the log');
-is_deeply($z->{log}, { size => 1.5 * 1024 * 1024, used => 0,
+is($z->{log}{size}, 1512 * 1024, 'size of the log');
+is_deeply($z->{log}, { size => 1512 * 1024, used => 0,
                        oldest_age => undef, overruns => 0 }, 'an empty log');
 is_deeply([ sums($z) ], [ (0) x 6 ], 'no counts');
 is($z->{channels}, 0, 'no channels');

@@ -20,7 +20,7 @@ my $here = abs_path(dirname(__FILE__));
 my $root = abs_path("$here/../..");
 
 our %option = (
-    nginx  => $ENV{NGINX} || 'nginx',
+    nginx  => $ENV{NGINX_BIN} || 'nginx',
     module => "$root/build/ngx_ws_bus_module.so",
     nchan  => '/usr/lib/nginx/modules/ngx_nchan_module.so',
 );

@@ -262,7 +262,7 @@ void ngx_ws_bus_session_fail(ngx_ws_bus_session_t *s,
  * Coming back, http/ngx_ws_bus_replay.c.
  *
  * Reads the request's arguments.  NGX_OK, or NGX_ERROR if one of them is not
- * a number.
+ * a number: "last_seq" if resume->resume is set, otherwise "last".
  */
 ngx_int_t ngx_ws_bus_resume_args(ngx_http_request_t *r,
     ngx_ws_bus_resume_t *resume);

@@ -48,13 +48,22 @@ ngx_ws_bus_resume_args(ngx_http_request_t *r, ngx_ws_bus_resume_t *resume)
         return NGX_OK;
     }
 
+    if (ngx_http_arg(r, (u_char *) "last", 4, &value) == NGX_OK) {
+
+        if (ngx_ws_bus_resume_number(&value, &resume->last) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        resume->newest = 1;
+    }
+
     if (ngx_http_arg(r, (u_char *) "last_seq", 8, &value) == NGX_OK) {
+
+        resume->resume = 1;
 
         if (ngx_ws_bus_resume_number(&value, &resume->last_seq) != NGX_OK) {
             return NGX_ERROR;
         }
-
-        resume->resume = 1;
     }
 
     if (ngx_http_arg(r, (u_char *) "epoch", 5, &value) == NGX_OK) {
@@ -72,15 +81,6 @@ ngx_ws_bus_resume_args(ngx_http_request_t *r, ngx_ws_bus_resume_t *resume)
             resume->epoch |= (uint64_t) n;
             resume->known = 1;
         }
-    }
-
-    if (ngx_http_arg(r, (u_char *) "last", 4, &value) == NGX_OK) {
-
-        if (ngx_ws_bus_resume_number(&value, &resume->last) != NGX_OK) {
-            return NGX_ERROR;
-        }
-
-        resume->newest = 1;
     }
 
     return NGX_OK;

@@ -122,8 +122,11 @@ static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_protocol =
 static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_extensions =
     NGX_WS_BUS_UPGRADE_BAD("malformed Sec-WebSocket-Extensions header");
 
-static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_argument =
-    NGX_WS_BUS_UPGRADE_BAD("\"last_seq\" and \"last\" are numbers");
+static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_last_seq =
+    NGX_WS_BUS_UPGRADE_BAD("invalid argument \"last_seq\"");
+
+static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_last =
+    NGX_WS_BUS_UPGRADE_BAD("invalid argument \"last\"");
 
 static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_channel = {
     NGX_HTTP_NOT_FOUND, NGX_WS_BUS_REFUSED_CHANNEL,
@@ -158,6 +161,15 @@ ngx_ws_bus_upgrade_handler(ngx_http_request_t *r)
     c = r->connection;
     conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
 
+    if (r != r->main) {
+
+        /* the connection is not a subrequest's to take over */
+
+        ngx_log_error(NGX_LOG_ERR, c->log, 0,
+                      "websocket handshake in a subrequest");
+        return NGX_HTTP_BAD_REQUEST;
+    }
+
     rc = ngx_http_discard_request_body(r);
     if (rc != NGX_OK) {
         return rc;
@@ -183,7 +195,9 @@ ngx_ws_bus_upgrade_handler(ngx_http_request_t *r)
     }
 
     if (ngx_ws_bus_resume_args(r, &resume) != NGX_OK) {
-        return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_argument);
+        return ngx_ws_bus_upgrade_refuse(r, resume.resume
+                                            ? &ngx_ws_bus_refused_last_seq
+                                            : &ngx_ws_bus_refused_last);
     }
 
     d = NULL;

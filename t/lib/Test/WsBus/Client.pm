@@ -406,6 +406,10 @@ sub _control {
 
     my ($code, $reason) = length $data ? unpack('na*', $data) : (undef, '');
 
+    croak("server sent a Close with code $code")
+        if defined $code && ($code < 1000 || $code > 4999
+                             || $code =~ /^(?:100[456]|1015)$/);
+
     $self->{close_seen} = { code => $code, reason => $reason };
 
     if ($self->{auto_close} && !$self->{close_sent}) {
