@@ -429,6 +429,7 @@ logged('/ws/log-server', sub {
     $c->recv();
     $c->send_frame(1, "\xff");
     is_closed($c, 1007, 'a violation');
+    $c->disconnect();
 
 }, 'in:1,5 out:1,5 dropped:0 close:1007,server', 'closed by the server');
 

@@ -41,13 +41,13 @@ http {
         location /second/ {
             ws_bus $uri;
             ws_bus_publish on;
-            ws_bus_ping 1s;
+            ws_bus_ping 600ms;
         }
 
         location /patient/ {
             ws_bus $uri;
             ws_bus_publish on;
-            ws_bus_ping 1s 500ms;
+            ws_bus_ping 400ms 200ms;
         }
 
         location /off/ {
@@ -55,7 +55,7 @@ http {
             ws_bus_ping off;
         }
 
-        location /default/ {
+        location /inherited/ {
             ws_bus $uri;
         }
 
@@ -129,7 +129,7 @@ for my $case (
         $c = ws('/second/' . $name =~ tr/ /-/r);
 
         my $last = time();
-        my $until = $last + 2.5;
+        my $until = $last + 1.5;
 
         ($pings, $slow) = (0, 0);
 
@@ -145,7 +145,7 @@ for my $case (
             $last = time();
         }
 
-        last if $slow < 0.8;
+        last if $slow < 0.5;
     }
 
     is($pings, 0, "$name: no pings for a client that talks");
@@ -181,13 +181,13 @@ is($c->read_event()->{type}, 'ping', 'the next ping');
 is_closed($c, 1011, 'not answered at all');
 
 
-# Off, and the default of half a minute.
+# Off, and what is inherited.
 
 my $off = ws('/off/a');
-my $default = ws('/default/a');
+my $inherited = ws('/inherited/a');
 
 ok($off->is_silent(1.2), 'off: silence');
-is(($default->read_event() // { type => '' })->{type}, 'ping', 'inherited');
+is(($inherited->read_event() // { type => '' })->{type}, 'ping', 'inherited');
 
 http_post('/pub/off/a', 'hello');
 is_message($off, 'hello', 'off: still there');

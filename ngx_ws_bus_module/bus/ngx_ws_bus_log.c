@@ -202,5 +202,5 @@ ngx_ws_bus_log_forget(ngx_ws_bus_log_t *log, uint64_t end)
 
     /* readers must see the tail move before the bytes change */
 
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
 }

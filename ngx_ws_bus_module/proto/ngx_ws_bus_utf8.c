@@ -56,7 +56,7 @@ static const ngx_ws_bus_utf8_step_t
 ngx_int_t
 ngx_ws_bus_utf8(ngx_ws_bus_utf8_t *state, const u_char *p, size_t len)
 {
-    uint64_t                       w;
+    uint64_t                       w, v[4];
     const u_char                  *last;
     ngx_ws_bus_utf8_t              s;
     const ngx_ws_bus_utf8_step_t  *step;
@@ -84,6 +84,16 @@ ngx_ws_bus_utf8(ngx_ws_bus_utf8_t *state, const u_char *p, size_t len)
             }
 
             s = step->next;
+        }
+
+        while (last - p >= 32) {
+            ngx_memcpy(v, p, 32);
+
+            if ((v[0] | v[1] | v[2] | v[3]) & NGX_WS_BUS_UTF8_ASCII) {
+                break;
+            }
+
+            p += 32;
         }
 
         while (last - p >= 8) {

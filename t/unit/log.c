@@ -125,6 +125,10 @@ static __thread unsigned int  seed = 1;
 int
 main(void)
 {
+    /* a walk over a broken log may never end */
+
+    alarm(300);
+
     test_rules();
     test_edges();
     test_every_state();
@@ -647,7 +651,7 @@ test_every_state(void)
 
     states = 0;
 
-    for (size = HEADER; size <= 256; size += 8) {
+    for (size = HEADER; size <= 240; size += 8) {
         test_states_of(size, 0, &states);
     }
 

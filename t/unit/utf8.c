@@ -642,7 +642,7 @@ test_ascii(void)
     for (off = 0; off < 8; off++) {
         p = buf + off;
 
-        for (len = 0; len <= 40; len++) {
+        for (len = 0; len <= 80; len++) {
             ngx_memset(buf, 'a', sizeof(buf));
 
             tap_each(verdict_whole(p, len) == VALID, "%d of ASCII",
