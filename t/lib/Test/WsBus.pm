@@ -249,7 +249,8 @@ sub _cleanup {
 END {
     my $status = $?;
 
-    $SIG{PIPE} = 'IGNORE';
+    # the cleaning up is not to be interrupted
+    $SIG{$_} = 'IGNORE' for qw/ INT TERM HUP PIPE ALRM /;
 
     for my $self (@instances) {
         next if $self->{owner} != $$;
