@@ -38,6 +38,8 @@ static void ngx_ws_bus_hub_deliver_handler(ngx_event_t *ev);
 static void ngx_ws_bus_hub_read(ngx_ws_bus_hub_t *hub, size_t backlog);
 static ngx_int_t ngx_ws_bus_hub_accept(ngx_ws_bus_channel_t *ch,
     ngx_ws_bus_record_t *rec, u_char *payload);
+static ngx_int_t ngx_ws_bus_hub_gather(ngx_ws_bus_group_t *group,
+    ngx_ws_bus_record_t *rec, u_char *payload);
 static void ngx_ws_bus_hub_deleted(ngx_ws_bus_channel_t *ch, uint64_t pos,
     uint64_t epoch);
 static void ngx_ws_bus_hub_overrun(ngx_ws_bus_hub_t *hub);
@@ -45,11 +47,12 @@ static void ngx_ws_bus_hub_refill(ngx_ws_bus_channel_t *ch);
 static void ngx_ws_bus_hub_lost(ngx_ws_bus_channel_t *ch, uint64_t seq,
     uint64_t pos);
 static void ngx_ws_bus_hub_give(ngx_ws_bus_hub_t *hub);
-static ngx_uint_t ngx_ws_bus_hub_give_group(ngx_ws_bus_group_t *group,
+static ngx_uint_t ngx_ws_bus_hub_give_group(ngx_ws_bus_debt_t *debt,
     ngx_uint_t slice);
+static ngx_ws_bus_debt_t *ngx_ws_bus_hub_debt(ngx_ws_bus_group_t *group);
+static void ngx_ws_bus_hub_drop(ngx_ws_bus_hub_t *hub, ngx_ws_bus_run_t **run);
 static void ngx_ws_bus_hub_latency(ngx_ws_bus_hub_t *hub,
     ngx_ws_bus_run_t *run, ngx_uint_t n);
-static void ngx_ws_bus_hub_owe(ngx_ws_bus_group_t *group);
 
 
 /* timers want something shaped like a connection */
@@ -71,7 +74,8 @@ ngx_ws_bus_hub_init(ngx_ws_bus_zone_t *zone, ngx_cycle_t *cycle,
     hub->log = cycle->log;
     hub->handlers = handlers;
 
-    ngx_queue_init(&hub->owed);
+    ngx_queue_init(&hub->debts);
+    ngx_queue_init(&hub->free_debts);
 
     if (ngx_ws_bus_hub_grow(hub) != NGX_OK) {
         return NGX_ERROR;
@@ -311,7 +315,7 @@ ngx_ws_bus_hub_deliver_handler(ngx_event_t *ev)
 
     ngx_ws_bus_hub_give(hub);
 
-    if (!hub->caught_up || !ngx_queue_empty(&hub->owed)) {
+    if (!hub->caught_up || !ngx_queue_empty(&hub->debts)) {
         ngx_post_event(ev, &ngx_posted_next_events);
     }
 }
@@ -400,10 +404,8 @@ static ngx_int_t
 ngx_ws_bus_hub_accept(ngx_ws_bus_channel_t *ch, ngx_ws_bus_record_t *rec,
     u_char *payload)
 {
-    size_t               len;
     ngx_int_t            rc;
     ngx_ws_bus_hub_t    *hub;
-    ngx_ws_bus_run_t    *run;
     ngx_ws_bus_group_t  *group;
 
     hub = ch->hub;
@@ -413,43 +415,16 @@ ngx_ws_bus_hub_accept(ngx_ws_bus_channel_t *ch, ngx_ws_bus_record_t *rec,
         return NGX_OK;
     }
 
-    for (group = ch->groups; group; group = group->next) {
+    for (group = &ch->group; group; group = group->next) {
 
-        run = group->gathering;
-
-        if (run == NULL) {
-            run = ngx_ws_bus_run_create(hub->log);
-            group->gathering = run;
+        if (group->nsubs == 0) {
+            continue;
         }
 
-        rc = NGX_ERROR;
+        rc = ngx_ws_bus_hub_gather(group, rec, payload);
 
-        if (run) {
-            len = run->len;
-            rc = group->format->encode(group->format, run, rec, payload);
-
-            if (rc == NGX_OK
-                && !ngx_ws_bus_log_intact(&hub->zone->sh->log, rec->pos))
-            {
-                rc = NGX_DECLINED;
-            }
-
-            if (rc == NGX_OK) {
-                rc = ngx_ws_bus_run_mark(run, rec->pos, rec->seq, rec->time,
-                                         rec->len, hub->log);
-            }
-
-            if (rc == NGX_OK) {
-                hub->backlog += run->len - len;
-                ngx_ws_bus_hub_owe(group);
-                continue;
-            }
-
-            ngx_ws_bus_run_undo(run);
-
-            if (run->n == 0) {
-                ngx_ws_bus_hub_drop(group, &group->gathering);
-            }
+        if (rc == NGX_OK) {
+            continue;
         }
 
         if (rc == NGX_DECLINED) {
@@ -474,6 +449,68 @@ ngx_ws_bus_hub_accept(ngx_ws_bus_channel_t *ch, ngx_ws_bus_record_t *rec,
 }
 
 
+/*
+ * Encodes the record for a group.  NGX_OK, NGX_DECLINED if it was overwritten
+ * meanwhile, NGX_ERROR without memory.
+ */
+
+static ngx_int_t
+ngx_ws_bus_hub_gather(ngx_ws_bus_group_t *group, ngx_ws_bus_record_t *rec,
+    u_char *payload)
+{
+    size_t              len;
+    ngx_int_t           rc;
+    ngx_ws_bus_hub_t   *hub;
+    ngx_ws_bus_run_t   *run;
+    ngx_ws_bus_debt_t  *debt;
+
+    hub = group->channel->hub;
+
+    debt = ngx_ws_bus_hub_debt(group);
+    if (debt == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (debt->gathering == NULL) {
+        debt->gathering = ngx_ws_bus_run_create(hub->log);
+
+        if (debt->gathering == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    run = debt->gathering;
+    len = run->len;
+
+    rc = group->format->encode(group->format, run, group->channel->node, rec,
+                               payload);
+
+    if (rc == NGX_OK
+        && !ngx_ws_bus_log_intact(&hub->zone->sh->log, rec->pos))
+    {
+        rc = NGX_DECLINED;
+    }
+
+    if (rc == NGX_OK) {
+        rc = ngx_ws_bus_run_mark(run, rec->pos, rec->seq, rec->time, rec->len,
+                                 hub->log);
+    }
+
+    if (rc == NGX_OK) {
+        hub->backlog += run->len - len;
+        return NGX_OK;
+    }
+
+    ngx_ws_bus_run_undo(run);
+
+    if (run->n == 0) {
+        ngx_ws_bus_hub_drop(hub, &debt->gathering);
+    }
+
+    return rc;
+}
+
+
 static void
 ngx_ws_bus_hub_deleted(ngx_ws_bus_channel_t *ch, uint64_t pos, uint64_t epoch)
 {
@@ -484,12 +521,14 @@ ngx_ws_bus_hub_deleted(ngx_ws_bus_channel_t *ch, uint64_t pos, uint64_t epoch)
     ch->epoch = epoch;
     ch->seq = 0;
 
-    for (group = ch->groups; group; group = group->next) {
+    for (group = &ch->group; group; group = group->next) {
 
         /* what came before is given first */
 
-        while (group->giving || group->gathering) {
-            (void) ngx_ws_bus_hub_give_group(group, group->nsubs + 1);
+        while (group->debt
+               && (group->debt->giving || group->debt->gathering))
+        {
+            (void) ngx_ws_bus_hub_give_group(group->debt, group->nsubs + 1);
         }
 
         for (q = ngx_queue_head(&group->subs);
@@ -620,7 +659,7 @@ ngx_ws_bus_hub_lost(ngx_ws_bus_channel_t *ch, uint64_t seq, uint64_t pos)
     ngx_ws_bus_sub_t    *sub;
     ngx_ws_bus_group_t  *group;
 
-    for (group = ch->groups; group; group = group->next) {
+    for (group = &ch->group; group; group = group->next) {
 
         for (q = ngx_queue_head(&group->subs);
              q != ngx_queue_sentinel(&group->subs);
@@ -645,64 +684,59 @@ ngx_ws_bus_hub_lost(ngx_ws_bus_channel_t *ch, uint64_t seq, uint64_t pos)
 static void
 ngx_ws_bus_hub_give(ngx_ws_bus_hub_t *hub)
 {
-    ngx_uint_t           n;
-    ngx_queue_t         *q;
-    ngx_ws_bus_group_t  *group;
+    ngx_uint_t          n;
+    ngx_queue_t        *q;
+    ngx_ws_bus_debt_t  *debt;
 
     n = 0;
     hub->since = NGX_WS_BUS_HUB_CLOCK;
 
-    while (n < NGX_WS_BUS_HUB_GIVE && !ngx_queue_empty(&hub->owed)) {
+    while (n < NGX_WS_BUS_HUB_GIVE && !ngx_queue_empty(&hub->debts)) {
 
-        q = ngx_queue_head(&hub->owed);
-        group = ngx_queue_data(q, ngx_ws_bus_group_t, owed);
+        q = ngx_queue_head(&hub->debts);
+        debt = ngx_queue_data(q, ngx_ws_bus_debt_t, queue);
 
-        n += ngx_ws_bus_hub_give_group(group, NGX_WS_BUS_HUB_SLICE) + 1;
+        n += ngx_ws_bus_hub_give_group(debt, NGX_WS_BUS_HUB_SLICE) + 1;
 
-        ngx_queue_remove(q);
-
-        if (group->giving || group->gathering) {
-            ngx_queue_insert_tail(&hub->owed, q);
+        if (debt->giving || debt->gathering) {
+            ngx_queue_remove(q);
+            ngx_queue_insert_tail(&hub->debts, q);
 
         } else {
-            group->is_owed = 0;
+            ngx_ws_bus_hub_forgive(debt->group);
         }
     }
 }
 
 
 static ngx_uint_t
-ngx_ws_bus_hub_give_group(ngx_ws_bus_group_t *group, ngx_uint_t slice)
+ngx_ws_bus_hub_give_group(ngx_ws_bus_debt_t *debt, ngx_uint_t slice)
 {
-    ngx_uint_t            n, first;
-    ngx_queue_t          *q;
-    ngx_ws_bus_hub_t     *hub;
-    ngx_ws_bus_run_t     *run;
-    ngx_ws_bus_sub_t     *sub;
+    ngx_uint_t           n, first;
+    ngx_queue_t         *q, *end;
+    ngx_ws_bus_hub_t    *hub;
+    ngx_ws_bus_run_t    *run;
+    ngx_ws_bus_sub_t    *sub;
 
-    hub = group->channel->hub;
+    hub = debt->group->channel->hub;
+    end = ngx_queue_sentinel(&debt->group->subs);
 
-    if (group->giving == NULL) {
-        group->giving = group->gathering;
-        group->gathering = NULL;
-        group->walk = ngx_queue_head(&group->subs);
+    if (debt->giving == NULL) {
+        debt->giving = debt->gathering;
+        debt->gathering = NULL;
+        debt->walk = ngx_queue_head(&debt->group->subs);
     }
 
-    run = group->giving;
+    run = debt->giving;
 
     if (run == NULL) {
         return 0;
     }
 
-    for (n = 0; n < slice; n++) {
+    for (n = 0; n < slice && debt->walk != end; n++) {
 
-        q = group->walk;
-
-        if (q == ngx_queue_sentinel(&group->subs)) {
-            break;
-        }
-
-        group->walk = ngx_queue_next(q);
+        q = debt->walk;
+        debt->walk = ngx_queue_next(q);
 
         sub = ngx_queue_data(q, ngx_ws_bus_sub_t, queue);
 
@@ -718,9 +752,9 @@ ngx_ws_bus_hub_give_group(ngx_ws_bus_group_t *group, ngx_uint_t slice)
         ngx_ws_bus_hub_latency(hub, run, n);
     }
 
-    if (group->walk == ngx_queue_sentinel(&group->subs)) {
-        group->walk = NULL;
-        ngx_ws_bus_hub_drop(group, &group->giving);
+    if (debt->walk == end) {
+        debt->walk = NULL;
+        ngx_ws_bus_hub_drop(hub, &debt->giving);
     }
 
     return n;
@@ -755,21 +789,78 @@ ngx_ws_bus_hub_latency(ngx_ws_bus_hub_t *hub, ngx_ws_bus_run_t *run,
 }
 
 
-static void
-ngx_ws_bus_hub_owe(ngx_ws_bus_group_t *group)
+/*
+ * The group's debt, which is made if need be, or NULL without memory.
+ */
+
+static ngx_ws_bus_debt_t *
+ngx_ws_bus_hub_debt(ngx_ws_bus_group_t *group)
 {
-    if (!group->is_owed) {
-        group->is_owed = 1;
-        ngx_queue_insert_tail(&group->channel->hub->owed, &group->owed);
+    ngx_queue_t        *q;
+    ngx_ws_bus_hub_t   *hub;
+    ngx_ws_bus_debt_t  *debt;
+
+    if (group->debt) {
+        return group->debt;
     }
+
+    hub = group->channel->hub;
+
+    if (ngx_queue_empty(&hub->free_debts)) {
+        debt = ngx_alloc(sizeof(ngx_ws_bus_debt_t), hub->log);
+
+        if (debt == NULL) {
+            return NULL;
+        }
+
+    } else {
+        q = ngx_queue_head(&hub->free_debts);
+        ngx_queue_remove(q);
+        debt = ngx_queue_data(q, ngx_ws_bus_debt_t, queue);
+    }
+
+    debt->group = group;
+    debt->gathering = NULL;
+    debt->giving = NULL;
+    debt->walk = NULL;
+
+    ngx_queue_insert_tail(&hub->debts, &debt->queue);
+
+    group->debt = debt;
+
+    return debt;
 }
 
 
 void
-ngx_ws_bus_hub_drop(ngx_ws_bus_group_t *group, ngx_ws_bus_run_t **run)
+ngx_ws_bus_hub_forgive(ngx_ws_bus_group_t *group)
+{
+    ngx_ws_bus_hub_t   *hub;
+    ngx_ws_bus_debt_t  *debt;
+
+    debt = group->debt;
+
+    if (debt == NULL) {
+        return;
+    }
+
+    hub = group->channel->hub;
+
+    ngx_ws_bus_hub_drop(hub, &debt->gathering);
+    ngx_ws_bus_hub_drop(hub, &debt->giving);
+
+    ngx_queue_remove(&debt->queue);
+    ngx_queue_insert_head(&hub->free_debts, &debt->queue);
+
+    group->debt = NULL;
+}
+
+
+static void
+ngx_ws_bus_hub_drop(ngx_ws_bus_hub_t *hub, ngx_ws_bus_run_t **run)
 {
     if (*run) {
-        group->channel->hub->backlog -= (*run)->len;
+        hub->backlog -= (*run)->len;
         ngx_ws_bus_run_release(*run);
         *run = NULL;
     }
@@ -777,20 +868,20 @@ ngx_ws_bus_hub_drop(ngx_ws_bus_group_t *group, ngx_ws_bus_run_t **run)
 
 
 ngx_int_t
-ngx_ws_bus_hub_encode_at(ngx_ws_bus_hub_t *hub, ngx_ws_bus_format_t *format,
-    uint64_t pos, ngx_ws_bus_run_t *run)
+ngx_ws_bus_hub_encode_at(ngx_ws_bus_channel_t *ch,
+    ngx_ws_bus_format_t *format, uint64_t pos, ngx_ws_bus_run_t *run)
 {
     u_char               *payload;
     ngx_ws_bus_log_t     *log;
     ngx_ws_bus_record_t   rec;
 
-    log = &hub->zone->sh->log;
+    log = &ch->hub->zone->sh->log;
 
     if (ngx_ws_bus_log_read(log, &pos, pos + 1, &rec, &payload) != NGX_OK) {
         return NGX_DECLINED;
     }
 
-    if (format->encode(format, run, &rec, payload) != NGX_OK) {
+    if (format->encode(format, run, ch->node, &rec, payload) != NGX_OK) {
         ngx_ws_bus_run_undo(run);
         return NGX_ERROR;
     }
@@ -801,5 +892,5 @@ ngx_ws_bus_hub_encode_at(ngx_ws_bus_hub_t *hub, ngx_ws_bus_format_t *format,
     }
 
     return ngx_ws_bus_run_mark(run, pos, rec.seq, rec.time, rec.len,
-                               hub->log);
+                               ch->hub->log);
 }

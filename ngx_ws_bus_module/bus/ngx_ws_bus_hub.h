@@ -26,6 +26,7 @@
 typedef struct ngx_ws_bus_format_s   ngx_ws_bus_format_t;
 typedef struct ngx_ws_bus_channel_s  ngx_ws_bus_channel_t;
 typedef struct ngx_ws_bus_group_s    ngx_ws_bus_group_t;
+typedef struct ngx_ws_bus_debt_s     ngx_ws_bus_debt_t;
 typedef struct ngx_ws_bus_sub_s      ngx_ws_bus_sub_t;
 
 
@@ -37,12 +38,13 @@ typedef struct ngx_ws_bus_sub_s      ngx_ws_bus_sub_t;
 
 struct ngx_ws_bus_format_s {
     /*
-     * Appends the message to the run, without closing its mark.  NGX_OK, or
-     * NGX_ERROR without memory.
+     * Appends the message to the run, without closing its mark.  The payload
+     * is in the log and may change at any moment: what is written must not
+     * depend on reading it twice alike.  NGX_OK, or NGX_ERROR without memory.
      */
     ngx_int_t            (*encode)(ngx_ws_bus_format_t *format,
-                             ngx_ws_bus_run_t *run, ngx_ws_bus_record_t *rec,
-                             u_char *payload);
+                             ngx_ws_bus_run_t *run, ngx_ws_bus_node_t *node,
+                             ngx_ws_bus_record_t *rec, u_char *payload);
 };
 
 
@@ -50,24 +52,31 @@ struct ngx_ws_bus_sub_s {
     ngx_queue_t            queue;      /* in the group */
     ngx_ws_bus_group_t    *group;
     uint64_t               from;       /* wants what is in the log from here */
+    void                  *owner;
+    ngx_ws_bus_sub_t      *next;       /* the owner's */
+};
+
+
+/*
+ * What a group is owed, while it is: an idle channel stays small.
+ */
+
+struct ngx_ws_bus_debt_s {
+    ngx_queue_t            queue;      /* in the hub */
+    ngx_ws_bus_group_t    *group;
+    ngx_ws_bus_run_t      *gathering;  /* read, and not yet being given */
+    ngx_ws_bus_run_t      *giving;
+    ngx_queue_t           *walk;       /* the next one to be given to */
 };
 
 
 struct ngx_ws_bus_group_s {
-    ngx_queue_t            owed;       /* in the hub, while something is */
     ngx_ws_bus_group_t    *next;       /* of the channel */
     ngx_ws_bus_channel_t  *channel;
     ngx_ws_bus_format_t   *format;
-
+    ngx_ws_bus_debt_t     *debt;
     ngx_queue_t            subs;
     ngx_uint_t             nsubs;
-
-    ngx_ws_bus_run_t      *gathering;  /* read, and not yet being given */
-    ngx_ws_bus_run_t      *giving;
-    ngx_queue_t           *walk;       /* the next one to be given to */
-    ngx_uint_t             given;
-
-    unsigned               is_owed:1;
 };
 
 
@@ -75,11 +84,11 @@ struct ngx_ws_bus_channel_s {
     ngx_ws_bus_channel_t  *next;       /* in the hub's table */
     ngx_ws_bus_hub_t      *hub;
     ngx_ws_bus_node_t     *node;
-    ngx_ws_bus_group_t    *groups;
     uint64_t               id;
     uint64_t               from;       /* older records are not for us */
     uint64_t               epoch;
     uint64_t               seq;        /* the newest kept one read */
+    ngx_ws_bus_group_t     group;      /* the first one, may be empty */
 };
 
 
@@ -115,7 +124,8 @@ struct ngx_ws_bus_hub_s {
     ngx_uint_t              nchannels;
     ngx_uint_t              mask;
 
-    ngx_queue_t             owed;      /* groups */
+    ngx_queue_t             debts;
+    ngx_queue_t             free_debts;
     size_t                  backlog;   /* bytes of their runs */
 
     ngx_connection_t       *bell;      /* the doorbell, or NULL */
@@ -170,11 +180,11 @@ ngx_int_t ngx_ws_bus_hub_publish(ngx_ws_bus_hub_t *hub, ngx_ws_bus_sub_t *sub,
 ngx_int_t ngx_ws_bus_hub_delete(ngx_ws_bus_hub_t *hub, const ngx_str_t *name);
 
 /*
- * Encodes the message at a position of the log into the run, as one more
- * mark.  NGX_OK, NGX_DECLINED if it has been forgotten, NGX_ERROR without
+ * Encodes the message at a position of the log, the channel's, into the run,
+ * as one more mark.  NGX_OK, NGX_DECLINED if it has been forgotten, NGX_ERROR without
  * memory.
  */
-ngx_int_t ngx_ws_bus_hub_encode_at(ngx_ws_bus_hub_t *hub,
+ngx_int_t ngx_ws_bus_hub_encode_at(ngx_ws_bus_channel_t *ch,
     ngx_ws_bus_format_t *format, uint64_t pos, ngx_ws_bus_run_t *run);
 
 
@@ -192,9 +202,9 @@ ngx_ws_bus_channel_t *ngx_ws_bus_hub_find(ngx_ws_bus_hub_t *hub,
 ngx_int_t ngx_ws_bus_hub_grow(ngx_ws_bus_hub_t *hub);
 
 /*
- * Gives up one of a group's runs, if there is one.
+ * Nobody is left in the group: what it is owed is dropped.
  */
-void ngx_ws_bus_hub_drop(ngx_ws_bus_group_t *group, ngx_ws_bus_run_t **run);
+void ngx_ws_bus_hub_forgive(ngx_ws_bus_group_t *group);
 
 
 #endif /* _NGX_WS_BUS_HUB_H_INCLUDED_ */

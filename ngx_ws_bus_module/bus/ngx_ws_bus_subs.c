@@ -50,7 +50,7 @@ ngx_ws_bus_hub_subscribe(ngx_ws_bus_hub_t *hub, const ngx_str_t *name,
 
     if (group == NULL) {
 
-        if (ch->groups == NULL) {
+        if (ch->group.nsubs == 0 && ch->group.next == NULL) {
             ngx_ws_bus_hub_remove(ch);
         }
 
@@ -78,16 +78,16 @@ failed:
 void
 ngx_ws_bus_hub_unsubscribe(ngx_ws_bus_sub_t *sub)
 {
-    ngx_ws_bus_hub_t       *hub;
-    ngx_ws_bus_group_t     *group, **prev;
-    ngx_ws_bus_channel_t   *ch;
+    ngx_ws_bus_hub_t      *hub;
+    ngx_ws_bus_group_t    *group, *prev;
+    ngx_ws_bus_channel_t  *ch;
 
     group = sub->group;
     ch = group->channel;
     hub = ch->hub;
 
-    if (group->walk == &sub->queue) {
-        group->walk = ngx_queue_next(&sub->queue);
+    if (group->debt && group->debt->walk == &sub->queue) {
+        group->debt->walk = ngx_queue_next(&sub->queue);
     }
 
     ngx_queue_remove(&sub->queue);
@@ -102,21 +102,20 @@ ngx_ws_bus_hub_unsubscribe(ngx_ws_bus_sub_t *sub)
         return;
     }
 
-    if (group->is_owed) {
-        ngx_queue_remove(&group->owed);
-        ngx_ws_bus_hub_drop(group, &group->gathering);
-        ngx_ws_bus_hub_drop(group, &group->giving);
+    ngx_ws_bus_hub_forgive(group);
+
+    if (group != &ch->group) {
+
+        for (prev = &ch->group; prev->next != group; prev = prev->next) {
+            /* void */
+        }
+
+        prev->next = group->next;
+
+        ngx_free(group);
     }
 
-    for (prev = &ch->groups; *prev != group; prev = &(*prev)->next) {
-        /* void */
-    }
-
-    *prev = group->next;
-
-    ngx_free(group);
-
-    if (ch->groups == NULL) {
+    if (ch->group.nsubs == 0 && ch->group.next == NULL) {
         ngx_ws_bus_hub_remove(ch);
     }
 }
@@ -160,6 +159,9 @@ ngx_ws_bus_hub_add(ngx_ws_bus_hub_t *hub, ngx_ws_bus_node_t *node,
     ch->epoch = view->epoch;
     ch->seq = view->seq;
     ch->from = view->head;
+
+    ch->group.channel = ch;
+    ngx_queue_init(&ch->group.subs);
 
     ch->next = hub->channels[ch->id & hub->mask];
     hub->channels[ch->id & hub->mask] = ch;
@@ -228,10 +230,15 @@ ngx_ws_bus_hub_group(ngx_ws_bus_channel_t *ch, ngx_ws_bus_format_t *format)
 {
     ngx_ws_bus_group_t  *group;
 
-    for (group = ch->groups; group; group = group->next) {
+    for (group = &ch->group; group; group = group->next) {
         if (group->format == format) {
             return group;
         }
+    }
+
+    if (ch->group.nsubs == 0) {
+        ch->group.format = format;
+        return &ch->group;
     }
 
     group = ngx_calloc(sizeof(ngx_ws_bus_group_t), ch->hub->log);
@@ -243,8 +250,8 @@ ngx_ws_bus_hub_group(ngx_ws_bus_channel_t *ch, ngx_ws_bus_format_t *format)
     group->format = format;
     ngx_queue_init(&group->subs);
 
-    group->next = ch->groups;
-    ch->groups = group;
+    group->next = ch->group.next;
+    ch->group.next = group;
 
     return group;
 }

@@ -77,6 +77,23 @@ typedef struct ngx_ws_bus_replay_s    ngx_ws_bus_replay_t;
 
 
 /*
+ * What a protocol makes of a record: "data" is the payload itself, or in the
+ * worker's scratch buffer.  The payload is in the log and may change at any
+ * moment; then what was made of it is thrown away, but nothing else must
+ * happen.  NGX_OK, or NGX_ERROR without memory.
+ */
+
+typedef struct {
+    ngx_uint_t                 opcode;
+    u_char                    *data;
+    size_t                     len;
+} ngx_ws_bus_composed_t;
+
+typedef ngx_int_t (*ngx_ws_bus_compose_pt)(ngx_ws_bus_node_t *node,
+    ngx_ws_bus_record_t *rec, u_char *payload, ngx_ws_bus_composed_t *m);
+
+
+/*
  * What a client speaks inside its messages.  The session and the hub know
  * nothing else of it.
  */
@@ -84,12 +101,7 @@ typedef struct ngx_ws_bus_replay_s    ngx_ws_bus_replay_t;
 struct ngx_ws_bus_protocol_s {
     ngx_str_t                  name;
 
-    /*
-     * How messages are encoded for a client with this agreement (NULL: no
-     * compression).  NULL without memory.
-     */
-    ngx_ws_bus_format_t     *(*format)(ngx_ws_bus_loc_conf_t *conf,
-                                 ngx_ws_bus_deflate_t *d, ngx_log_t *log);
+    ngx_ws_bus_compose_pt      compose;
 
     /*
      * 0 if the client may send a data message now; otherwise the session has
@@ -256,6 +268,29 @@ void ngx_ws_bus_session_close(ngx_ws_bus_session_t *s, ngx_uint_t code,
  */
 void ngx_ws_bus_session_fail(ngx_ws_bus_session_t *s,
     const ngx_ws_bus_error_t *error);
+
+
+/*
+ * Formats, http/ngx_ws_bus_format.c.
+ *
+ * How messages are encoded for a client with this agreement (NULL: no
+ * compression).  NULL without memory.
+ */
+ngx_ws_bus_format_t *ngx_ws_bus_format_get(ngx_ws_bus_compose_pt compose,
+    ngx_ws_bus_loc_conf_t *conf, ngx_ws_bus_deflate_t *d, ngx_log_t *log);
+
+/*
+ * Appends one uncompressed frame to the run, without a mark.  NGX_OK, or
+ * NGX_ERROR without memory.
+ */
+ngx_int_t ngx_ws_bus_format_frame(ngx_ws_bus_run_t *run, ngx_uint_t opcode,
+    u_char *data, size_t len);
+
+/*
+ * The worker's scratch buffer, at least "size" bytes, for composing; what was
+ * in it is lost.  NULL without memory.
+ */
+u_char *ngx_ws_bus_format_scratch(size_t size);
 
 
 /*

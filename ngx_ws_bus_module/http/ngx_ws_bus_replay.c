@@ -225,7 +225,8 @@ ngx_ws_bus_replay_next(ngx_ws_bus_session_t *s)
          && replay->i < replay->h.n;
          n++)
     {
-        rc = ngx_ws_bus_hub_encode_at(s->hub, s->sub.group->format,
+        rc = ngx_ws_bus_hub_encode_at(s->sub.group->channel,
+                                      s->sub.group->format,
                                       replay->h.pos[replay->i], run);
 
         if (rc == NGX_DECLINED) {

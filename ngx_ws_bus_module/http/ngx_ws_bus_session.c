@@ -81,6 +81,7 @@ ngx_ws_bus_session_create(ngx_http_request_t *r, ngx_ws_bus_hub_t *hub)
     s->conf = conf;
     s->hub = hub;
     s->stats = &hub->slot->stats;
+    s->sub.owner = s;
     s->last_out = &s->out;
     s->last_in = ngx_current_msec;
 
@@ -881,8 +882,7 @@ ngx_ws_bus_session_deliver(ngx_ws_bus_sub_t *sub, ngx_ws_bus_run_t *run,
     ngx_uint_t             i;
     ngx_ws_bus_session_t  *s;
 
-    s = (ngx_ws_bus_session_t *) ((u_char *) sub
-                                  - offsetof(ngx_ws_bus_session_t, sub));
+    s = sub->owner;
 
     if (s->close_sent || s->broken) {
         return;
@@ -923,8 +923,7 @@ ngx_ws_bus_session_lost(ngx_ws_bus_sub_t *sub, uint64_t seq)
 {
     ngx_ws_bus_session_t  *s;
 
-    s = (ngx_ws_bus_session_t *) ((u_char *) sub
-                                  - offsetof(ngx_ws_bus_session_t, sub));
+    s = sub->owner;
 
     s->protocol->lost(s, seq);
 }
@@ -935,8 +934,7 @@ ngx_ws_bus_session_deleted(ngx_ws_bus_sub_t *sub)
 {
     ngx_ws_bus_session_t  *s;
 
-    s = (ngx_ws_bus_session_t *) ((u_char *) sub
-                                  - offsetof(ngx_ws_bus_session_t, sub));
+    s = sub->owner;
 
     ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_DELETED, "channel deleted");
 }

@@ -290,7 +290,7 @@ ngx_ws_bus_upgrade_subscribe(ngx_ws_bus_session_t *s, ngx_ws_bus_deflate_t *d,
         return NGX_ERROR;
     }
 
-    format = s->protocol->format(s->conf, d, log);
+    format = ngx_ws_bus_format_get(s->protocol->compose, s->conf, d, log);
     if (format == NULL) {
         return NGX_ERROR;
     }
