@@ -22,6 +22,8 @@ static char *ngx_ws_bus_publisher_directive(ngx_conf_t *cf,
     ngx_command_t *cmd, void *conf);
 static char *ngx_ws_bus_status_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_ws_bus_publish_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 static char *ngx_ws_bus_history_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_ws_bus_ping_directive(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -78,9 +80,9 @@ static ngx_command_t  ngx_ws_bus_commands[] = {
 
     { ngx_string("ws_bus_publish"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_http_set_complex_value_slot,
+      ngx_ws_bus_publish_directive,
       NGX_HTTP_LOC_CONF_OFFSET,
-      offsetof(ngx_ws_bus_loc_conf_t, publish),
+      0,
       NULL },
 
     { ngx_string("ws_bus_history"),
@@ -176,6 +178,12 @@ ngx_ws_bus_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_str_t  *value;
 
     value = cf->args->elts;
+
+    if (value[1].len == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid zone name \"%V\"", &value[1]);
+        return NGX_CONF_ERROR;
+    }
 
     size = ngx_parse_size(&value[2]);
 
@@ -305,6 +313,46 @@ ngx_ws_bus_status_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
     clcf->handler = ngx_ws_bus_status_handler;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_ws_bus_publish_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_ws_bus_loc_conf_t *wlcf = conf;
+
+    ngx_str_t                         *value;
+    ngx_http_compile_complex_value_t   ccv;
+
+    if (wlcf->publish != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_http_script_variables_count(&value[1]) == 0
+        && ngx_strcmp(value[1].data, "on") != 0
+        && ngx_strcmp(value[1].data, "off") != 0)
+    {
+        return ngx_ws_bus_invalid(cf, &value[1]);
+    }
+
+    wlcf->publish = ngx_palloc(cf->pool, sizeof(ngx_http_complex_value_t));
+    if (wlcf->publish == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+    ccv.cf = cf;
+    ccv.value = &value[1];
+    ccv.complex_value = wlcf->publish;
+
+    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
 
     return NGX_CONF_OK;
 }

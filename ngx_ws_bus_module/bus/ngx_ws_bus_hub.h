@@ -181,8 +181,8 @@ ngx_int_t ngx_ws_bus_hub_delete(ngx_ws_bus_hub_t *hub, const ngx_str_t *name);
 
 /*
  * Encodes the message at a position of the log, the channel's, into the run,
- * as one more mark.  NGX_OK, NGX_DECLINED if it has been forgotten, NGX_ERROR without
- * memory.
+ * as one more mark.  NGX_OK, NGX_DECLINED if it has been forgotten, NGX_ERROR
+ * without memory.
  */
 ngx_int_t ngx_ws_bus_hub_encode_at(ngx_ws_bus_channel_t *ch,
     ngx_ws_bus_format_t *format, uint64_t pos, ngx_ws_bus_run_t *run);

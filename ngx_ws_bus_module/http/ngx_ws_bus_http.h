@@ -26,6 +26,13 @@
 #define NGX_WS_BUS_UPGRADE_REQUIRED  426
 
 
+#if (NGX_SSL)
+#define ngx_ws_bus_is_ssl(c)       ((c)->ssl != NULL)
+#else
+#define ngx_ws_bus_is_ssl(c)       0
+#endif
+
+
 #define NGX_WS_BUS_BUFFER_CLOSE    0
 #define NGX_WS_BUS_BUFFER_OLDEST   1
 #define NGX_WS_BUS_BUFFER_LATEST   2

@@ -335,6 +335,15 @@ ngx_ws_bus_input_message(ngx_ws_bus_session_t *s, u_char *data, size_t len)
         return ngx_ws_bus_input_fail(s, &ngx_ws_bus_bad_utf8);
     }
 
+    /*
+     * What was on its way when we said goodbye for reasons of our own is
+     * still taken; a client that was thrown out is not heard any more.
+     */
+
+    if (s->close_sent && s->close_code != NGX_WS_BUS_CLOSE_GOING_AWAY) {
+        return NGX_OK;
+    }
+
     s->messages_in++;
     s->bytes_in += len;
 

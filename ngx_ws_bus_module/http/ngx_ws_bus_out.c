@@ -130,7 +130,7 @@ ngx_ws_bus_out_flush(ngx_ws_bus_session_t *s)
 
         out = s->out;
 
-        if (out->next && s->connection->ssl == NULL) {
+        if (out->next && !ngx_ws_bus_is_ssl(s->connection)) {
             n = ngx_ws_bus_out_writev(s);
 
         } else {
@@ -176,7 +176,7 @@ ngx_ws_bus_out_send(ngx_ws_bus_session_t *s, u_char *data, size_t len)
 
     c = s->connection;
 
-    if (c->ssl == NULL) {
+    if (!ngx_ws_bus_is_ssl(c)) {
         return c->send(c, data, len);
     }
 

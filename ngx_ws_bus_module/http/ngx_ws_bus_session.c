@@ -36,6 +36,7 @@ static void ngx_ws_bus_session_linger(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_session_timeout(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_session_set_timer(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_session_drain(ngx_ws_bus_session_t *s);
+static void ngx_ws_bus_session_shut(ngx_connection_t *c);
 static void ngx_ws_bus_session_flushed(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_session_send_control(ngx_ws_bus_session_t *s,
     u_char *frame, size_t len);
@@ -445,8 +446,7 @@ ngx_ws_bus_session_read(ngx_ws_bus_session_t *s)
 
 
 /*
- * Closing a socket with unread bytes resets the connection, and the peer may
- * never see the Close frame: so they are read.
+ * Reads what nobody wants, until the peer closes or the time is over.
  */
 
 static void
@@ -546,18 +546,41 @@ ngx_ws_bus_session_flushed(ngx_ws_bus_session_t *s)
 
     s->lingering = 1;
 
+#if (NGX_HTTP_SSL)
+
     if (c->ssl) {
 
-        /* TLS has no half-closed state: what has come by now is read */
+        /* as ngx_http_set_lingering_close() */
 
-        while (c->recv(c, ngx_ws_bus_session_buf, NGX_WS_BUS_SESSION_RECV) > 0)
-        {
-            /* void */
+        c->ssl->shutdown_without_free = 1;
+
+        if (ngx_ssl_shutdown(c) == NGX_AGAIN) {
+            c->ssl->handler = ngx_ws_bus_session_shut;
+            return;
         }
-
-        ngx_ws_bus_session_end(s);
-        return;
     }
+
+#endif
+
+    ngx_ws_bus_session_shut(c);
+}
+
+
+/*
+ * Closing a socket with unread bytes resets the connection, and the peer may
+ * never see the Close frame: only the writing side is closed first.
+ */
+
+static void
+ngx_ws_bus_session_shut(ngx_connection_t *c)
+{
+    ngx_ws_bus_session_t  *s;
+
+    s = c->data;
+
+    c->recv = ngx_recv;
+    c->read->handler = ngx_ws_bus_session_read_handler;
+    c->write->handler = ngx_ws_bus_session_write_handler;
 
     if (ngx_shutdown_socket(c->fd, NGX_WRITE_SHUTDOWN) == -1) {
         ngx_connection_error(c, ngx_socket_errno,

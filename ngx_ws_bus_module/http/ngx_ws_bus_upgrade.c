@@ -557,6 +557,7 @@ ngx_ws_bus_upgrade_answer(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
     conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
 
     r->headers_out.status = NGX_HTTP_SWITCHING_PROTOCOLS;
+    ngx_str_set(&r->headers_out.status_line, "101 Switching Protocols");
     r->keepalive = 0;
 
     ngx_str_set(&value, "websocket");
