@@ -649,7 +649,8 @@ ngx_ws_bus_hub_refill(ngx_ws_bus_channel_t *ch)
 
 
 /*
- * The kept messages up to "seq", at "pos", are lost to this worker.
+ * The kept messages after the last one read, up to "seq" at "pos", are lost
+ * to this worker.
  */
 
 static void
@@ -669,7 +670,7 @@ ngx_ws_bus_hub_lost(ngx_ws_bus_channel_t *ch, uint64_t seq, uint64_t pos)
 
             if (sub->from <= pos) {
                 ch->hub->slot->stats.dropped[NGX_WS_BUS_DROPPED_LOST]++;
-                ch->hub->handlers->lost(sub, seq);
+                ch->hub->handlers->lost(sub, ch->seq + 1, seq);
             }
         }
     }

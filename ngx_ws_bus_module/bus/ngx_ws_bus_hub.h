@@ -101,8 +101,8 @@ typedef struct {
     /* the messages of run from mark "first" on */
     void  (*deliver)(ngx_ws_bus_sub_t *sub, ngx_ws_bus_run_t *run,
               ngx_uint_t first);
-    /* kept messages are lost for good; what follows starts after "seq" */
-    void  (*lost)(ngx_ws_bus_sub_t *sub, uint64_t seq);
+    /* the kept messages from "from" to "to" are lost for good */
+    void  (*lost)(ngx_ws_bus_sub_t *sub, uint64_t from, uint64_t to);
     void  (*deleted)(ngx_ws_bus_sub_t *sub);
 } ngx_ws_bus_hub_handlers_t;
 

@@ -123,8 +123,13 @@ struct ngx_ws_bus_protocol_s {
     ngx_int_t                (*message)(ngx_ws_bus_session_t *s,
                                  ngx_uint_t opcode, u_char *data, size_t len);
 
-    /* kept messages up to "seq" will never come */
-    void                     (*lost)(ngx_ws_bus_session_t *s, uint64_t seq);
+    /*
+     * The kept messages from "from" to "to" of the channel will never come.
+     * The session may be closed by it.
+     */
+    void                     (*lost)(ngx_ws_bus_session_t *s,
+                                 ngx_ws_bus_node_t *node, uint64_t from,
+                                 uint64_t to);
 };
 
 
@@ -202,7 +207,7 @@ struct ngx_ws_bus_session_s {
     ngx_ws_bus_hub_t             *hub;
     ngx_http_request_t           *request;    /* NULL: let go */
     const ngx_ws_bus_protocol_t  *protocol;
-    ngx_ws_bus_replay_t          *replay;
+    ngx_ws_bus_replay_t          *replay;         /* one after the other */
     ngx_ws_bus_run_t             *pong;           /* not queued yet */
 };
 
@@ -311,10 +316,10 @@ ngx_int_t ngx_ws_bus_resume_args(ngx_http_request_t *r,
 
 /*
  * Finds from where the stream starts, and prepares what is sent before it is
- * live: the session has just been subscribed, with this view.  NGX_OK, or
+ * live: "sub" is the session's, and just made, with this view.  NGX_OK, or
  * NGX_ERROR without memory.
  */
-ngx_int_t ngx_ws_bus_resume(ngx_ws_bus_session_t *s,
+ngx_int_t ngx_ws_bus_resume(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub,
     ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view);
 
 /*
@@ -325,9 +330,9 @@ ngx_int_t ngx_ws_bus_resume(ngx_ws_bus_session_t *s,
 void ngx_ws_bus_replay_next(ngx_ws_bus_session_t *s);
 
 /*
- * Frees the replay, if there is one.
+ * Frees the replay of a subscription, if there is one; of all with NULL.
  */
-void ngx_ws_bus_replay_end(ngx_ws_bus_session_t *s);
+void ngx_ws_bus_replay_end(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub);
 
 
 /*

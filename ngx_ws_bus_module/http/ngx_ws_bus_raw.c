@@ -23,7 +23,8 @@ static ngx_int_t ngx_ws_bus_raw_compose(ngx_ws_bus_node_t *node,
 static ngx_int_t ngx_ws_bus_raw_may_send(ngx_ws_bus_session_t *s);
 static ngx_int_t ngx_ws_bus_raw_message(ngx_ws_bus_session_t *s,
     ngx_uint_t opcode, u_char *data, size_t len);
-static void ngx_ws_bus_raw_lost(ngx_ws_bus_session_t *s, uint64_t seq);
+static void ngx_ws_bus_raw_lost(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_node_t *node, uint64_t from, uint64_t to);
 
 
 const ngx_ws_bus_protocol_t  ngx_ws_bus_raw = {
@@ -97,9 +98,12 @@ ngx_ws_bus_raw_message(ngx_ws_bus_session_t *s, ngx_uint_t opcode,
 
 
 static void
-ngx_ws_bus_raw_lost(ngx_ws_bus_session_t *s, uint64_t seq)
+ngx_ws_bus_raw_lost(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node,
+    uint64_t from, uint64_t to)
 {
-    (void) seq;
+    (void) node;
+    (void) from;
+    (void) to;
 
     ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_TRY_LATER, "messages lost");
 }

@@ -18,11 +18,13 @@
 
 
 /*
- * A client that catches up from the log; not on the hub's lists meanwhile,
- * in effect: its sub->from is beyond everything.
+ * A subscription that catches up from the log.  It is on the hub's list, but
+ * its sub->from is beyond everything.
  */
 
 struct ngx_ws_bus_replay_s {
+    ngx_ws_bus_replay_t  *next;
+    ngx_ws_bus_sub_t     *sub;
     ngx_ws_bus_history_t  h;
     ngx_uint_t            i;
     uint64_t              epoch;
@@ -32,7 +34,7 @@ struct ngx_ws_bus_replay_s {
 
 static ngx_int_t ngx_ws_bus_resume_number(ngx_str_t *value, uint64_t *n);
 static ngx_int_t ngx_ws_bus_replay_start(ngx_ws_bus_session_t *s,
-    ngx_ws_bus_view_t *view, ngx_ws_bus_history_t *h);
+    ngx_ws_bus_sub_t *sub, ngx_ws_bus_view_t *view, ngx_ws_bus_history_t *h);
 static ngx_int_t ngx_ws_bus_replay_more(ngx_ws_bus_session_t *s);
 
 
@@ -105,8 +107,8 @@ ngx_ws_bus_resume_number(ngx_str_t *value, uint64_t *n)
 
 
 ngx_int_t
-ngx_ws_bus_resume(ngx_ws_bus_session_t *s, ngx_ws_bus_resume_t *resume,
-    ngx_ws_bus_view_t *view)
+ngx_ws_bus_resume(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub,
+    ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view)
 {
     uint64_t               after, age;
     ngx_uint_t             count;
@@ -157,18 +159,17 @@ ngx_ws_bus_resume(ngx_ws_bus_session_t *s, ngx_ws_bus_resume_t *resume,
     resume->recovered = 1;
     resume->seq = h.first - 1;
 
-    return ngx_ws_bus_replay_start(s, view, &h);
+    return ngx_ws_bus_replay_start(s, sub, view, &h);
 }
 
 
 static ngx_int_t
-ngx_ws_bus_replay_start(ngx_ws_bus_session_t *s, ngx_ws_bus_view_t *view,
-    ngx_ws_bus_history_t *h)
+ngx_ws_bus_replay_start(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub,
+    ngx_ws_bus_view_t *view, ngx_ws_bus_history_t *h)
 {
-    ngx_ws_bus_replay_t  *replay;
+    ngx_ws_bus_replay_t  *replay, **last;
 
     if (h->n == 0) {
-        ngx_free(h->pos);
         return NGX_OK;
     }
 
@@ -178,22 +179,22 @@ ngx_ws_bus_replay_start(ngx_ws_bus_session_t *s, ngx_ws_bus_view_t *view,
         return NGX_ERROR;
     }
 
+    replay->next = NULL;
+    replay->sub = sub;
     replay->h = *h;
     replay->i = 0;
     replay->epoch = view->epoch;
     replay->seq = h->first - 1;
 
-    s->replay = replay;
-    s->sub.from = NGX_WS_BUS_LOG_NONE;
+    sub->from = NGX_WS_BUS_LOG_NONE;
+
+    for (last = &s->replay; *last; last = &(*last)->next) { /* void */ }
+
+    *last = replay;
 
     return NGX_OK;
 }
 
-
-/*
- * One stretch of the replay.  When all that was found is sent, looks for what
- * has been published since; when there is nothing, the session goes live.
- */
 
 void
 ngx_ws_bus_replay_next(ngx_ws_bus_session_t *s)
@@ -201,6 +202,7 @@ ngx_ws_bus_replay_next(ngx_ws_bus_session_t *s)
     ngx_int_t             rc;
     ngx_uint_t            n;
     ngx_ws_bus_run_t     *run;
+    ngx_ws_bus_group_t   *group;
     ngx_ws_bus_replay_t  *replay;
 
     replay = s->replay;
@@ -209,10 +211,16 @@ ngx_ws_bus_replay_next(ngx_ws_bus_session_t *s)
 
         rc = ngx_ws_bus_replay_more(s);
 
+        if (rc == NGX_DONE && s->replay) {
+            ngx_post_event(s->connection->write, &ngx_posted_next_events);
+        }
+
         if (rc != NGX_OK) {
             return;
         }
     }
+
+    group = replay->sub->group;
 
     run = ngx_ws_bus_run_create(s->connection->log);
     if (run == NULL) {
@@ -225,17 +233,15 @@ ngx_ws_bus_replay_next(ngx_ws_bus_session_t *s)
          && replay->i < replay->h.n;
          n++)
     {
-        rc = ngx_ws_bus_hub_encode_at(s->sub.group->channel,
-                                      s->sub.group->format,
+        rc = ngx_ws_bus_hub_encode_at(group->channel, group->format,
                                       replay->h.pos[replay->i], run);
 
         if (rc == NGX_DECLINED) {
 
-            /* overtaken while it was sending */
+            /* overtaken while it was sending: look for what is left */
 
-            ngx_ws_bus_run_release(run);
-            s->protocol->lost(s, replay->seq + replay->h.n - replay->i);
-            return;
+            replay->i = replay->h.n;
+            break;
         }
 
         if (rc == NGX_ERROR) {
@@ -252,7 +258,10 @@ ngx_ws_bus_replay_next(ngx_ws_bus_session_t *s)
     s->stats->messages_out += run->n;
     s->stats->bytes_out += run->payload;
 
-    ngx_ws_bus_out_add(s, run, 0, run->len);
+    if (run->n) {
+        ngx_ws_bus_out_add(s, run, 0, run->len);
+    }
+
     ngx_ws_bus_run_release(run);
 
     if (s->out == NULL) {
@@ -268,19 +277,22 @@ failed:
 
 
 /*
- * NGX_OK: there is more; NGX_DONE: the session is live; NGX_ERROR: it is
- * closing.
+ * NGX_OK: there is more; NGX_DONE: the subscription is live; NGX_ERROR: the
+ * session is closing.
  */
 
 static ngx_int_t
 ngx_ws_bus_replay_more(ngx_ws_bus_session_t *s)
 {
+    uint64_t               lost;
     ngx_ws_bus_view_t      view;
+    ngx_ws_bus_node_t     *node;
     ngx_ws_bus_replay_t   *replay;
 
     replay = s->replay;
+    node = replay->sub->group->channel->node;
 
-    ngx_ws_bus_channel_view(s->hub->zone, s->sub.group->channel->node, &view);
+    ngx_ws_bus_channel_view(s->hub->zone, node, &view);
 
     if (view.epoch != replay->epoch) {
         ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_DELETED,
@@ -289,8 +301,8 @@ ngx_ws_bus_replay_more(ngx_ws_bus_session_t *s)
     }
 
     if (view.seq == replay->seq) {
-        s->sub.from = view.head;
-        ngx_ws_bus_replay_end(s);
+        replay->sub->from = view.head;
+        ngx_ws_bus_replay_end(s, replay->sub);
         return NGX_DONE;
     }
 
@@ -311,25 +323,51 @@ ngx_ws_bus_replay_more(ngx_ws_bus_session_t *s)
         return NGX_ERROR;
     }
 
-    if (replay->h.first != replay->seq + 1) {
-        s->protocol->lost(s, replay->h.first - 1);
+    if (replay->h.first == replay->seq + 1) {
+        return NGX_OK;
+    }
+
+    lost = replay->seq + 1;
+    replay->seq = replay->h.first - 1;
+
+    s->protocol->lost(s, node, lost, replay->seq);
+
+    if (s->close_sent) {
         return NGX_ERROR;
     }
 
-    return NGX_OK;
+    if (replay->h.n) {
+        return NGX_OK;
+    }
+
+    replay->sub->from = view.head;
+    ngx_ws_bus_replay_end(s, replay->sub);
+
+    return NGX_DONE;
 }
 
 
 void
-ngx_ws_bus_replay_end(ngx_ws_bus_session_t *s)
+ngx_ws_bus_replay_end(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub)
 {
-    if (s->replay) {
+    ngx_ws_bus_replay_t  *replay, **prev;
 
-        if (s->replay->h.pos) {
-            ngx_free(s->replay->h.pos);
+    prev = &s->replay;
+
+    while (*prev) {
+        replay = *prev;
+
+        if (sub && replay->sub != sub) {
+            prev = &replay->next;
+            continue;
         }
 
-        ngx_free(s->replay);
-        s->replay = NULL;
+        *prev = replay->next;
+
+        if (replay->h.pos) {
+            ngx_free(replay->h.pos);
+        }
+
+        ngx_free(replay);
     }
 }

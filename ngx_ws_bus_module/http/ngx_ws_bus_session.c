@@ -46,7 +46,8 @@ static void ngx_ws_bus_session_send_close(ngx_ws_bus_session_t *s,
 
 static void ngx_ws_bus_session_deliver(ngx_ws_bus_sub_t *sub,
     ngx_ws_bus_run_t *run, ngx_uint_t first);
-static void ngx_ws_bus_session_lost(ngx_ws_bus_sub_t *sub, uint64_t seq);
+static void ngx_ws_bus_session_lost(ngx_ws_bus_sub_t *sub, uint64_t from,
+    uint64_t to);
 static void ngx_ws_bus_session_deleted(ngx_ws_bus_sub_t *sub);
 
 
@@ -110,7 +111,7 @@ ngx_ws_bus_session_cleanup(void *data)
         ngx_ws_bus_hub_unsubscribe(&s->sub);
     }
 
-    ngx_ws_bus_replay_end(s);
+    ngx_ws_bus_replay_end(s, NULL);
 
     (void) ngx_ws_bus_out_free(s);
 
@@ -942,13 +943,13 @@ ngx_ws_bus_session_deliver(ngx_ws_bus_sub_t *sub, ngx_ws_bus_run_t *run,
 
 
 static void
-ngx_ws_bus_session_lost(ngx_ws_bus_sub_t *sub, uint64_t seq)
+ngx_ws_bus_session_lost(ngx_ws_bus_sub_t *sub, uint64_t from, uint64_t to)
 {
     ngx_ws_bus_session_t  *s;
 
     s = sub->owner;
 
-    s->protocol->lost(s, seq);
+    s->protocol->lost(s, sub->group->channel->node, from, to);
 }
 
 

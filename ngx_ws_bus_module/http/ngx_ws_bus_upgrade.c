@@ -233,7 +233,7 @@ ngx_ws_bus_upgrade_handler(ngx_http_request_t *r)
         return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_full);
     }
 
-    if (rc != NGX_OK || ngx_ws_bus_resume(s, &resume, &view) != NGX_OK) {
+    if (rc != NGX_OK || ngx_ws_bus_resume(s, &s->sub, &resume, &view) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 

@@ -263,10 +263,17 @@ ngx_shmtx_lock(ngx_shmtx_t *mtx)
 }
 
 
+static ngx_uint_t
+locked(ngx_shmtx_t *mtx)
+{
+    return __atomic_load_n(mtx->lock, __ATOMIC_RELAXED) != 0;
+}
+
+
 void
 ngx_shmtx_unlock(ngx_shmtx_t *mtx)
 {
-    if (*mtx->lock == 0) {
+    if (!locked(mtx)) {
         bug("the mutex is not taken");
     }
 
@@ -321,7 +328,7 @@ slab_alloc(size_t size)
 void *
 ngx_slab_calloc_locked(ngx_slab_pool_t *pool, size_t size)
 {
-    if (*pool->mutex.lock == 0) {
+    if (!locked(&pool->mutex)) {
         bug("an allocation without the mutex");
     }
 
@@ -356,7 +363,7 @@ ngx_slab_free_locked(ngx_slab_pool_t *pool, void *p)
 {
     ngx_uint_t  i;
 
-    if (*pool->mutex.lock == 0) {
+    if (!locked(&pool->mutex)) {
         bug("memory is freed without the mutex");
     }
 
