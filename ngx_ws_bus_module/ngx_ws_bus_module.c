@@ -24,6 +24,8 @@ static char *ngx_ws_bus_status_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_ws_bus_publish_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_ws_bus_channels_directive(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
 static char *ngx_ws_bus_history_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_ws_bus_ping_directive(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -48,6 +50,21 @@ static ngx_int_t ngx_ws_bus_init_process(ngx_cycle_t *cycle);
 static void ngx_ws_bus_exit_process(ngx_cycle_t *cycle);
 
 
+static ngx_conf_bitmask_t  ngx_ws_bus_protocols[] = {
+    { ngx_string("raw"), NGX_WS_BUS_PROTOCOL_RAW },
+    { ngx_string("json"), NGX_WS_BUS_PROTOCOL_JSON },
+    { ngx_null_string, 0 }
+};
+
+
+static ngx_conf_enum_t  ngx_ws_bus_presence[] = {
+    { ngx_string("off"), NGX_WS_BUS_PRESENCE_OFF },
+    { ngx_string("on"), NGX_WS_BUS_PRESENCE_ON },
+    { ngx_string("members"), NGX_WS_BUS_PRESENCE_MEMBERS },
+    { ngx_null_string, 0 }
+};
+
+
 static ngx_command_t  ngx_ws_bus_commands[] = {
 
     { ngx_string("ws_bus_zone"),
@@ -58,7 +75,7 @@ static ngx_command_t  ngx_ws_bus_commands[] = {
       NULL },
 
     { ngx_string("ws_bus"),
-      NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE12,
       ngx_ws_bus_directive,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
@@ -83,6 +100,41 @@ static ngx_command_t  ngx_ws_bus_commands[] = {
       ngx_ws_bus_publish_directive,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
+      NULL },
+
+    { ngx_string("ws_bus_protocols"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_conf_set_bitmask_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, protocols),
+      &ngx_ws_bus_protocols },
+
+    { ngx_string("ws_bus_channels"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_ws_bus_channels_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_max_channels"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, max_channels),
+      NULL },
+
+    { ngx_string("ws_bus_presence"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, presence),
+      &ngx_ws_bus_presence },
+
+    { ngx_string("ws_bus_member"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_set_complex_value_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, member),
       NULL },
 
     { ngx_string("ws_bus_history"),
@@ -234,6 +286,7 @@ ngx_ws_bus_channel_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     ngx_ws_bus_loc_conf_t *wlcf, ngx_http_handler_pt handler)
 {
     ngx_str_t                         *value;
+    ngx_uint_t                         n;
     ngx_ws_bus_main_conf_t            *wmcf;
     ngx_http_core_loc_conf_t          *clcf;
     ngx_http_compile_complex_value_t   ccv;
@@ -243,32 +296,44 @@ ngx_ws_bus_channel_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     }
 
     value = cf->args->elts;
+    n = cf->args->nelts;
 
-    wlcf->channel = ngx_palloc(cf->pool, sizeof(ngx_http_complex_value_t));
-    if (wlcf->channel == NULL) {
-        return NGX_CONF_ERROR;
-    }
+    if (n > 1 && ngx_strncmp(value[n - 1].data, "zone=", 5) == 0) {
 
-    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+        n--;
 
-    ccv.cf = cf;
-    ccv.value = &value[1];
-    ccv.complex_value = wlcf->channel;
-
-    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
-        return NGX_CONF_ERROR;
-    }
-
-    if (cf->args->nelts == 3) {
-
-        if (ngx_strncmp(value[2].data, "zone=", 5) != 0
-            || value[2].len == 5)
-        {
-            return ngx_ws_bus_invalid(cf, &value[2]);
+        if (value[n].len == 5) {
+            return ngx_ws_bus_invalid(cf, &value[n]);
         }
 
-        wlcf->zone_name.len = value[2].len - 5;
-        wlcf->zone_name.data = value[2].data + 5;
+        wlcf->zone_name.len = value[n].len - 5;
+        wlcf->zone_name.data = value[n].data + 5;
+    }
+
+    if (n == 3) {
+        return ngx_ws_bus_invalid(cf, &value[2]);
+    }
+
+    if (n == 2) {
+
+        wlcf->channel = ngx_palloc(cf->pool,
+                                   sizeof(ngx_http_complex_value_t));
+        if (wlcf->channel == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+        ccv.cf = cf;
+        ccv.value = &value[1];
+        ccv.complex_value = wlcf->channel;
+
+        if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+            return NGX_CONF_ERROR;
+        }
+
+    } else if (handler == ngx_ws_bus_publisher_handler) {
+        return "needs a channel";
     }
 
     wmcf = ngx_http_conf_get_module_main_conf(cf, ngx_ws_bus_module);
@@ -352,6 +417,46 @@ ngx_ws_bus_publish_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
         return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_ws_bus_channels_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_ws_bus_loc_conf_t *wlcf = conf;
+
+    ngx_str_t             *value;
+    ngx_uint_t             i;
+    ngx_ws_bus_pattern_t  *pattern;
+
+    if (wlcf->channels != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (cf->args->nelts == 2 && ngx_strcmp(value[1].data, "none") == 0) {
+        wlcf->channels = NULL;
+        return NGX_CONF_OK;
+    }
+
+    wlcf->channels = ngx_array_create(cf->pool, cf->args->nelts - 1,
+                                      sizeof(ngx_ws_bus_pattern_t));
+    if (wlcf->channels == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    for (i = 1; i < cf->args->nelts; i++) {
+        pattern = ngx_array_push(wlcf->channels);
+
+        if (ngx_ws_bus_pattern_compile(pattern, &value[i]) != NGX_OK) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid channel pattern \"%V\"", &value[i]);
+            return NGX_CONF_ERROR;
+        }
     }
 
     return NGX_CONF_OK;
@@ -696,6 +801,10 @@ ngx_ws_bus_create_loc_conf(ngx_conf_t *cf)
      */
 
     wlcf->publish = NGX_CONF_UNSET_PTR;
+    wlcf->channels = NGX_CONF_UNSET_PTR;
+    wlcf->max_channels = NGX_CONF_UNSET_UINT;
+    wlcf->presence = NGX_CONF_UNSET_UINT;
+    wlcf->member = NGX_CONF_UNSET_PTR;
     wlcf->history = NGX_CONF_UNSET_UINT;
     wlcf->history_age = NGX_CONF_UNSET;
     wlcf->message_max_size = NGX_CONF_UNSET_SIZE;
@@ -739,6 +848,15 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     }
 
     ngx_conf_merge_ptr_value(conf->publish, prev->publish, NULL);
+    ngx_conf_merge_bitmask_value(conf->protocols, prev->protocols,
+                                 (NGX_CONF_BITMASK_SET
+                                  |NGX_WS_BUS_PROTOCOL_RAW
+                                  |NGX_WS_BUS_PROTOCOL_JSON));
+    ngx_conf_merge_ptr_value(conf->channels, prev->channels, NULL);
+    ngx_conf_merge_uint_value(conf->max_channels, prev->max_channels, 128);
+    ngx_conf_merge_uint_value(conf->presence, prev->presence,
+                              NGX_WS_BUS_PRESENCE_OFF);
+    ngx_conf_merge_ptr_value(conf->member, prev->member, NULL);
     ngx_conf_merge_uint_value(conf->history, prev->history, 0);
     ngx_conf_merge_sec_value(conf->history_age, prev->history_age, 0);
     ngx_conf_merge_size_value(conf->message_max_size, prev->message_max_size,
@@ -755,8 +873,17 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
                               prev->deflate_min_length, 64);
     ngx_conf_merge_value(conf->lean, prev->lean, 0);
 
-    if (conf->channel == NULL) {
+    if (conf->handler == NULL || conf->handler == ngx_ws_bus_status_handler) {
         return NGX_CONF_OK;
+    }
+
+    if (conf->presence == NGX_WS_BUS_PRESENCE_MEMBERS
+        && conf->member == NULL)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"ws_bus_presence members\" needs "
+                           "\"ws_bus_member\"");
+        return NGX_CONF_ERROR;
     }
 
     wmcf = ngx_http_conf_get_module_main_conf(cf, ngx_ws_bus_module);

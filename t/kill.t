@@ -43,7 +43,7 @@ http {
     ws_bus_history 1000000;
     ws_bus_buffer 64m;
     ws_bus_ping off;
-    ws_bus_drain 100s;
+    ws_bus_drain 10d;
 
     server {
         listen 127.0.0.1:%%PORT_8080%% reuseport;
@@ -249,11 +249,13 @@ ok($t->wait_until(sub {
 # Nobody is busy with nothing.
 
 my %ticks = map { $_ => cpu_ticks($_) } @pids, $t->master();
+my %wakeups = map { $_ => wakeups($_) } @pids, $t->master();
 
-select(undef, undef, undef, 1);
+sleep(1);
 
 for my $pid (@pids, $t->master()) {
     cmp_ok(cpu_ticks($pid) - $ticks{$pid}, '<', 15, "process $pid is idle");
+    cmp_ok(wakeups($pid) - $wakeups{$pid}, '<', 100, "process $pid sleeps");
 }
 
 $t->done_testing();

@@ -44,7 +44,7 @@ http {
 
     ws_bus_zone bus 4m;
     ws_bus_history 100;
-    ws_bus_drain 100s;
+    ws_bus_drain 10d;
 
     server {
         listen 127.0.0.1:%%PORT_${port}%%;

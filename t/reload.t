@@ -238,7 +238,7 @@ http {
     add_header X-Pid \$pid always;
 
     ws_bus_history 1000;
-    ws_bus_drain 100s;
+    ws_bus_drain 10d;
 
     server {
         listen 127.0.0.1:%%PORT_8080%% reuseport;

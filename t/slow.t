@@ -113,6 +113,7 @@ for my $case (
     policy_latest($name, @slow);
 
     larger($name, $_, @slow) for qw/ close oldest latest /;
+    batches($name, $_, @slow) for qw/ oldest latest /;
 }
 
 
@@ -389,6 +390,52 @@ sub policy_latest {
     is_closed($c, 1013, "$name: latest: closed", reason => qr/slow consumer/);
 
     $fast->finish();
+}
+
+
+# Many small messages at a time: what is dropped then lies in the midst of what
+# the client is owed.
+
+sub batches {
+    my ($name, $policy, @slow) = @_;
+
+    my $channel = "batches-$policy-$name";
+    my $writer = ws("/oldest/$channel");
+    my $c = ws("/$policy/$channel", @slow);
+    my $small = substr($body, 0, 100);
+    my $dropped = dropped();
+
+    for my $i (0 .. 199) {
+        $writer->write(join('', map {
+            $writer->format_message(1, 100 * $i + $_ . ".$small")
+        } 1 .. 100));
+
+        # and it reads a little in between
+
+        $writer->recv_n(100);
+        push @{$c->{received}}, $c->recv_n(20) if $i % 4 == 3;
+    }
+
+    my @got = drain($c, 20000);
+
+    is(scalar(grep { !/^\d+\.$small\z/ } @{$c->{received}}), 0,
+        "$name: $policy, in batches: whole messages");
+    is(join(' ', @got), join(' ', sort { $a <=> $b } @got),
+        "$name: $policy, in batches: in order");
+    is($got[-1], 20000, "$name: $policy, in batches: the newest arrives");
+    is(dropped() - $dropped, 20000 - @got,
+        "$name: $policy, in batches: dropped ones are counted");
+    cmp_ok(dropped() - $dropped, '>', 0, "$name: $policy, in batches: some");
+
+    is($c->finish(), 1000, "$name: $policy, in batches: the stream is intact");
+    $writer->finish();
+}
+
+
+sub dropped {
+    my $dropped = status()->{dropped};
+
+    return $dropped->{slow} + $dropped->{conflated};
 }
 
 

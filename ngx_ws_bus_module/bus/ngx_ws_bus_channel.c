@@ -8,14 +8,14 @@
 #include <ngx_core.h>
 
 #include "ngx_ws_bus_channel.h"
+#include "ngx_ws_bus_once.h"
+#include "ngx_ws_bus_presence.h"
 
 
 /* buckets that an allocation may look through for room, a pass */
 #define NGX_WS_BUS_CHANNEL_SCAN  1024
 
 
-static ngx_ws_bus_node_t *ngx_ws_bus_channel_find_locked(
-    ngx_ws_bus_zone_t *zone, const ngx_str_t *name);
 static ngx_ws_bus_node_t *ngx_ws_bus_channel_get_locked(
     ngx_ws_bus_zone_t *zone, const ngx_str_t *name);
 static ngx_uint_t ngx_ws_bus_channel_commit_locked(ngx_ws_bus_zone_t *zone,
@@ -36,14 +36,6 @@ static ngx_uint_t ngx_ws_bus_channel_idle_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node, uint64_t now, ngx_uint_t force);
 static void ngx_ws_bus_channel_free_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node);
-static ngx_ws_bus_once_t **ngx_ws_bus_channel_once_bucket(
-    ngx_ws_bus_zone_t *zone, u_char *key);
-static ngx_ws_bus_once_t *ngx_ws_bus_channel_once_locked(
-    ngx_ws_bus_zone_t *zone, u_char *key, uint64_t now);
-static ngx_uint_t ngx_ws_bus_channel_once_sweep_locked(
-    ngx_ws_bus_zone_t *zone, uint64_t now, ngx_uint_t force);
-static void ngx_ws_bus_channel_once_link_locked(ngx_ws_bus_zone_t *zone,
-    ngx_ws_bus_once_t *once);
 static uint64_t ngx_ws_bus_channel_epoch(void);
 
 
@@ -148,7 +140,7 @@ ngx_ws_bus_channel_publish(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node,
     ngx_ws_bus_zone_lock(zone);
 
     if (msg->once) {
-        once = ngx_ws_bus_channel_once_locked(zone, msg->once, now);
+        once = ngx_ws_bus_once_get_locked(zone, msg->once, now);
 
         if (once == NULL) {
             goto done;
@@ -165,6 +157,7 @@ ngx_ws_bus_channel_publish(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node,
         }
 
         once->time = now;
+        once->expires = now + NGX_WS_BUS_ONCE_TIME;
     }
 
     if (node == NULL) {
@@ -177,7 +170,7 @@ ngx_ws_bus_channel_publish(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node,
                 /* nobody listens, and nothing is to be kept */
 
                 if (once) {
-                    ngx_ws_bus_channel_once_link_locked(zone, once);
+                    ngx_ws_bus_once_link_locked(zone, once);
                 }
 
                 rc = NGX_OK;
@@ -203,7 +196,7 @@ ngx_ws_bus_channel_publish(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node,
     rec->channel = node->id;
     rec->time = now;
     rec->type = NGX_WS_BUS_REC_MESSAGE;
-    rec->flags = msg->binary ? NGX_WS_BUS_REC_BINARY : 0;
+    rec->flags = msg->flags;
     rec->prev = NGX_WS_BUS_LOG_NONE;
     rec->seq = 0;
 
@@ -253,8 +246,8 @@ ngx_int_t
 ngx_ws_bus_channel_delete(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
     ngx_uint_t *rings, ngx_uint_t *n)
 {
-    ngx_ws_bus_node_t    *node;
-    ngx_ws_bus_record_t  *rec;
+    ngx_str_t           none;
+    ngx_ws_bus_node_t  *node;
 
     *n = 0;
 
@@ -269,19 +262,10 @@ ngx_ws_bus_channel_delete(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
 
     node->touched = ngx_ws_bus_time();
 
-    /* an empty record fits into any log */
+    ngx_str_null(&none);
 
-    rec = ngx_ws_bus_log_reserve(&zone->sh->log, 0);
-
-    rec->channel = node->id;
-    rec->time = node->touched;
-    rec->type = NGX_WS_BUS_REC_DELETED;
-    rec->flags = 0;
-    rec->prev = NGX_WS_BUS_LOG_NONE;
-    rec->seq = ngx_ws_bus_channel_epoch();
-
-    (void) ngx_ws_bus_channel_commit_locked(zone, node, NULL, rec, 0, rings,
-                                            n);
+    ngx_ws_bus_channel_tell_locked(zone, node, NGX_WS_BUS_REC_DELETED, &none,
+                                   rings, n);
 
     ngx_ws_bus_zone_unlock(zone);
 
@@ -326,6 +310,26 @@ ngx_ws_bus_channel_state(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
     ngx_free(h.pos);
 
     return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_ws_bus_channel_peek(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
+    ngx_ws_bus_view_t *view)
+{
+    ngx_ws_bus_node_t  *node;
+
+    ngx_ws_bus_zone_lock(zone);
+
+    node = ngx_ws_bus_channel_find_locked(zone, name);
+
+    if (node) {
+        ngx_ws_bus_channel_view_locked(zone, node, view);
+    }
+
+    ngx_ws_bus_zone_unlock(zone);
+
+    return node ? NGX_OK : NGX_DECLINED;
 }
 
 
@@ -404,6 +408,33 @@ ngx_ws_bus_channel_history(ngx_ws_bus_zone_t *zone, ngx_ws_bus_view_t *view,
 }
 
 
+void
+ngx_ws_bus_channel_tell_locked(ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_node_t *node, ngx_uint_t type, ngx_str_t *payload,
+    ngx_uint_t *rings, ngx_uint_t *n)
+{
+    ngx_ws_bus_record_t  *rec;
+
+    /* a small record fits into any log */
+
+    rec = ngx_ws_bus_log_reserve(&zone->sh->log, payload->len);
+
+    rec->channel = node->id;
+    rec->time = ngx_ws_bus_time();
+    rec->type = type;
+    rec->flags = 0;
+    rec->prev = NGX_WS_BUS_LOG_NONE;
+    rec->seq = (type == NGX_WS_BUS_REC_DELETED) ? ngx_ws_bus_channel_epoch()
+                                                : 0;
+
+    ngx_memcpy((u_char *) rec + sizeof(ngx_ws_bus_record_t), payload->data,
+               payload->len);
+
+    (void) ngx_ws_bus_channel_commit_locked(zone, node, NULL, rec, 0, rings,
+                                            n);
+}
+
+
 /*
  * Makes a reserved record visible and does what belongs to it.
  */
@@ -460,7 +491,7 @@ ngx_ws_bus_channel_redo_locked(ngx_ws_bus_zone_t *zone, ngx_uint_t *rings,
         }
 
         if (redo->once) {
-            ngx_ws_bus_channel_once_link_locked(zone, redo->once);
+            ngx_ws_bus_once_link_locked(zone, redo->once);
         }
 
         subscribers = ngx_ws_bus_channel_notify_locked(zone, node, redo->pos,
@@ -500,14 +531,18 @@ ngx_ws_bus_channel_disown_locked(ngx_ws_bus_zone_t *zone, ngx_uint_t slot)
                 *prev = in->next;
                 ngx_slab_free_locked(zone->shpool, in);
             }
+
+            ngx_ws_bus_presence_disown_locked(zone, node, slot);
         }
     }
 
     zone->sh->channels = n;
+
+    ngx_ws_bus_once_recount_locked(zone);
 }
 
 
-static ngx_ws_bus_node_t *
+ngx_ws_bus_node_t *
 ngx_ws_bus_channel_find_locked(ngx_ws_bus_zone_t *zone, const ngx_str_t *name)
 {
     uint32_t            hash;
@@ -611,7 +646,7 @@ ngx_ws_bus_channel_notify_locked(ngx_ws_bus_zone_t *zone,
             fenced = 1;
         }
 
-        if (__atomic_load_n(&slot->pending, __ATOMIC_RELAXED)) {
+        if (__atomic_load_n(&slot->pending, __ATOMIC_ACQUIRE)) {
             continue;
         }
 
@@ -766,130 +801,11 @@ ngx_ws_bus_channel_free_locked(ngx_ws_bus_zone_t *zone,
         ngx_slab_free_locked(zone->shpool, in);
     }
 
+    ngx_ws_bus_presence_free_locked(zone, node);
+
     ngx_slab_free_locked(zone->shpool, node);
 
     zone->sh->channels--;
-}
-
-
-static ngx_ws_bus_once_t **
-ngx_ws_bus_channel_once_bucket(ngx_ws_bus_zone_t *zone, u_char *key)
-{
-    uint32_t  n;
-
-    ngx_memcpy(&n, key, sizeof(uint32_t));
-
-    return &zone->sh->onces[n & zone->sh->mask];
-}
-
-
-/*
- * Finds the entry of a key, or makes one whose time is 0 and which is not
- * linked yet.  When there are too many, the first ones found make way.
- */
-
-static ngx_ws_bus_once_t *
-ngx_ws_bus_channel_once_locked(ngx_ws_bus_zone_t *zone, u_char *key,
-    uint64_t now)
-{
-    ngx_uint_t             i, force;
-    ngx_ws_bus_once_t     *once;
-    ngx_ws_bus_zone_sh_t  *sh;
-
-    sh = zone->sh;
-
-    for (once = *ngx_ws_bus_channel_once_bucket(zone, key);
-         once;
-         once = once->next)
-    {
-        if (ngx_memcmp(once->key, key, NGX_WS_BUS_ONCE_LEN) == 0
-            && now < once->time + NGX_WS_BUS_ONCE_TIME)
-        {
-            return once;
-        }
-    }
-
-    (void) ngx_ws_bus_channel_once_sweep_locked(zone, now, 0);
-    (void) ngx_ws_bus_channel_once_sweep_locked(zone, now, 0);
-
-    once = (sh->nonces < sh->max_onces)
-           ? ngx_slab_calloc_locked(zone->shpool, sizeof(ngx_ws_bus_once_t))
-           : NULL;
-
-    for (force = 0; once == NULL && force < 2; force++) {
-
-        for (i = 0; once == NULL && i < NGX_WS_BUS_CHANNEL_SCAN; i++) {
-
-            if (ngx_ws_bus_channel_once_sweep_locked(zone, now, force)) {
-                once = ngx_slab_calloc_locked(zone->shpool,
-                                              sizeof(ngx_ws_bus_once_t));
-            }
-        }
-    }
-
-    if (once) {
-        ngx_memcpy(once->key, key, NGX_WS_BUS_ONCE_LEN);
-    }
-
-    return once;
-}
-
-
-/*
- * Looks at the next bucket of keys, and returns how many were freed: the
- * expired ones, or, by force, all.
- */
-
-static ngx_uint_t
-ngx_ws_bus_channel_once_sweep_locked(ngx_ws_bus_zone_t *zone, uint64_t now,
-    ngx_uint_t force)
-{
-    ngx_uint_t              n;
-    ngx_ws_bus_once_t      *once, **prev;
-    ngx_ws_bus_zone_sh_t   *sh;
-
-    n = 0;
-    sh = zone->sh;
-
-    prev = &sh->onces[sh->once_hand++ & sh->mask];
-
-    while (*prev) {
-        once = *prev;
-
-        if (!force && now < once->time + NGX_WS_BUS_ONCE_TIME) {
-            prev = &once->next;
-            continue;
-        }
-
-        *prev = once->next;
-        ngx_slab_free_locked(zone->shpool, once);
-        sh->nonces--;
-        n++;
-    }
-
-    return n;
-}
-
-
-/*
- * May be repeated: the entry is linked once.
- */
-
-static void
-ngx_ws_bus_channel_once_link_locked(ngx_ws_bus_zone_t *zone,
-    ngx_ws_bus_once_t *once)
-{
-    ngx_ws_bus_once_t  **bucket;
-
-    bucket = ngx_ws_bus_channel_once_bucket(zone, once->key);
-
-    if (*bucket != once) {
-        once->next = *bucket;
-
-        __atomic_store_n(bucket, once, __ATOMIC_RELEASE);
-
-        zone->sh->nonces++;
-    }
 }
 
 

@@ -14,8 +14,6 @@
 #include "ngx_ws_bus_zone.h"
 
 
-/* how long the result of a publication with an idempotency key is known */
-#define NGX_WS_BUS_ONCE_TIME   (300 * (uint64_t) 1000000)
 #define NGX_WS_BUS_ONCE_LEN    20
 
 /* a channel that nobody needs is forgotten after this */
@@ -44,6 +42,7 @@ struct ngx_ws_bus_interest_s {
 struct ngx_ws_bus_node_s {
     ngx_ws_bus_node_t      *next;
     ngx_ws_bus_interest_t  *interest;
+    ngx_ws_bus_member_t    *members;
 
     uint64_t                id;
     uint64_t                epoch;
@@ -59,20 +58,6 @@ struct ngx_ws_bus_node_s {
 
 
 /*
- * The result of a publication, by its idempotency key.
- */
-
-struct ngx_ws_bus_once_s {
-    ngx_ws_bus_once_t      *next;
-    u_char                  key[NGX_WS_BUS_ONCE_LEN];
-    uint32_t                subscribers;
-    uint64_t                epoch;
-    uint64_t                seq;
-    uint64_t                time;
-};
-
-
-/*
  * What is published.
  */
 
@@ -82,8 +67,8 @@ typedef struct {
     u_char                 *once;      /* NGX_WS_BUS_ONCE_LEN bytes or NULL */
     uint64_t                time;      /* now; set by ngx_ws_bus_hub_publish */
     uint64_t                age;       /* kept that long, microseconds */
-    unsigned                binary:1;
-    unsigned                keep:1;    /* in the history: gets a seq */
+    uint32_t                flags;     /* NGX_WS_BUS_REC_... */
+    ngx_uint_t              keep;      /* in the history: gets a seq */
 } ngx_ws_bus_message_t;
 
 
@@ -180,6 +165,13 @@ ngx_int_t ngx_ws_bus_channel_state(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_state_t *state, ngx_log_t *log);
 
 /*
+ * A channel by its name at this moment.  NGX_OK, or NGX_DECLINED if there is
+ * no such channel.
+ */
+ngx_int_t ngx_ws_bus_channel_peek(ngx_ws_bus_zone_t *zone,
+    const ngx_str_t *name, ngx_ws_bus_view_t *view);
+
+/*
  * The channel at this moment.
  */
 void ngx_ws_bus_channel_view(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node,
@@ -194,6 +186,21 @@ void ngx_ws_bus_channel_view(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node,
 ngx_int_t ngx_ws_bus_channel_history(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_view_t *view, uint64_t after, ngx_uint_t count, uint64_t age,
     ngx_ws_bus_history_t *h, ngx_log_t *log);
+
+/*
+ * Appends a record that is no message, with a small payload; the caller holds
+ * the mutex.  rings and n as above, or NULL: the slots are to be rung by
+ * other means.
+ */
+void ngx_ws_bus_channel_tell_locked(ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_node_t *node, ngx_uint_t type, ngx_str_t *payload,
+    ngx_uint_t *rings, ngx_uint_t *n);
+
+/*
+ * The channel by its name, or NULL; the caller holds the mutex.
+ */
+ngx_ws_bus_node_t *ngx_ws_bus_channel_find_locked(ngx_ws_bus_zone_t *zone,
+    const ngx_str_t *name);
 
 /*
  * For the zone, under its mutex: completes an append, the caller's own or

@@ -9,6 +9,7 @@
 #include <ngx_event.h>
 
 #include "ngx_ws_bus_hub.h"
+#include "ngx_ws_bus_presence.h"
 
 
 /* what one turn of the event loop does at the most */
@@ -31,8 +32,6 @@ static ngx_int_t ngx_ws_bus_hub_listen(ngx_ws_bus_hub_t *hub,
     ngx_cycle_t *cycle);
 static void ngx_ws_bus_hub_bell_handler(ngx_event_t *ev);
 static void ngx_ws_bus_hub_tick_handler(ngx_event_t *ev);
-static void ngx_ws_bus_hub_ring(ngx_ws_bus_hub_t *hub, ngx_uint_t *rings,
-    ngx_uint_t n);
 
 static void ngx_ws_bus_hub_deliver_handler(ngx_event_t *ev);
 static void ngx_ws_bus_hub_read(ngx_ws_bus_hub_t *hub, size_t backlog);
@@ -104,6 +103,8 @@ ngx_ws_bus_hub_init(ngx_ws_bus_zone_t *zone, ngx_cycle_t *cycle,
         return NGX_ERROR;
     }
 
+    ngx_ws_bus_presence_init(hub);
+
     ngx_add_timer(&hub->tick,
                   hub->bell ? NGX_WS_BUS_HUB_TICK : NGX_WS_BUS_HUB_POLL);
 
@@ -166,6 +167,7 @@ void
 ngx_ws_bus_hub_exit(ngx_ws_bus_zone_t *zone)
 {
     if (zone->hub) {
+        ngx_ws_bus_presence_exit(zone->hub);
         ngx_ws_bus_zone_leave(zone);
     }
 }
@@ -241,7 +243,7 @@ ngx_ws_bus_hub_delete(ngx_ws_bus_hub_t *hub, const ngx_str_t *name)
 }
 
 
-static void
+void
 ngx_ws_bus_hub_ring(ngx_ws_bus_hub_t *hub, ngx_uint_t *rings, ngx_uint_t n)
 {
     ngx_uint_t  i;
@@ -507,7 +509,7 @@ ngx_ws_bus_hub_gather(ngx_ws_bus_group_t *group, ngx_ws_bus_record_t *rec,
         ngx_ws_bus_hub_drop(hub, &debt->gathering);
     }
 
-    return rc;
+    return (rc == NGX_DONE) ? NGX_OK : rc;
 }
 
 

@@ -40,7 +40,8 @@ struct ngx_ws_bus_format_s {
     /*
      * Appends the message to the run, without closing its mark.  The payload
      * is in the log and may change at any moment: what is written must not
-     * depend on reading it twice alike.  NGX_OK, or NGX_ERROR without memory.
+     * depend on reading it twice alike.  NGX_OK, NGX_DONE if the group is not
+     * to be told of such a record, NGX_ERROR without memory.
      */
     ngx_int_t            (*encode)(ngx_ws_bus_format_t *format,
                              ngx_ws_bus_run_t *run, ngx_ws_bus_node_t *node,
@@ -54,6 +55,7 @@ struct ngx_ws_bus_sub_s {
     uint64_t               from;       /* wants what is in the log from here */
     void                  *owner;
     ngx_ws_bus_sub_t      *next;       /* the owner's */
+    ngx_uint_t             present;    /* the owner's */
 };
 
 
@@ -133,6 +135,9 @@ struct ngx_ws_bus_hub_s {
     ngx_event_t             tick;
     ngx_uint_t              ticks;
 
+    ngx_event_t             leave;     /* presence */
+    ngx_queue_t             leavers;
+
     unsigned                caught_up:1;
 };
 
@@ -200,6 +205,12 @@ ngx_ws_bus_channel_t *ngx_ws_bus_hub_find(ngx_ws_bus_hub_t *hub,
  * Doubles the table, or makes it.  NGX_OK, or NGX_ERROR without memory.
  */
 ngx_int_t ngx_ws_bus_hub_grow(ngx_ws_bus_hub_t *hub);
+
+/*
+ * Rings the slots, this process's own by a posted event.
+ */
+void ngx_ws_bus_hub_ring(ngx_ws_bus_hub_t *hub, ngx_uint_t *rings,
+    ngx_uint_t n);
 
 /*
  * Nobody is left in the group: what it is owed is dropped.

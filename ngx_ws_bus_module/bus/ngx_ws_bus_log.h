@@ -29,8 +29,12 @@
 #define NGX_WS_BUS_REC_FILLER    0   /* closes a lap */
 #define NGX_WS_BUS_REC_MESSAGE   1
 #define NGX_WS_BUS_REC_DELETED   2   /* the channel was deleted */
+#define NGX_WS_BUS_REC_JOINED    3   /* a member, its name is the payload */
+#define NGX_WS_BUS_REC_LEFT      4
 
 #define NGX_WS_BUS_REC_BINARY    0x01
+#define NGX_WS_BUS_REC_JSON      0x02   /* text, known to be valid JSON */
+#define NGX_WS_BUS_REC_STRING    0x04   /* text, not to be taken for JSON */
 
 #define ngx_ws_bus_log_align(n)  (((n) + 7) & ~((uint64_t) 7))
 

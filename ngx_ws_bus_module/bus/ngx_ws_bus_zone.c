@@ -10,6 +10,7 @@
 #include "ngx_ws_bus_zone.h"
 #include "ngx_ws_bus_channel.h"
 #include "ngx_ws_bus_error.h"
+#include "ngx_ws_bus_once.h"
 
 
 static ngx_int_t ngx_ws_bus_zone_create(ngx_ws_bus_zone_t *zone,

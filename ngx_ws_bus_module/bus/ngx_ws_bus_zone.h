@@ -87,6 +87,7 @@ typedef struct {
 
 typedef struct ngx_ws_bus_node_s   ngx_ws_bus_node_t;
 typedef struct ngx_ws_bus_once_s   ngx_ws_bus_once_t;
+typedef struct ngx_ws_bus_member_s ngx_ws_bus_member_t;
 typedef struct ngx_ws_bus_hub_s    ngx_ws_bus_hub_t;
 
 

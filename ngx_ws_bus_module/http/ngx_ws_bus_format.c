@@ -14,6 +14,7 @@
 
 /* a scratch buffer up to this size stays */
 #define NGX_WS_BUS_FORMAT_KEEP  (256 * 1024)
+#define NGX_WS_BUS_FORMAT_SIZE  1024
 
 
 /*
@@ -40,13 +41,14 @@ static ngx_int_t ngx_ws_bus_format_encode(ngx_ws_bus_format_t *format,
     u_char *payload);
 static ngx_int_t ngx_ws_bus_format_deflate(ngx_ws_bus_ws_format_t *f,
     ngx_ws_bus_run_t *run, ngx_ws_bus_composed_t *m);
+static void ngx_ws_bus_format_shrink(void);
 
 
 /* there are few: one for each combination in use */
 static ngx_ws_bus_ws_format_t  *ngx_ws_bus_formats;
 
-static u_char                  *ngx_ws_bus_scratch;
-static size_t                   ngx_ws_bus_scratch_size;
+static u_char                  *ngx_ws_bus_scratch[2];
+static size_t                   ngx_ws_bus_scratch_size[2];
 
 
 ngx_ws_bus_format_t *
@@ -128,8 +130,9 @@ ngx_ws_bus_format_encode(ngx_ws_bus_format_t *format, ngx_ws_bus_run_t *run,
 
     f = (ngx_ws_bus_ws_format_t *) format;
 
-    if (f->compose(node, rec, payload, &m) != NGX_OK) {
-        return NGX_ERROR;
+    rc = f->compose(node, rec, payload, &m);
+    if (rc != NGX_OK) {
+        return rc;
     }
 
     if (f->bits && rec->len >= f->min_length) {
@@ -139,10 +142,8 @@ ngx_ws_bus_format_encode(ngx_ws_bus_format_t *format, ngx_ws_bus_run_t *run,
         rc = ngx_ws_bus_format_frame(run, m.opcode, m.data, m.len);
     }
 
-    if (ngx_ws_bus_scratch_size > NGX_WS_BUS_FORMAT_KEEP) {
-        ngx_free(ngx_ws_bus_scratch);
-        ngx_ws_bus_scratch = NULL;
-        ngx_ws_bus_scratch_size = 0;
+    if (m.len > NGX_WS_BUS_FORMAT_KEEP) {
+        ngx_ws_bus_format_shrink();
     }
 
     return rc;
@@ -209,22 +210,36 @@ ngx_ws_bus_format_deflate(ngx_ws_bus_ws_format_t *f, ngx_ws_bus_run_t *run,
 
 
 u_char *
-ngx_ws_bus_format_scratch(size_t size)
+ngx_ws_bus_format_scratch(ngx_uint_t i, size_t size)
 {
-    if (size <= ngx_ws_bus_scratch_size) {
-        return ngx_ws_bus_scratch;
+    if (size <= ngx_ws_bus_scratch_size[i]) {
+        return ngx_ws_bus_scratch[i];
     }
 
-    if (ngx_ws_bus_scratch) {
-        ngx_free(ngx_ws_bus_scratch);
-        ngx_ws_bus_scratch_size = 0;
+    if (ngx_ws_bus_scratch[i]) {
+        ngx_free(ngx_ws_bus_scratch[i]);
     }
 
-    ngx_ws_bus_scratch = ngx_alloc(size, ngx_cycle->log);
+    size = ngx_max(size, NGX_WS_BUS_FORMAT_SIZE);
 
-    if (ngx_ws_bus_scratch) {
-        ngx_ws_bus_scratch_size = size;
+    ngx_ws_bus_scratch[i] = ngx_alloc(size, ngx_cycle->log);
+    ngx_ws_bus_scratch_size[i] = ngx_ws_bus_scratch[i] ? size : 0;
+
+    return ngx_ws_bus_scratch[i];
+}
+
+
+static void
+ngx_ws_bus_format_shrink(void)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < 2; i++) {
+
+        if (ngx_ws_bus_scratch_size[i] > NGX_WS_BUS_FORMAT_KEEP) {
+            ngx_free(ngx_ws_bus_scratch[i]);
+            ngx_ws_bus_scratch[i] = NULL;
+            ngx_ws_bus_scratch_size[i] = 0;
+        }
     }
-
-    return ngx_ws_bus_scratch;
 }

@@ -16,7 +16,9 @@
 #include "ngx_ws_bus_deflate.h"
 #include "ngx_ws_bus_frame.h"
 #include "ngx_ws_bus_hub.h"
+#include "ngx_ws_bus_presence.h"
 #include "ngx_ws_bus_utf8.h"
+#include "ngx_ws_bus_pattern_shim.h"
 
 
 #define NGX_WS_BUS_VERSION         "0.1.0"
@@ -37,6 +39,16 @@
 #define NGX_WS_BUS_BUFFER_OLDEST   1
 #define NGX_WS_BUS_BUFFER_LATEST   2
 
+#define NGX_WS_BUS_PROTOCOL_RAW    0x0002
+#define NGX_WS_BUS_PROTOCOL_JSON   0x0004
+
+#define NGX_WS_BUS_PRESENCE_OFF      0
+#define NGX_WS_BUS_PRESENCE_ON       1
+#define NGX_WS_BUS_PRESENCE_MEMBERS  2
+
+#define NGX_WS_BUS_SCRATCH_IN      0
+#define NGX_WS_BUS_SCRATCH_OUT     1
+
 #define NGX_WS_BUS_STATUS_JSON        0
 #define NGX_WS_BUS_STATUS_PROMETHEUS  1
 
@@ -54,6 +66,13 @@ typedef struct {
     ngx_http_handler_pt        handler;     /* what the location is */
     ngx_http_complex_value_t  *channel;     /* ws_bus, ws_bus_publisher */
     ngx_http_complex_value_t  *publish;
+
+    ngx_uint_t                 protocols;
+    ngx_array_t               *channels;    /* of ngx_ws_bus_pattern_t */
+    ngx_uint_t                 max_channels;
+
+    ngx_uint_t                 presence;
+    ngx_http_complex_value_t  *member;
 
     ngx_uint_t                 history;     /* messages, 0: off */
     time_t                     history_age; /* seconds, 0: any age */
@@ -80,6 +99,7 @@ typedef struct {
 typedef struct ngx_ws_bus_session_s   ngx_ws_bus_session_t;
 typedef struct ngx_ws_bus_protocol_s  ngx_ws_bus_protocol_t;
 typedef struct ngx_ws_bus_out_s       ngx_ws_bus_out_t;
+typedef struct ngx_ws_bus_v1_s        ngx_ws_bus_v1_t;
 typedef struct ngx_ws_bus_replay_s    ngx_ws_bus_replay_t;
 
 
@@ -87,7 +107,8 @@ typedef struct ngx_ws_bus_replay_s    ngx_ws_bus_replay_t;
  * What a protocol makes of a record: "data" is the payload itself, or in the
  * worker's scratch buffer.  The payload is in the log and may change at any
  * moment; then what was made of it is thrown away, but nothing else must
- * happen.  NGX_OK, or NGX_ERROR without memory.
+ * happen.  NGX_OK, NGX_DONE if the protocol does not tell of such a record,
+ * NGX_ERROR without memory.
  */
 
 typedef struct {
@@ -101,6 +122,24 @@ typedef ngx_int_t (*ngx_ws_bus_compose_pt)(ngx_ws_bus_node_t *node,
 
 
 /*
+ * What a client that comes back asks for.
+ */
+
+typedef struct {
+    uint64_t              last_seq;
+    uint64_t              epoch;
+    uint64_t              last;
+    unsigned              resume:1;    /* last_seq is given */
+    unsigned              newest:1;    /* last is given */
+    unsigned              known:1;     /* so is an epoch, well formed */
+
+    /* the answer */
+    unsigned              recovered:1;
+    uint64_t              seq;
+} ngx_ws_bus_resume_t;
+
+
+/*
  * What a client speaks inside its messages.  The session and the hub know
  * nothing else of it.
  */
@@ -109,6 +148,16 @@ struct ngx_ws_bus_protocol_s {
     ngx_str_t                  name;
 
     ngx_ws_bus_compose_pt      compose;
+    ngx_ws_bus_compose_pt      compose_presence;  /* tells of members, too */
+
+    /*
+     * The session begins, subscribed to the location's channel if there is
+     * one; called before the 101.  NGX_OK, or NGX_ERROR without memory.
+     */
+    ngx_int_t                (*open)(ngx_ws_bus_session_t *s,
+                                 ngx_ws_bus_resume_t *resume,
+                                 ngx_ws_bus_view_t *view);
+    void                     (*close)(ngx_ws_bus_session_t *s);
 
     /*
      * 0 if the client may send a data message now; otherwise the session has
@@ -131,24 +180,6 @@ struct ngx_ws_bus_protocol_s {
                                  ngx_ws_bus_node_t *node, uint64_t from,
                                  uint64_t to);
 };
-
-
-/*
- * What a client that comes back asks for.
- */
-
-typedef struct {
-    uint64_t              last_seq;
-    uint64_t              epoch;
-    uint64_t              last;
-    unsigned              resume:1;    /* last_seq is given */
-    unsigned              newest:1;    /* last is given */
-    unsigned              known:1;     /* so is an epoch, well formed */
-
-    /* the answer */
-    unsigned              recovered:1;
-    uint64_t              seq;
-} ngx_ws_bus_resume_t;
 
 
 /*
@@ -204,9 +235,13 @@ struct ngx_ws_bus_session_s {
     uint64_t                      bytes_in;
 
     ngx_str_t                     channel;
+    ngx_str_t                     consumer;       /* durable, or empty */
+    ngx_str_t                     member;         /* present as, or empty */
     ngx_ws_bus_hub_t             *hub;
     ngx_http_request_t           *request;    /* NULL: let go */
     const ngx_ws_bus_protocol_t  *protocol;
+    ngx_ws_bus_format_t          *format;
+    ngx_ws_bus_v1_t              *v1;
     ngx_ws_bus_replay_t          *replay;         /* one after the other */
     ngx_ws_bus_run_t             *pong;           /* not queued yet */
 };
@@ -215,6 +250,7 @@ struct ngx_ws_bus_session_s {
 extern ngx_module_t                     ngx_ws_bus_module;
 extern const ngx_ws_bus_hub_handlers_t  ngx_ws_bus_session_handlers;
 extern const ngx_ws_bus_protocol_t      ngx_ws_bus_raw;
+extern const ngx_ws_bus_protocol_t      ngx_ws_bus_v1;
 
 
 /*
@@ -244,6 +280,15 @@ ngx_ws_bus_session_t *ngx_ws_bus_session_create(ngx_http_request_t *r,
 void ngx_ws_bus_session_start(ngx_ws_bus_session_t *s);
 
 /*
+ * Begins a subscription of the session's, from view->head on, with the
+ * member's presence; ends it, with its replay.
+ */
+ngx_int_t ngx_ws_bus_session_subscribe(ngx_ws_bus_session_t *s,
+    ngx_str_t *channel, ngx_ws_bus_sub_t *sub, ngx_ws_bus_view_t *view);
+void ngx_ws_bus_session_unsubscribe(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_sub_t *sub);
+
+/*
  * TCP is gone, or of no use any more: ends the request and with it the
  * session.  Not to be called from the hub's handlers.
  */
@@ -258,6 +303,19 @@ ngx_int_t ngx_ws_bus_input(ngx_ws_bus_session_t *s, u_char *pos,
     u_char *last);
 
 /*
+ * Sets the one timer of a session to whatever comes first.
+ */
+void ngx_ws_bus_session_set_timer(ngx_ws_bus_session_t *s);
+
+/*
+ * Control frames, http/ngx_ws_bus_control.c.
+ *
+ * Queues an empty ping; queues the pongs that wait.
+ */
+void ngx_ws_bus_control_ping(ngx_ws_bus_session_t *s);
+void ngx_ws_bus_control_send_pong(ngx_ws_bus_session_t *s);
+
+/*
  * The client's ping: of pings waiting to be answered only the newest is.
  */
 void ngx_ws_bus_session_pong(ngx_ws_bus_session_t *s, u_char *data,
@@ -267,6 +325,11 @@ void ngx_ws_bus_session_pong(ngx_ws_bus_session_t *s, u_char *data,
  * The client's Close frame, well formed.
  */
 void ngx_ws_bus_session_closed(ngx_ws_bus_session_t *s, ngx_uint_t code);
+
+/*
+ * The client takes too little: what waits is dropped, and it is told so.
+ */
+void ngx_ws_bus_session_slow(ngx_ws_bus_session_t *s);
 
 /*
  * Queues a Close frame behind what is owed and ends the connection in good
@@ -299,10 +362,10 @@ ngx_int_t ngx_ws_bus_format_frame(ngx_ws_bus_run_t *run, ngx_uint_t opcode,
     u_char *data, size_t len);
 
 /*
- * The worker's scratch buffer, at least "size" bytes, for composing; what was
- * in it is lost.  NULL without memory.
+ * One of the worker's scratch buffers for composing, at least "size" bytes;
+ * what was in it is lost.  NULL without memory.
  */
-u_char *ngx_ws_bus_format_scratch(size_t size);
+u_char *ngx_ws_bus_format_scratch(ngx_uint_t i, size_t size);
 
 
 /*
@@ -347,6 +410,13 @@ void ngx_ws_bus_out_add(ngx_ws_bus_session_t *s, ngx_ws_bus_run_t *run,
     size_t pos, size_t last);
 
 /*
+ * Queues a text frame behind what is owed.  It leaves at the end of this turn
+ * of the event loop, with what else has come by then.  A client that does not
+ * take its answers is closed as a slow one.
+ */
+void ngx_ws_bus_out_reply(ngx_ws_bus_session_t *s, u_char *data, size_t len);
+
+/*
  * Sends what is queued.  NGX_OK: all gone; NGX_AGAIN; NGX_ERROR.
  */
 ngx_int_t ngx_ws_bus_out_flush(ngx_ws_bus_session_t *s);
@@ -368,6 +438,12 @@ ngx_int_t ngx_ws_bus_out_limit(ngx_ws_bus_session_t *s);
  */
 ngx_uint_t ngx_ws_bus_out_free(ngx_ws_bus_session_t *s);
 
+
+/*
+ * What an idempotency key is known by: NGX_WS_BUS_ONCE_LEN bytes.
+ */
+void ngx_ws_bus_publisher_digest(u_char *digest, ngx_str_t *channel,
+    ngx_str_t *key);
 
 /*
  * Sends a response with a text body, one line, without the line's end.

@@ -31,6 +31,8 @@ struct ngx_ws_bus_out_s {
 };
 
 
+static ngx_int_t ngx_ws_bus_out_queue(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_run_t *run, size_t pos, size_t last);
 static ssize_t ngx_ws_bus_out_send(ngx_ws_bus_session_t *s, u_char *data,
     size_t len);
 static ssize_t ngx_ws_bus_out_writev(ngx_ws_bus_session_t *s);
@@ -49,9 +51,8 @@ void
 ngx_ws_bus_out_add(ngx_ws_bus_session_t *s, ngx_ws_bus_run_t *run, size_t pos,
     size_t last)
 {
-    ssize_t            n;
-    ngx_event_t       *wev;
-    ngx_ws_bus_out_t  *out;
+    ssize_t       n;
+    ngx_event_t  *wev;
 
     if (s->broken) {
         return;
@@ -76,21 +77,9 @@ ngx_ws_bus_out_add(ngx_ws_bus_session_t *s, ngx_ws_bus_run_t *run, size_t pos,
         }
     }
 
-    out = ngx_alloc(sizeof(ngx_ws_bus_out_t), s->connection->log);
-    if (out == NULL) {
+    if (ngx_ws_bus_out_queue(s, run, pos, last) != NGX_OK) {
         goto broken;
     }
-
-    out->next = NULL;
-    out->run = run;
-    out->pos = pos;
-    out->last = last;
-
-    run->refs++;
-
-    *s->last_out = out;
-    s->last_out = &out->next;
-    s->queued += last - pos;
 
     if (!s->started) {
         return;
@@ -114,6 +103,98 @@ broken:
 
     s->broken = 1;
     ngx_post_event(s->connection->read, &ngx_posted_events);
+}
+
+
+void
+ngx_ws_bus_out_reply(ngx_ws_bus_session_t *s, u_char *data, size_t len)
+{
+    ngx_ws_bus_out_t  *out;
+    ngx_ws_bus_run_t  *run;
+
+    if (s->broken || s->close_sent) {
+        return;
+    }
+
+    /* several answers of one turn share a run */
+
+    out = s->out ? ngx_queue_data(s->last_out, ngx_ws_bus_out_t, next)
+                 : NULL;
+
+    if (out && out->run->n == 0 && out->run->refs == 1
+        && out->last == out->run->len && s->trying == 0)
+    {
+        if (ngx_ws_bus_format_frame(out->run, NGX_WS_BUS_OP_TEXT, data, len)
+            != NGX_OK)
+        {
+            goto broken;
+        }
+
+        s->queued += out->run->len - out->last;
+        out->last = out->run->len;
+
+    } else {
+
+        run = ngx_ws_bus_run_create(s->connection->log);
+        if (run == NULL) {
+            goto broken;
+        }
+
+        if (ngx_ws_bus_format_frame(run, NGX_WS_BUS_OP_TEXT, data, len)
+            != NGX_OK
+            || ngx_ws_bus_out_queue(s, run, 0, run->len) != NGX_OK)
+        {
+            ngx_ws_bus_run_release(run);
+            goto broken;
+        }
+
+        ngx_ws_bus_run_release(run);
+    }
+
+    if (!s->started) {
+        return;
+    }
+
+    if (s->connection->write->ready) {
+        ngx_post_event(s->connection->write, &ngx_posted_events);
+    }
+
+    if (ngx_ws_bus_out_limit(s) != NGX_OK) {
+        ngx_ws_bus_session_slow(s);
+    }
+
+    return;
+
+broken:
+
+    s->broken = 1;
+    ngx_post_event(s->connection->read, &ngx_posted_events);
+}
+
+
+static ngx_int_t
+ngx_ws_bus_out_queue(ngx_ws_bus_session_t *s, ngx_ws_bus_run_t *run,
+    size_t pos, size_t last)
+{
+    ngx_ws_bus_out_t  *out;
+
+    out = ngx_alloc(sizeof(ngx_ws_bus_out_t), s->connection->log);
+    if (out == NULL) {
+        return NGX_ERROR;
+    }
+
+    out->next = NULL;
+    out->run = run;
+    out->pos = pos;
+    out->last = last;
+
+    run->refs++;
+
+    *s->last_out = out;
+    s->last_out = &out->next;
+    s->queued += last - pos;
+
+    return NGX_OK;
 }
 
 
@@ -303,7 +384,11 @@ ngx_ws_bus_out_limit(ngx_ws_bus_session_t *s)
             s->stats->dropped[NGX_WS_BUS_DROPPED_SLOW] += n;
         }
 
-        return NGX_OK;
+        /* answers cannot be dropped */
+
+        waiting = s->queued - ngx_ws_bus_out_being_written(s);
+
+        return (waiting > s->conf->buffer) ? NGX_DECLINED : NGX_OK;
 
     default: /* NGX_WS_BUS_BUFFER_CLOSE */
 

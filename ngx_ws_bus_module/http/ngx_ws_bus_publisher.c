@@ -43,8 +43,6 @@ static ngx_int_t ngx_ws_bus_publisher_body(ngx_http_request_t *r, size_t max,
 static ngx_int_t ngx_ws_bus_publisher_copy_body(ngx_http_request_t *r,
     u_char *dst);
 static ngx_uint_t ngx_ws_bus_publisher_is_binary(ngx_http_request_t *r);
-static void ngx_ws_bus_publisher_digest(u_char *digest, ngx_str_t *channel,
-    ngx_str_t *key);
 static ngx_int_t ngx_ws_bus_publisher_published(ngx_http_request_t *r,
     ngx_str_t *channel, ngx_ws_bus_place_t *place);
 
@@ -183,9 +181,9 @@ ngx_ws_bus_publisher_publish(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    msg.binary = ngx_ws_bus_publisher_is_binary(r);
+    msg.flags = ngx_ws_bus_publisher_is_binary(r) ? NGX_WS_BUS_REC_BINARY : 0;
 
-    if (!msg.binary && !ngx_ws_bus_utf8_valid(msg.data, msg.len)) {
+    if (msg.flags == 0 && !ngx_ws_bus_utf8_valid(msg.data, msg.len)) {
         return ngx_ws_bus_publisher_refuse(r, NGX_HTTP_BAD_REQUEST,
                                            "text is not UTF-8");
     }
@@ -421,7 +419,7 @@ ngx_ws_bus_publisher_is_binary(ngx_http_request_t *r)
  * No channel's name holds a null character: what is hashed is unambiguous.
  */
 
-static void
+void
 ngx_ws_bus_publisher_digest(u_char *digest, ngx_str_t *channel, ngx_str_t *key)
 {
     ngx_sha1_t  sha1;

@@ -30,6 +30,9 @@ static void ngx_ws_bus_raw_lost(ngx_ws_bus_session_t *s,
 const ngx_ws_bus_protocol_t  ngx_ws_bus_raw = {
     ngx_string("raw"),
     ngx_ws_bus_raw_compose,
+    ngx_ws_bus_raw_compose,
+    NULL,
+    NULL,
     ngx_ws_bus_raw_may_send,
     ngx_ws_bus_raw_message,
     ngx_ws_bus_raw_lost
@@ -41,6 +44,10 @@ ngx_ws_bus_raw_compose(ngx_ws_bus_node_t *node, ngx_ws_bus_record_t *rec,
     u_char *payload, ngx_ws_bus_composed_t *m)
 {
     (void) node;
+
+    if (rec->type != NGX_WS_BUS_REC_MESSAGE) {
+        return NGX_DONE;
+    }
 
     m->opcode = (rec->flags & NGX_WS_BUS_REC_BINARY) ? NGX_WS_BUS_OP_BINARY
                                                      : NGX_WS_BUS_OP_TEXT;
@@ -82,7 +89,7 @@ ngx_ws_bus_raw_message(ngx_ws_bus_session_t *s, ngx_uint_t opcode,
     msg.len = len;
     msg.once = NULL;
     msg.age = (uint64_t) s->conf->history_age * 1000000;
-    msg.binary = (opcode == NGX_WS_BUS_OP_BINARY);
+    msg.flags = (opcode == NGX_WS_BUS_OP_BINARY) ? NGX_WS_BUS_REC_BINARY : 0;
     msg.keep = (s->conf->history != 0);
 
     if (ngx_ws_bus_hub_publish(s->hub, &s->sub, &s->channel, &msg, &place)

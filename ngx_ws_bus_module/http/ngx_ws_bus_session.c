@@ -16,14 +16,8 @@
 #define NGX_WS_BUS_SESSION_RECV      (64 * 1024)
 #define NGX_WS_BUS_SESSION_READS     8           /* a turn */
 
-#define NGX_WS_BUS_SESSION_CLOSE     5000        /* for the peer's Close */
-#define NGX_WS_BUS_SESSION_SLOW      10000       /* to read a Close 1013 */
-
 /* a session always has a timer: a worker that drains waits for it */
 #define NGX_WS_BUS_SESSION_IDLE      3600000
-
-/* bytes of pongs that may leave together */
-#define NGX_WS_BUS_SESSION_PONGS     4096
 
 
 static void ngx_ws_bus_session_cleanup(void *data);
@@ -34,15 +28,9 @@ static void ngx_ws_bus_session_write_handler(ngx_event_t *wev);
 static void ngx_ws_bus_session_read(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_session_linger(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_session_timeout(ngx_ws_bus_session_t *s);
-static void ngx_ws_bus_session_set_timer(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_session_drain(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_session_shut(ngx_connection_t *c);
 static void ngx_ws_bus_session_flushed(ngx_ws_bus_session_t *s);
-static void ngx_ws_bus_session_send_control(ngx_ws_bus_session_t *s,
-    u_char *frame, size_t len);
-static void ngx_ws_bus_session_send_pong(ngx_ws_bus_session_t *s);
-static void ngx_ws_bus_session_send_close(ngx_ws_bus_session_t *s,
-    ngx_uint_t code, const ngx_str_t *reason);
 
 static void ngx_ws_bus_session_deliver(ngx_ws_bus_sub_t *sub,
     ngx_ws_bus_run_t *run, ngx_uint_t first);
@@ -107,11 +95,15 @@ ngx_ws_bus_session_cleanup(void *data)
         s->stats->connections--;
     }
 
-    if (s->sub.group) {
-        ngx_ws_bus_hub_unsubscribe(&s->sub);
+    ngx_ws_bus_replay_end(s, NULL);
+
+    if (s->protocol && s->protocol->close) {
+        s->protocol->close(s);
     }
 
-    ngx_ws_bus_replay_end(s, NULL);
+    if (s->sub.group) {
+        ngx_ws_bus_session_unsubscribe(s, &s->sub);
+    }
 
     (void) ngx_ws_bus_out_free(s);
 
@@ -504,7 +496,7 @@ ngx_ws_bus_session_write_handler(ngx_event_t *wev)
     }
 
     if (s->pong && !s->pong_queued && !s->close_sent) {
-        ngx_ws_bus_session_send_pong(s);
+        ngx_ws_bus_control_send_pong(s);
     }
 
     if (s->replay && s->out == NULL && !s->close_sent) {
@@ -597,7 +589,6 @@ ngx_ws_bus_session_shut(ngx_connection_t *c)
 static void
 ngx_ws_bus_session_timeout(ngx_ws_bus_session_t *s)
 {
-    u_char      frame[2];
     ngx_msec_t  now;
 
     now = ngx_current_msec;
@@ -638,8 +629,7 @@ ngx_ws_bus_session_timeout(ngx_ws_bus_session_t *s)
             s->pinged = 1;
             s->pinged_at = now;
 
-            (void) ngx_ws_bus_frame_write(frame, NGX_WS_BUS_OP_PING, 0, 0);
-            ngx_ws_bus_session_send_control(s, frame, 2);
+            ngx_ws_bus_control_ping(s);
         }
     }
 
@@ -654,7 +644,7 @@ ngx_ws_bus_session_timeout(ngx_ws_bus_session_t *s)
  * traffic; when it fires, it looks how silent the client has been.
  */
 
-static void
+void
 ngx_ws_bus_session_set_timer(ngx_ws_bus_session_t *s)
 {
     ngx_msec_t          now, t;
@@ -716,185 +706,35 @@ ngx_ws_bus_session_drain(ngx_ws_bus_session_t *s)
 }
 
 
-void
-ngx_ws_bus_session_pong(ngx_ws_bus_session_t *s, u_char *data, size_t len)
+ngx_int_t
+ngx_ws_bus_session_subscribe(ngx_ws_bus_session_t *s, ngx_str_t *channel,
+    ngx_ws_bus_sub_t *sub, ngx_ws_bus_view_t *view)
 {
-    u_char  *p;
-
-    if (s->close_sent) {
-        return;
+    if (ngx_ws_bus_hub_subscribe(s->hub, channel, s->format, sub, view)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
-    if (s->pong == NULL) {
-        s->pong = ngx_ws_bus_run_create(s->connection->log);
+    /* what has come since the view is about others, and the member itself */
 
-        if (s->pong == NULL) {
-            return;
-        }
-    }
+    sub->present = (s->member.len
+                    && ngx_ws_bus_presence_join(sub, &s->member) == NGX_OK);
 
-    /* while the socket takes bytes, every ping is answered in its turn */
-
-    if (s->out || s->pong->len > NGX_WS_BUS_SESSION_PONGS) {
-        s->pong->len = 0;
-    }
-
-    p = ngx_ws_bus_run_reserve(s->pong, 2 + NGX_WS_BUS_CONTROL_MAX,
-                               s->connection->log);
-    if (p == NULL) {
-        ngx_ws_bus_run_release(s->pong);
-        s->pong = NULL;
-        return;
-    }
-
-    p = ngx_ws_bus_frame_write(p, NGX_WS_BUS_OP_PONG, 0, len);
-    p = ngx_cpymem(p, data, len);
-
-    s->pong->len = p - s->pong->data;
-
-    /* what the rest of this turn brings goes with it */
-
-    ngx_post_event(s->connection->write, &ngx_posted_events);
-}
-
-
-static void
-ngx_ws_bus_session_send_pong(ngx_ws_bus_session_t *s)
-{
-    ngx_ws_bus_run_t  *run;
-
-    run = s->pong;
-    s->pong = NULL;
-
-    ngx_ws_bus_out_add(s, run, 0, run->len);
-
-    s->pong_queued = (run->refs > 1);
-
-    ngx_ws_bus_run_release(run);
-}
-
-
-static void
-ngx_ws_bus_session_send_control(ngx_ws_bus_session_t *s, u_char *frame,
-    size_t len)
-{
-    u_char            *p;
-    ngx_ws_bus_run_t  *run;
-
-    run = ngx_ws_bus_run_create(s->connection->log);
-
-    if (run) {
-        p = ngx_ws_bus_run_reserve(run, len, s->connection->log);
-
-        if (p) {
-            ngx_memcpy(p, frame, len);
-            run->len = len;
-
-            ngx_ws_bus_out_add(s, run, 0, len);
-            ngx_ws_bus_run_release(run);
-            return;
-        }
-
-        ngx_ws_bus_run_release(run);
-    }
-
-    s->broken = 1;
-    ngx_post_event(s->connection->read, &ngx_posted_events);
-}
-
-
-/*
- * Safe while the hub walks its lists: what ends the session is posted.
- */
-
-static void
-ngx_ws_bus_session_send_close(ngx_ws_bus_session_t *s, ngx_uint_t code,
-    const ngx_str_t *reason)
-{
-    u_char  frame[2 + NGX_WS_BUS_CONTROL_MAX], *last;
-
-    last = ngx_ws_bus_frame_close(frame, code, reason);
-
-    s->close_sent = 1;
-    s->deadline = ngx_current_msec + (code == NGX_WS_BUS_CLOSE_TRY_LATER
-                                      ? NGX_WS_BUS_SESSION_SLOW
-                                      : NGX_WS_BUS_SESSION_CLOSE);
-
-    ngx_ws_bus_session_send_control(s, frame, last - frame);
-
-    if (s->started) {
-        ngx_ws_bus_session_set_timer(s);
-        ngx_post_event(s->connection->write, &ngx_posted_events);
-    }
+    return NGX_OK;
 }
 
 
 void
-ngx_ws_bus_session_close(ngx_ws_bus_session_t *s, ngx_uint_t code,
-    const char *reason)
+ngx_ws_bus_session_unsubscribe(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub)
 {
-    ngx_str_t  text;
+    ngx_ws_bus_replay_end(s, sub);
 
-    if (s->close_sent) {
-        return;
+    if (sub->present) {
+        ngx_ws_bus_presence_leave(sub, &s->member);
     }
 
-    text.data = (u_char *) reason;
-    text.len = ngx_strlen(reason);
-
-    s->close_code = code;
-
-    ngx_log_error(NGX_LOG_INFO, s->connection->log, 0,
-                  "websocket closed: %ui %s", code, reason);
-
-    ngx_ws_bus_session_send_close(s, code, &text);
-}
-
-
-void
-ngx_ws_bus_session_fail(ngx_ws_bus_session_t *s,
-    const ngx_ws_bus_error_t *error)
-{
-    s->violated = 1;
-
-    if (s->close_sent) {
-        ngx_post_event(s->connection->write, &ngx_posted_events);
-        return;
-    }
-
-    s->close_code = error->code;
-
-    ngx_log_error(NGX_LOG_INFO, s->connection->log, 0,
-                  "websocket closed: %ui %V", error->code, &error->reason);
-
-    ngx_ws_bus_session_send_close(s, error->code, &error->reason);
-}
-
-
-void
-ngx_ws_bus_session_closed(ngx_ws_bus_session_t *s, ngx_uint_t code)
-{
-    ngx_str_t  reason;
-
-    s->close_received = 1;
-
-    if (s->close_sent) {
-        ngx_post_event(s->connection->write, &ngx_posted_events);
-        return;
-    }
-
-    s->by_client = 1;
-    s->close_code = code;
-
-    /* the code is echoed; an empty Close is answered by an empty one */
-
-    if (code == NGX_WS_BUS_CLOSE_NO_STATUS) {
-        code = 0;
-    }
-
-    ngx_str_null(&reason);
-
-    ngx_ws_bus_session_send_close(s, code, &reason);
+    ngx_ws_bus_hub_unsubscribe(sub);
 }
 
 
@@ -930,14 +770,7 @@ ngx_ws_bus_session_deliver(ngx_ws_bus_sub_t *sub, ngx_ws_bus_run_t *run,
     }
 
     if (ngx_ws_bus_out_limit(s) != NGX_OK) {
-
-        i = ngx_ws_bus_out_drop(s);
-
-        s->dropped += i;
-        s->stats->dropped[NGX_WS_BUS_DROPPED_CLOSED] += i;
-
-        ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_TRY_LATER,
-                                 "slow consumer");
+        ngx_ws_bus_session_slow(s);
     }
 }
 

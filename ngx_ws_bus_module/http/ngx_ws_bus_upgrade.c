@@ -40,10 +40,17 @@ typedef struct {
     ngx_str_t             extensions;
     ngx_uint_t            nkeys;
     ngx_uint_t            nversions;
+
+    const ngx_ws_bus_protocol_t  *protocol;
 } ngx_ws_bus_upgrade_t;
 
 
+static ngx_int_t ngx_ws_bus_upgrade_session(ngx_http_request_t *r,
+    ngx_ws_bus_upgrade_t *u, ngx_str_t *channel, ngx_ws_bus_deflate_t *d,
+    ngx_ws_bus_resume_t *resume);
 static const ngx_ws_bus_refusal_t *ngx_ws_bus_upgrade_check(
+    ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u);
+static const ngx_ws_bus_refusal_t *ngx_ws_bus_upgrade_protocol(
     ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u);
 static ngx_int_t ngx_ws_bus_upgrade_refuse(ngx_http_request_t *r,
     const ngx_ws_bus_refusal_t *refusal);
@@ -51,11 +58,15 @@ static ngx_int_t ngx_ws_bus_upgrade_headers(ngx_http_request_t *r,
     ngx_ws_bus_upgrade_t *u);
 static ngx_int_t ngx_ws_bus_upgrade_join(ngx_http_request_t *r,
     ngx_str_t *value, ngx_str_t *more);
+static ngx_int_t ngx_ws_bus_upgrade_consumer(ngx_http_request_t *r,
+    ngx_ws_bus_session_t *s);
 static ngx_int_t ngx_ws_bus_upgrade_subscribe(ngx_ws_bus_session_t *s,
     ngx_ws_bus_deflate_t *d, ngx_ws_bus_view_t *view);
 static ngx_int_t ngx_ws_bus_upgrade_publish(ngx_http_request_t *r,
     ngx_ws_bus_session_t *s);
-static ngx_int_t ngx_ws_bus_upgrade_answer(ngx_http_request_t *r,
+static ngx_int_t ngx_ws_bus_upgrade_member(ngx_http_request_t *r,
+    ngx_ws_bus_session_t *s);
+static ngx_int_t ngx_ws_bus_upgrade_answer(ngx_ws_bus_session_t *s,
     ngx_ws_bus_upgrade_t *u, ngx_ws_bus_deflate_t *d,
     ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view);
 static void ngx_ws_bus_upgrade_write_handler(ngx_http_request_t *r);
@@ -114,7 +125,10 @@ static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_keys =
 static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_key =
     NGX_WS_BUS_UPGRADE_BAD("invalid Sec-WebSocket-Key header");
 
-/* raw mode has no name of its own, and nothing else is served */
+static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_raw =
+    NGX_WS_BUS_UPGRADE_BAD("\"Sec-WebSocket-Protocol: ws-bus.v1.json\" is "
+                           "needed here");
+
 static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_protocol =
     NGX_WS_BUS_UPGRADE_BAD("none of the offered Sec-WebSocket-Protocol values "
                            "is served here");
@@ -127,6 +141,9 @@ static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_last_seq =
 
 static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_last =
     NGX_WS_BUS_UPGRADE_BAD("invalid argument \"last\"");
+
+static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_consumer =
+    NGX_WS_BUS_UPGRADE_BAD("invalid argument \"consumer\"");
 
 static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_channel = {
     NGX_HTTP_NOT_FOUND, NGX_WS_BUS_REFUSED_CHANNEL,
@@ -149,23 +166,19 @@ ngx_ws_bus_upgrade_handler(ngx_http_request_t *r)
 {
     ngx_int_t                    rc;
     ngx_str_t                    channel;
-    ngx_connection_t            *c;
-    ngx_ws_bus_view_t            view;
     ngx_ws_bus_resume_t          resume;
     ngx_ws_bus_deflate_t         deflate, *d;
     ngx_ws_bus_upgrade_t         u;
-    ngx_ws_bus_session_t        *s;
     ngx_ws_bus_loc_conf_t       *conf;
     const ngx_ws_bus_refusal_t  *refusal;
 
-    c = r->connection;
     conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
 
     if (r != r->main) {
 
         /* the connection is not a subrequest's to take over */
 
-        ngx_log_error(NGX_LOG_ERR, c->log, 0,
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                       "websocket handshake in a subrequest");
         return NGX_HTTP_BAD_REQUEST;
     }
@@ -184,7 +197,9 @@ ngx_ws_bus_upgrade_handler(ngx_http_request_t *r)
         return ngx_ws_bus_upgrade_refuse(r, refusal);
     }
 
-    rc = ngx_ws_bus_channel_name(r, &channel);
+    ngx_str_null(&channel);
+
+    rc = conf->channel ? ngx_ws_bus_channel_name(r, &channel) : NGX_OK;
 
     if (rc == NGX_ERROR) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -216,6 +231,27 @@ ngx_ws_bus_upgrade_handler(ngx_http_request_t *r)
         }
     }
 
+    return ngx_ws_bus_upgrade_session(r, &u, &channel, d, &resume);
+}
+
+
+/*
+ * The request is in order: makes the session and answers.
+ */
+
+static ngx_int_t
+ngx_ws_bus_upgrade_session(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
+    ngx_str_t *channel, ngx_ws_bus_deflate_t *d, ngx_ws_bus_resume_t *resume)
+{
+    ngx_int_t               rc;
+    ngx_connection_t       *c;
+    ngx_ws_bus_view_t       view;
+    ngx_ws_bus_session_t   *s;
+    ngx_ws_bus_loc_conf_t  *conf;
+
+    c = r->connection;
+    conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
+
     if (conf->zone->hub == NULL) {
         return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_unavailable);
     }
@@ -225,7 +261,12 @@ ngx_ws_bus_upgrade_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    s->channel = channel;
+    s->channel = *channel;
+    s->protocol = u->protocol;
+
+    if (ngx_ws_bus_upgrade_consumer(r, s) != NGX_OK) {
+        return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_consumer);
+    }
 
     rc = ngx_ws_bus_upgrade_subscribe(s, d, &view);
 
@@ -233,11 +274,16 @@ ngx_ws_bus_upgrade_handler(ngx_http_request_t *r)
         return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_full);
     }
 
-    if (rc != NGX_OK || ngx_ws_bus_resume(s, &s->sub, &resume, &view) != NGX_OK) {
+    if (rc != NGX_OK
+        || (s->sub.group
+            && ngx_ws_bus_resume(s, &s->sub, resume, &view) != NGX_OK)
+        || (s->protocol->open
+            && s->protocol->open(s, resume, &view) != NGX_OK))
+    {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    rc = ngx_ws_bus_upgrade_answer(r, &u, d, &resume, &view);
+    rc = ngx_ws_bus_upgrade_answer(s, u, d, resume, &view);
 
     if (rc == NGX_ERROR || rc > NGX_OK) {
         return rc;
@@ -266,6 +312,37 @@ ngx_ws_bus_upgrade_handler(ngx_http_request_t *r)
 
 
 /*
+ * A durable consumer is named by the client: a name as a channel's, in the
+ * connection's memory, since it may outlive the request.
+ */
+
+static ngx_int_t
+ngx_ws_bus_upgrade_consumer(ngx_http_request_t *r, ngx_ws_bus_session_t *s)
+{
+    u_char     *src, *dst;
+    ngx_str_t   value;
+
+    if (ngx_http_arg(r, (u_char *) "consumer", 8, &value) != NGX_OK) {
+        return NGX_OK;
+    }
+
+    dst = ngx_pnalloc(r->connection->pool, value.len + 1);
+    if (dst == NULL) {
+        return NGX_ERROR;
+    }
+
+    s->consumer.data = dst;
+    src = value.data;
+
+    ngx_unescape_uri(&dst, &src, value.len, 0);
+
+    s->consumer.len = dst - s->consumer.data;
+
+    return ngx_ws_bus_handshake_channel(&s->consumer) ? NGX_OK : NGX_ERROR;
+}
+
+
+/*
  * The last point at which a client can be told by a status code.  NGX_OK,
  * NGX_DECLINED if the zone has no room, NGX_ERROR.
  */
@@ -274,12 +351,9 @@ static ngx_int_t
 ngx_ws_bus_upgrade_subscribe(ngx_ws_bus_session_t *s, ngx_ws_bus_deflate_t *d,
     ngx_ws_bus_view_t *view)
 {
-    ngx_log_t            *log;
-    ngx_ws_bus_format_t  *format;
+    ngx_log_t  *log;
 
     log = s->connection->log;
-
-    s->protocol = &ngx_ws_bus_raw;
 
     if (d) {
         s->deflate = 1;
@@ -290,13 +364,22 @@ ngx_ws_bus_upgrade_subscribe(ngx_ws_bus_session_t *s, ngx_ws_bus_deflate_t *d,
         return NGX_ERROR;
     }
 
-    format = ngx_ws_bus_format_get(s->protocol->compose, s->conf, d, log);
-    if (format == NULL) {
+    if (ngx_ws_bus_upgrade_member(s->request, s) != NGX_OK) {
         return NGX_ERROR;
     }
 
-    if (ngx_ws_bus_hub_subscribe(s->hub, &s->channel, format, &s->sub, view)
-        == NGX_OK)
+    s->format = ngx_ws_bus_format_get(
+                           s->conf->presence == NGX_WS_BUS_PRESENCE_MEMBERS
+                           ? s->protocol->compose_presence
+                           : s->protocol->compose,
+                           s->conf, d, log);
+    if (s->format == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (s->channel.len == 0
+        || ngx_ws_bus_session_subscribe(s, &s->channel, &s->sub, view)
+           == NGX_OK)
     {
         return NGX_OK;
     }
@@ -395,11 +478,51 @@ ngx_ws_bus_upgrade_check(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u)
         return &ngx_ws_bus_refused_key;
     }
 
-    if (u->protocols.len) {
-        return &ngx_ws_bus_refused_protocol;
+    return ngx_ws_bus_upgrade_protocol(r, u);
+}
+
+
+/*
+ * Chooses the first subprotocol offered that is served here; none offered
+ * means raw mode.
+ */
+
+static const ngx_ws_bus_refusal_t *
+ngx_ws_bus_upgrade_protocol(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u)
+{
+    ngx_int_t               rc;
+    ngx_str_t               rest, token;
+    ngx_ws_bus_loc_conf_t  *conf;
+
+    conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
+
+    if (u->protocols.len == 0) {
+
+        u->protocol = &ngx_ws_bus_raw;
+
+        return (conf->channel && (conf->protocols & NGX_WS_BUS_PROTOCOL_RAW))
+               ? NULL : &ngx_ws_bus_refused_raw;
     }
 
-    return NULL;
+    rest = u->protocols;
+
+    for ( ;; ) {
+        rc = ngx_ws_bus_handshake_next_token(&rest, &token);
+
+        if (rc == NGX_DECLINED) {
+            return &ngx_ws_bus_refused_protocol;
+        }
+
+        if (rc == NGX_OK
+            && (conf->protocols & NGX_WS_BUS_PROTOCOL_JSON)
+            && token.len == ngx_ws_bus_v1.name.len
+            && ngx_strncmp(token.data, ngx_ws_bus_v1.name.data, token.len)
+               == 0)
+        {
+            u->protocol = &ngx_ws_bus_v1;
+            return NULL;
+        }
+    }
 }
 
 
@@ -544,17 +667,60 @@ ngx_ws_bus_upgrade_publish(ngx_http_request_t *r, ngx_ws_bus_session_t *s)
 }
 
 
+/*
+ * The name by which the client is present.  One that is empty, too long or
+ * not UTF-8 is none.
+ */
+
 static ngx_int_t
-ngx_ws_bus_upgrade_answer(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
+ngx_ws_bus_upgrade_member(ngx_http_request_t *r, ngx_ws_bus_session_t *s)
+{
+    u_char     *p;
+    ngx_str_t   value;
+
+    if (s->conf->presence != NGX_WS_BUS_PRESENCE_MEMBERS) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_complex_value(r, s->conf->member, &value) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (value.len == 0 || value.len > NGX_WS_BUS_MEMBER_MAX
+        || !ngx_ws_bus_utf8_valid(value.data, value.len))
+    {
+        return NGX_OK;
+    }
+
+    /* it may outlive the request */
+
+    p = ngx_pnalloc(r->connection->pool, value.len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(p, value.data, value.len);
+
+    s->member.data = p;
+    s->member.len = value.len;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_ws_bus_upgrade_answer(ngx_ws_bus_session_t *s, ngx_ws_bus_upgrade_t *u,
     ngx_ws_bus_deflate_t *d, ngx_ws_bus_resume_t *resume,
     ngx_ws_bus_view_t *view)
 {
     u_char                 *p;
     ngx_int_t               rc;
     ngx_str_t               value;
+    ngx_http_request_t     *r;
     ngx_ws_bus_loc_conf_t  *conf;
 
-    conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
+    r = s->request;
+    conf = s->conf;
 
     r->headers_out.status = NGX_HTTP_SWITCHING_PROTOCOLS;
     ngx_str_set(&r->headers_out.status_line, "101 Switching Protocols");
@@ -597,7 +763,20 @@ ngx_ws_bus_upgrade_answer(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
         }
     }
 
-    if (conf->history || resume->resume || resume->newest) {
+    if (u->protocol != &ngx_ws_bus_raw) {
+
+        value = u->protocol->name;
+
+        if (ngx_ws_bus_add_header(r, "Sec-WebSocket-Protocol", &value)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    if (s->channel.len
+        && (conf->history || resume->resume || resume->newest))
+    {
 
         value.data = p;
         p = ngx_sprintf(p, "%uL", resume->seq);
@@ -616,7 +795,7 @@ ngx_ws_bus_upgrade_answer(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
         }
     }
 
-    if (resume->resume || resume->newest) {
+    if (s->channel.len && (resume->resume || resume->newest)) {
 
         if (resume->recovered) {
             ngx_str_set(&value, "yes");

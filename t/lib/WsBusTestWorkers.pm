@@ -23,7 +23,7 @@ use Test::WsBus::HTTP;
 our @EXPORT = qw/
     ws_at ws_everywhere http_at status worker_pids
     pump received publisher progress acked follow sequence_error
-    cpu_ticks rss nfds wait_workers reload
+    cpu_ticks wakeups rss nfds wait_workers reload
 /;
 
 # the length of a line in what a publisher notes
@@ -319,8 +319,8 @@ sub sequence_error {
 }
 
 
-# Of a process: the CPU time, in 1/100 s; the resident memory, in bytes; the
-# number of open files.
+# Of a process: the CPU time, in 1/100 s; how often it has slept; the resident
+# memory, in bytes; the number of open files.
 
 sub cpu_ticks {
     my ($pid) = @_;
@@ -330,6 +330,15 @@ sub cpu_ticks {
     my @f = split(' ', <$fh> =~ s/^.*\) //r);
 
     return $f[11] + $f[12];
+}
+
+
+sub wakeups {
+    my ($pid) = @_;
+
+    open(my $fh, '<', "/proc/$pid/status") or return 0;
+
+    return (join('', <$fh>) =~ /^voluntary_ctxt_switches:\s*(\d+)/m)[0];
 }
 
 

@@ -6,24 +6,11 @@
 
 #include "ngx_ws_bus_log.c"
 
-#include <pthread.h>
 #include <time.h>
 
 #include "step.h"
 #include "tap.h"
-
-
-#if defined(__SANITIZE_THREAD__)
-#define TEST_THREADS  1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define TEST_THREADS  1
-#endif
-#endif
-
-#ifndef TEST_THREADS
-#define TEST_THREADS  0
-#endif
+#include "workers.h"
 
 
 #define HEADER       sizeof(ngx_ws_bus_record_t)
@@ -90,14 +77,6 @@ typedef struct {
     char                 failure[256];
     u_char               data[1];
 } shared_t;
-
-
-typedef struct {
-    void               (*main)(int);
-    int                  i;
-    pid_t                pid;
-    pthread_t            thread;
-} worker_t;
 
 
 static uint64_t append(ngx_ws_bus_log_t *log, uint64_t seq, uint64_t prev,
@@ -917,91 +896,6 @@ test_steps(void)
 
     tap_all("killed at any instruction");
     tap_diag("%ld states on the way", states);
-}
-
-
-/*
- * Processes together.  With ThreadSanitizer they are threads: it sees the
- * appenders' order; that readers copy what is being overwritten is the idea,
- * and they ask afterwards.
- */
-
-#if (TEST_THREADS)
-
-void AnnotateIgnoreReadsBegin(const char *file, int line);
-void AnnotateIgnoreReadsEnd(const char *file, int line);
-
-#define copying_begin()  AnnotateIgnoreReadsBegin(__FILE__, __LINE__)
-#define copying_end()    AnnotateIgnoreReadsEnd(__FILE__, __LINE__)
-
-
-static void *
-worker_thread(void *data)
-{
-    worker_t  *w = data;
-
-    w->main(w->i);
-
-    return NULL;
-}
-
-#else
-
-#define copying_begin()
-#define copying_end()
-
-#endif
-
-
-static void
-worker_start(worker_t *w, void (*main)(int), int i)
-{
-    w->main = main;
-    w->i = i;
-
-#if (TEST_THREADS)
-
-    if (pthread_create(&w->thread, NULL, worker_thread, w) != 0) {
-        exit(2);
-    }
-
-#else
-
-    fflush(stdout);
-
-    w->pid = fork();
-
-    if (w->pid == -1) {
-        perror("fork");
-        exit(2);
-    }
-
-    if (w->pid == 0) {
-        main(i);
-        _exit(0);
-    }
-
-#endif
-}
-
-
-/* 1 if it ended well */
-
-static int
-worker_wait(worker_t *w)
-{
-#if (TEST_THREADS)
-
-    return pthread_join(w->thread, NULL) == 0;
-
-#else
-
-    int  status;
-
-    return waitpid(w->pid, &status, 0) == w->pid && WIFEXITED(status)
-           && WEXITSTATUS(status) == 0;
-
-#endif
 }
 
 

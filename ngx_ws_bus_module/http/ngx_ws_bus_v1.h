@@ -1,0 +1,63 @@
+
+/*
+ * Copyright (C) the ngx_ws_bus_module authors
+ */
+
+
+#ifndef _NGX_WS_BUS_V1_H_INCLUDED_
+#define _NGX_WS_BUS_V1_H_INCLUDED_
+
+
+#include "ngx_ws_bus_http.h"
+#include "ngx_ws_bus_message.h"
+#include "ngx_ws_bus_once.h"
+
+
+/*
+ * The subscriptions of a connection, by the channel's hash.
+ */
+
+struct ngx_ws_bus_v1_s {
+    ngx_ws_bus_sub_t           **buckets;
+    ngx_uint_t                   mask;
+    ngx_uint_t                   n;
+
+    ngx_uint_t                   errors;
+    ngx_msec_t                   since;
+};
+
+
+extern const ngx_ws_bus_message_error_t  ngx_ws_bus_v1_not_here;
+
+
+/*
+ * Answers to "history" and "presence".  NULL, or the error to be answered.
+ */
+const ngx_ws_bus_message_error_t *ngx_ws_bus_v1_history(
+    ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q);
+const ngx_ws_bus_message_error_t *ngx_ws_bus_v1_presence(
+    ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q);
+
+/*
+ * How a record travels.  The payload may be copied to a scratch buffer, since
+ * the log may change while it is looked at.  NGX_OK, or NGX_ERROR without
+ * memory.
+ */
+ngx_int_t ngx_ws_bus_v1_envelope(ngx_ws_bus_record_t *rec, u_char *payload,
+    ngx_ws_bus_envelope_t *e);
+
+/*
+ * 1 if the session may ask for the channel: the location's own, and those
+ * that ws_bus_channels names.
+ */
+ngx_uint_t ngx_ws_bus_v1_allowed(ngx_ws_bus_session_t *s,
+    ngx_str_t *channel);
+
+/*
+ * Where the session's subscription to the channel is linked, or would be.
+ */
+ngx_ws_bus_sub_t **ngx_ws_bus_v1_find(ngx_ws_bus_session_t *s,
+    ngx_str_t *channel);
+
+
+#endif /* _NGX_WS_BUS_V1_H_INCLUDED_ */
