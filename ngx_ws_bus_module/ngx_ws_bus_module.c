@@ -158,6 +158,13 @@ static ngx_command_t  ngx_ws_bus_commands[] = {
       0,
       NULL },
 
+    { ngx_string("ws_bus_batch"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, batch),
+      NULL },
+
     { ngx_string("ws_bus_buffer"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
       ngx_ws_bus_buffer_directive,
@@ -811,6 +818,7 @@ ngx_ws_bus_create_loc_conf(ngx_conf_t *cf)
     wlcf->ping = NGX_CONF_UNSET_MSEC;
     wlcf->ping_timeout = NGX_CONF_UNSET_MSEC;
     wlcf->drain = NGX_CONF_UNSET_MSEC;
+    wlcf->batch = NGX_CONF_UNSET_MSEC;
     wlcf->buffer = NGX_CONF_UNSET_SIZE;
     wlcf->buffer_policy = NGX_CONF_UNSET_UINT;
     wlcf->deflate = NGX_CONF_UNSET;
@@ -864,6 +872,7 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_msec_value(conf->ping, prev->ping, 30000);
     ngx_conf_merge_msec_value(conf->ping_timeout, prev->ping_timeout, 10000);
     ngx_conf_merge_msec_value(conf->drain, prev->drain, 30000);
+    ngx_conf_merge_msec_value(conf->batch, prev->batch, 0);
     ngx_conf_merge_size_value(conf->buffer, prev->buffer, 1024 * 1024);
     ngx_conf_merge_uint_value(conf->buffer_policy, prev->buffer_policy,
                               NGX_WS_BUS_BUFFER_CLOSE);

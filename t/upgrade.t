@@ -23,6 +23,11 @@ pid %%TESTDIR%%/nginx.pid;
 error_log %%TESTDIR%%/error.log info;
 %%USER%%
 
+# what a sanitizer needs in the new binary
+env LD_PRELOAD;
+env ASAN_OPTIONS;
+env UBSAN_OPTIONS;
+
 worker_processes 2;
 
 events {
@@ -112,6 +117,11 @@ $t->done_testing();
 # the group by which its processes are found.
 
 sub daemon {
+    # nginx runs its new binary by the name it was called by itself
+
+    ($t->{nginx}) = grep { -x } $t->{nginx},
+        map { "$_/$t->{nginx}" } split(/:/, $ENV{PATH});
+
     my $starter = $t->_spawn('-c', $t->testdir() . '/nginx.conf');
 
     waitpid($starter, 0);

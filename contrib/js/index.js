@@ -729,7 +729,8 @@ export class Client extends Emitter {
             WebSocket: globalThis.WebSocket,
             fetch: globalThis.fetch?.bind(globalThis),
             ...DEFAULTS,
-            ...options,
+            ...Object.fromEntries(Object.entries(options).filter(
+                ([, value]) => value !== undefined)),
         };
 
         if (!this.options.WebSocket && !this.options.fallback) {

@@ -82,7 +82,7 @@ ngx_ws_bus_control_send_pong(ngx_ws_bus_session_t *s)
     run = s->pong;
     s->pong = NULL;
 
-    ngx_ws_bus_out_add(s, run, 0, run->len);
+    ngx_ws_bus_out_add(s, NULL, run, 0, run->len);
 
     s->pong_queued = (run->refs > 1);
 
@@ -106,7 +106,7 @@ ngx_ws_bus_control_send(ngx_ws_bus_session_t *s, u_char *frame,
             ngx_memcpy(p, frame, len);
             run->len = len;
 
-            ngx_ws_bus_out_add(s, run, 0, len);
+            ngx_ws_bus_out_add(s, NULL, run, 0, len);
             ngx_ws_bus_run_release(run);
             return;
         }

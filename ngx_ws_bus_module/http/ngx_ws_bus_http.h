@@ -42,6 +42,8 @@
 #define NGX_WS_BUS_PROTOCOL_RAW    0x0002
 #define NGX_WS_BUS_PROTOCOL_JSON   0x0004
 
+#define NGX_WS_BUS_GAP_MAX         1024
+
 #define NGX_WS_BUS_PRESENCE_OFF      0
 #define NGX_WS_BUS_PRESENCE_ON       1
 #define NGX_WS_BUS_PRESENCE_MEMBERS  2
@@ -83,6 +85,7 @@ typedef struct {
     ngx_msec_t                 ping_timeout;
     ngx_msec_t                 drain;
 
+    ngx_msec_t                 batch;
     size_t                     buffer;
     ngx_uint_t                 buffer_policy;
 
@@ -99,6 +102,7 @@ typedef struct {
 typedef struct ngx_ws_bus_session_s   ngx_ws_bus_session_t;
 typedef struct ngx_ws_bus_protocol_s  ngx_ws_bus_protocol_t;
 typedef struct ngx_ws_bus_out_s       ngx_ws_bus_out_t;
+typedef struct ngx_ws_bus_gap_s       ngx_ws_bus_gap_t;
 typedef struct ngx_ws_bus_v1_s        ngx_ws_bus_v1_t;
 typedef struct ngx_ws_bus_replay_s    ngx_ws_bus_replay_t;
 
@@ -179,6 +183,14 @@ struct ngx_ws_bus_protocol_s {
     void                     (*lost)(ngx_ws_bus_session_t *s,
                                  ngx_ws_bus_node_t *node, uint64_t from,
                                  uint64_t to);
+
+    /*
+     * Writes at p, NGX_WS_BUS_GAP_MAX bytes, the text that tells that the
+     * client was too slow for "count" messages, from "from" to "to" if these
+     * are not 0.  Returns the end.  NULL: the protocol cannot tell.
+     */
+    u_char                  *(*gap)(u_char *p, ngx_ws_bus_node_t *node,
+                                 uint64_t from, uint64_t to, uint64_t count);
 };
 
 
@@ -202,6 +214,7 @@ struct ngx_ws_bus_session_s {
     uint64_t                      bytes_out;
     uint64_t                      dropped;
     size_t                        trying;     /* TLS must repeat these bytes */
+    ngx_ws_bus_gap_t             *gaps;       /* dropped, not told yet */
 
     /* state */
     unsigned                      started:1;      /* the 101 has left */
@@ -217,6 +230,7 @@ struct ngx_ws_bus_session_s {
     unsigned                      broken:1;       /* TCP failed */
     unsigned                      by_client:1;    /* who closed first */
     unsigned                      pong_queued:1;
+    unsigned                      batching:1;     /* nothing is on its way */
     unsigned                      opcode:4;       /* of the message */
     ngx_ws_bus_utf8_t             utf8;
 
@@ -402,12 +416,12 @@ void ngx_ws_bus_replay_end(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub);
  * The out queue, http/ngx_ws_bus_out.c.
  *
  * Sends bytes [pos, last) of the run, or queues what the socket does not
- * take; run->n is 0 for a control frame.  Errors are kept in s->broken, and
+ * take; "node" is the channel's, or NULL with run->n 0 for a control frame.  Errors are kept in s->broken, and
  * the session is ended from its own handler later: safe while the hub walks
  * its lists.
  */
-void ngx_ws_bus_out_add(ngx_ws_bus_session_t *s, ngx_ws_bus_run_t *run,
-    size_t pos, size_t last);
+void ngx_ws_bus_out_add(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node,
+    ngx_ws_bus_run_t *run, size_t pos, size_t last);
 
 /*
  * Queues a text frame behind what is owed.  It leaves at the end of this turn
@@ -428,10 +442,17 @@ ngx_int_t ngx_ws_bus_out_flush(ngx_ws_bus_session_t *s);
 ngx_uint_t ngx_ws_bus_out_drop(ngx_ws_bus_session_t *s);
 
 /*
- * Applies ws_bus_buffer after an addition.  NGX_OK, or NGX_DECLINED if the
- * client is too slow to be kept.
+ * Applies ws_bus_buffer after an addition, of the channel's if node is not
+ * NULL.  NGX_OK, or NGX_DECLINED if the client is too slow to be kept.
  */
-ngx_int_t ngx_ws_bus_out_limit(ngx_ws_bus_session_t *s);
+ngx_int_t ngx_ws_bus_out_limit(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_node_t *node);
+
+/*
+ * The session is about to unsubscribe: nothing is told of the channel any
+ * more.
+ */
+void ngx_ws_bus_out_forget(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node);
 
 /*
  * Frees the queue.  Returns the number of messages that were not sent.

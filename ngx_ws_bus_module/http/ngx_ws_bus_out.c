@@ -24,32 +24,52 @@
  */
 
 struct ngx_ws_bus_out_s {
-    ngx_ws_bus_out_t  *next;
-    ngx_ws_bus_run_t  *run;
-    size_t             pos;
-    size_t             last;
+    ngx_ws_bus_out_t   *next;
+    ngx_ws_bus_run_t   *run;
+    ngx_ws_bus_node_t  *node;      /* while the session is subscribed to it */
+    size_t              pos;
+    size_t              last;
+};
+
+
+/*
+ * Messages of a channel that were dropped, and the client is not told yet.
+ */
+
+struct ngx_ws_bus_gap_s {
+    ngx_ws_bus_gap_t   *next;
+    ngx_ws_bus_node_t  *node;
+    uint64_t            from;      /* 0: they had no numbers */
+    uint64_t            to;
+    uint64_t            count;
 };
 
 
 static ngx_int_t ngx_ws_bus_out_queue(ngx_ws_bus_session_t *s,
-    ngx_ws_bus_run_t *run, size_t pos, size_t last);
+    ngx_ws_bus_node_t *node, ngx_ws_bus_run_t *run, size_t pos, size_t last);
 static ssize_t ngx_ws_bus_out_send(ngx_ws_bus_session_t *s, u_char *data,
     size_t len);
 static ssize_t ngx_ws_bus_out_writev(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_out_sent(ngx_ws_bus_session_t *s, size_t n);
+static ngx_uint_t ngx_ws_bus_out_at_boundary(ngx_ws_bus_session_t *s);
 static size_t ngx_ws_bus_out_being_written(ngx_ws_bus_session_t *s);
-static ngx_int_t ngx_ws_bus_out_split(ngx_ws_bus_session_t *s);
-static ngx_uint_t ngx_ws_bus_out_waiting(ngx_ws_bus_session_t *s);
-static ngx_uint_t ngx_ws_bus_out_trim(ngx_ws_bus_session_t *s,
-    ngx_uint_t messages);
+static ngx_ws_bus_out_t **ngx_ws_bus_out_waiting(ngx_ws_bus_session_t *s);
+static ngx_uint_t ngx_ws_bus_out_oldest(ngx_ws_bus_session_t *s);
+static ngx_uint_t ngx_ws_bus_out_latest(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_node_t *node);
+static void ngx_ws_bus_out_drop_first(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_out_t **prev);
+static void ngx_ws_bus_out_gap(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_node_t *node, uint64_t seq);
+static ngx_int_t ngx_ws_bus_out_tell(ngx_ws_bus_session_t *s);
 static ngx_uint_t ngx_ws_bus_out_count(ngx_ws_bus_out_t *out);
 static void ngx_ws_bus_out_unlink(ngx_ws_bus_session_t *s,
     ngx_ws_bus_out_t **prev);
 
 
 void
-ngx_ws_bus_out_add(ngx_ws_bus_session_t *s, ngx_ws_bus_run_t *run, size_t pos,
-    size_t last)
+ngx_ws_bus_out_add(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node,
+    ngx_ws_bus_run_t *run, size_t pos, size_t last)
 {
     ssize_t       n;
     ngx_event_t  *wev;
@@ -59,6 +79,23 @@ ngx_ws_bus_out_add(ngx_ws_bus_session_t *s, ngx_ws_bus_run_t *run, size_t pos,
     }
 
     wev = s->connection->write;
+
+    if (node && s->conf->batch && s->started
+        && (s->out == NULL || s->batching))
+    {
+        /* gathered until the timer fires, or something is answered */
+
+        if (ngx_ws_bus_out_queue(s, node, run, pos, last) != NGX_OK) {
+            goto broken;
+        }
+
+        if (!s->batching) {
+            s->batching = 1;
+            ngx_add_timer(wev, s->conf->batch);
+        }
+
+        return;
+    }
 
     if (s->out == NULL && wev->ready && s->started) {
 
@@ -77,7 +114,7 @@ ngx_ws_bus_out_add(ngx_ws_bus_session_t *s, ngx_ws_bus_run_t *run, size_t pos,
         }
     }
 
-    if (ngx_ws_bus_out_queue(s, run, pos, last) != NGX_OK) {
+    if (ngx_ws_bus_out_queue(s, node, run, pos, last) != NGX_OK) {
         goto broken;
     }
 
@@ -142,7 +179,7 @@ ngx_ws_bus_out_reply(ngx_ws_bus_session_t *s, u_char *data, size_t len)
 
         if (ngx_ws_bus_format_frame(run, NGX_WS_BUS_OP_TEXT, data, len)
             != NGX_OK
-            || ngx_ws_bus_out_queue(s, run, 0, run->len) != NGX_OK)
+            || ngx_ws_bus_out_queue(s, NULL, run, 0, run->len) != NGX_OK)
         {
             ngx_ws_bus_run_release(run);
             goto broken;
@@ -159,7 +196,7 @@ ngx_ws_bus_out_reply(ngx_ws_bus_session_t *s, u_char *data, size_t len)
         ngx_post_event(s->connection->write, &ngx_posted_events);
     }
 
-    if (ngx_ws_bus_out_limit(s) != NGX_OK) {
+    if (ngx_ws_bus_out_limit(s, NULL) != NGX_OK) {
         ngx_ws_bus_session_slow(s);
     }
 
@@ -173,8 +210,8 @@ broken:
 
 
 static ngx_int_t
-ngx_ws_bus_out_queue(ngx_ws_bus_session_t *s, ngx_ws_bus_run_t *run,
-    size_t pos, size_t last)
+ngx_ws_bus_out_queue(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node,
+    ngx_ws_bus_run_t *run, size_t pos, size_t last)
 {
     ngx_ws_bus_out_t  *out;
 
@@ -185,6 +222,7 @@ ngx_ws_bus_out_queue(ngx_ws_bus_session_t *s, ngx_ws_bus_run_t *run,
 
     out->next = NULL;
     out->run = run;
+    out->node = node;
     out->pos = pos;
     out->last = last;
 
@@ -207,11 +245,26 @@ ngx_ws_bus_out_flush(ngx_ws_bus_session_t *s)
 
     wev = s->connection->write;
 
-    while (s->out && wev->ready) {
+    if (s->batching) {
+        s->batching = 0;
+
+        if (wev->timer_set) {
+            ngx_del_timer(wev);
+        }
+    }
+
+    while ((s->out || s->gaps) && wev->ready) {
+
+        if (s->gaps && ngx_ws_bus_out_at_boundary(s)
+            && ngx_ws_bus_out_tell(s) != NGX_OK)
+        {
+            s->broken = 1;
+            return NGX_ERROR;
+        }
 
         out = s->out;
 
-        if (out->next && !ngx_ws_bus_is_ssl(s->connection)) {
+        if (out->next && s->gaps == NULL && !ngx_ws_bus_is_ssl(s->connection)) {
             n = ngx_ws_bus_out_writev(s);
 
         } else {
@@ -340,59 +393,83 @@ ngx_ws_bus_out_sent(ngx_ws_bus_session_t *s, size_t n)
 ngx_uint_t
 ngx_ws_bus_out_drop(ngx_ws_bus_session_t *s)
 {
-    return ngx_ws_bus_out_trim(s, 0);
+    ngx_uint_t          n;
+    ngx_ws_bus_out_t  **prev;
+
+    if (s->out == NULL) {
+        return 0;
+    }
+
+    n = 0;
+    prev = ngx_ws_bus_out_waiting(s);
+
+    while (prev && *prev) {
+
+        if ((*prev)->run->n == 0) {
+            prev = &(*prev)->next;
+            continue;
+        }
+
+        /* the client is told by the Close frame */
+
+        (*prev)->node = NULL;
+
+        ngx_ws_bus_out_drop_first(s, prev);
+        n++;
+    }
+
+    return n;
 }
 
 
 ngx_int_t
-ngx_ws_bus_out_limit(ngx_ws_bus_session_t *s)
+ngx_ws_bus_out_limit(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node)
 {
-    size_t       waiting;
-    ngx_uint_t   n;
+    ngx_uint_t  n;
 
-    if (s->out == NULL) {
+    if (s->out == NULL || s->queued == ngx_ws_bus_out_being_written(s)) {
         return NGX_OK;
     }
 
-    waiting = s->queued - ngx_ws_bus_out_being_written(s);
+    if (node && s->conf->buffer_policy == NGX_WS_BUS_BUFFER_LATEST) {
+        n = ngx_ws_bus_out_latest(s, node);
 
-    if (waiting == 0) {
-        return NGX_OK;
+        s->dropped += n;
+        s->stats->dropped[NGX_WS_BUS_DROPPED_CONFLATED] += n;
     }
 
-    switch (s->conf->buffer_policy) {
+    if (s->conf->buffer_policy == NGX_WS_BUS_BUFFER_OLDEST) {
+        n = ngx_ws_bus_out_oldest(s);
 
-    case NGX_WS_BUS_BUFFER_LATEST:
+        s->dropped += n;
+        s->stats->dropped[NGX_WS_BUS_DROPPED_SLOW] += n;
+    }
 
-        if (ngx_ws_bus_out_waiting(s) > 1) {
-            n = ngx_ws_bus_out_trim(s, 1);
+    return (s->queued - ngx_ws_bus_out_being_written(s) > s->conf->buffer)
+           ? NGX_DECLINED : NGX_OK;
+}
 
-            s->dropped += n;
-            s->stats->dropped[NGX_WS_BUS_DROPPED_CONFLATED] += n;
+
+void
+ngx_ws_bus_out_forget(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node)
+{
+    ngx_ws_bus_gap_t  *gap, **prev;
+    ngx_ws_bus_out_t  *out;
+
+    for (out = s->out; out; out = out->next) {
+        if (out->node == node) {
+            out->node = NULL;
         }
+    }
 
-        waiting = s->queued - ngx_ws_bus_out_being_written(s);
+    for (prev = &s->gaps; *prev; prev = &(*prev)->next) {
+        gap = *prev;
 
-        return (waiting > s->conf->buffer) ? NGX_DECLINED : NGX_OK;
-
-    case NGX_WS_BUS_BUFFER_OLDEST:
-
-        if (waiting > s->conf->buffer) {
-            n = ngx_ws_bus_out_trim(s, (ngx_uint_t) -1);
-
-            s->dropped += n;
-            s->stats->dropped[NGX_WS_BUS_DROPPED_SLOW] += n;
+        if (gap->node == node) {
+            *prev = gap->next;
+            ngx_free(gap);
+            break;
         }
-
-        /* answers cannot be dropped */
-
-        waiting = s->queued - ngx_ws_bus_out_being_written(s);
-
-        return (waiting > s->conf->buffer) ? NGX_DECLINED : NGX_OK;
-
-    default: /* NGX_WS_BUS_BUFFER_CLOSE */
-
-        return (waiting > s->conf->buffer) ? NGX_DECLINED : NGX_OK;
     }
 }
 
@@ -400,7 +477,8 @@ ngx_ws_bus_out_limit(ngx_ws_bus_session_t *s)
 ngx_uint_t
 ngx_ws_bus_out_free(ngx_ws_bus_session_t *s)
 {
-    ngx_uint_t  n;
+    ngx_uint_t         n;
+    ngx_ws_bus_gap_t  *gap;
 
     n = 0;
 
@@ -409,13 +487,49 @@ ngx_ws_bus_out_free(ngx_ws_bus_session_t *s)
         ngx_ws_bus_out_unlink(s, &s->out);
     }
 
+    while (s->gaps) {
+        gap = s->gaps;
+        s->gaps = gap->next;
+        ngx_free(gap);
+    }
+
     return n;
 }
 
 
 /*
+ * 1 if the first message of the queue has not been begun.
+ */
+
+static ngx_uint_t
+ngx_ws_bus_out_at_boundary(ngx_ws_bus_session_t *s)
+{
+    ngx_ws_bus_run_t  *run;
+
+    if (s->out == NULL) {
+        return 1;
+    }
+
+    if (s->trying) {
+        return 0;
+    }
+
+    run = s->out->run;
+
+    if (run->n == 0) {
+        return s->out->pos == 0;
+    }
+
+    return s->out->pos == ngx_ws_bus_run_start(run,
+                                         ngx_ws_bus_run_at(run, s->out->pos));
+}
+
+
+/*
  * How many bytes at the front of the queue belong to the message that is
- * being written, or must stay for TLS.
+ * being written, or must stay for TLS.  The first message is taken to be, so
+ * that a single one may be larger than the buffer, but for a batch that is
+ * still gathered.
  */
 
 static size_t
@@ -424,6 +538,10 @@ ngx_ws_bus_out_being_written(ngx_ws_bus_session_t *s)
     size_t             end;
     ngx_ws_bus_run_t  *run;
     ngx_ws_bus_out_t  *out;
+
+    if (s->batching) {
+        return 0;
+    }
 
     out = s->out;
     run = out->run;
@@ -444,31 +562,34 @@ ngx_ws_bus_out_being_written(ngx_ws_bus_session_t *s)
 
 
 /*
- * Makes what is being written a stretch of its own.
+ * Where what waits begins; what is being written is made a stretch of its
+ * own.  NULL without memory for that.
  */
 
-static ngx_int_t
-ngx_ws_bus_out_split(ngx_ws_bus_session_t *s)
+static ngx_ws_bus_out_t **
+ngx_ws_bus_out_waiting(ngx_ws_bus_session_t *s)
 {
     size_t             end;
     ngx_ws_bus_out_t  *out, *rest;
+
+    if (s->batching) {
+        return &s->out;
+    }
 
     out = s->out;
     end = out->pos + ngx_ws_bus_out_being_written(s);
 
     if (end == out->last) {
-        return NGX_OK;
+        return &out->next;
     }
 
     rest = ngx_alloc(sizeof(ngx_ws_bus_out_t), s->connection->log);
     if (rest == NULL) {
-        return NGX_ERROR;
+        return NULL;
     }
 
-    rest->next = out->next;
-    rest->run = out->run;
+    *rest = *out;
     rest->pos = end;
-    rest->last = out->last;
 
     out->run->refs++;
     out->next = rest;
@@ -478,24 +599,40 @@ ngx_ws_bus_out_split(ngx_ws_bus_session_t *s)
         s->last_out = &rest->next;
     }
 
-    return NGX_OK;
+    return &out->next;
 }
 
 
-static ngx_uint_t
-ngx_ws_bus_out_waiting(ngx_ws_bus_session_t *s)
-{
-    ngx_uint_t         n;
-    ngx_ws_bus_out_t  *out;
+/*
+ * Drops waiting messages from the front until the rest fits.  Control frames
+ * and answers stay.
+ */
 
-    if (ngx_ws_bus_out_split(s) != NGX_OK) {
+static ngx_uint_t
+ngx_ws_bus_out_oldest(ngx_ws_bus_session_t *s)
+{
+    size_t              begun;
+    ngx_uint_t          n;
+    ngx_ws_bus_out_t  **prev;
+
+    begun = ngx_ws_bus_out_being_written(s);
+
+    if (s->queued - begun <= s->conf->buffer) {
         return 0;
     }
 
     n = 0;
+    prev = ngx_ws_bus_out_waiting(s);
 
-    for (out = s->out->next; out; out = out->next) {
-        n += ngx_ws_bus_out_count(out);
+    while (prev && *prev && s->queued - begun > s->conf->buffer) {
+
+        if ((*prev)->run->n == 0) {
+            prev = &(*prev)->next;
+            continue;
+        }
+
+        ngx_ws_bus_out_drop_first(s, prev);
+        n++;
     }
 
     return n;
@@ -503,61 +640,161 @@ ngx_ws_bus_out_waiting(ngx_ws_bus_session_t *s)
 
 
 /*
- * Drops waiting messages from the front: until "messages" are left, or, with
- * -1, until they fit into ws_bus_buffer.  Control frames stay.  Returns the
- * number of what was dropped.
+ * Drops all waiting messages of the channel but the newest.
  */
 
 static ngx_uint_t
-ngx_ws_bus_out_trim(ngx_ws_bus_session_t *s, ngx_uint_t messages)
+ngx_ws_bus_out_latest(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node)
 {
-    size_t              end, waiting;
     ngx_uint_t          n, left;
     ngx_ws_bus_out_t   *out, **prev;
 
-    if (s->out == NULL || ngx_ws_bus_out_split(s) != NGX_OK) {
+    prev = ngx_ws_bus_out_waiting(s);
+
+    if (prev == NULL) {
         return 0;
     }
 
-    n = 0;
-    waiting = s->queued - (s->out->last - s->out->pos);
-    left = (messages == (ngx_uint_t) -1) ? 0 : ngx_ws_bus_out_waiting(s);
+    left = 0;
 
-    prev = &s->out->next;
-
-    while (*prev) {
-
-        if (messages == (ngx_uint_t) -1) {
-            if (waiting <= s->conf->buffer) {
-                break;
-            }
-
-        } else if (left <= messages) {
-            break;
-        }
-
-        out = *prev;
-
-        if (out->run->n == 0) {
-            prev = &out->next;
-            continue;
-        }
-
-        end = out->run->marks[ngx_ws_bus_run_at(out->run, out->pos)].end;
-
-        waiting -= end - out->pos;
-        s->queued -= end - out->pos;
-        out->pos = end;
-
-        n++;
-        left--;
-
-        if (out->pos == out->last) {
-            ngx_ws_bus_out_unlink(s, prev);
+    for (out = *prev; out; out = out->next) {
+        if (out->node == node) {
+            left += ngx_ws_bus_out_count(out);
         }
     }
 
+    for (n = 0; left > 1; /* void */ ) {
+
+        if ((*prev)->node != node) {
+            prev = &(*prev)->next;
+            continue;
+        }
+
+        ngx_ws_bus_out_drop_first(s, prev);
+        left--;
+        n++;
+    }
+
     return n;
+}
+
+
+/*
+ * Drops the first message of a stretch that waits.
+ */
+
+static void
+ngx_ws_bus_out_drop_first(ngx_ws_bus_session_t *s, ngx_ws_bus_out_t **prev)
+{
+    ngx_ws_bus_out_t   *out;
+    ngx_ws_bus_mark_t  *mark;
+
+    out = *prev;
+    mark = &out->run->marks[ngx_ws_bus_run_at(out->run, out->pos)];
+
+    if (out->node && s->protocol->gap) {
+        ngx_ws_bus_out_gap(s, out->node, mark->seq);
+    }
+
+    s->queued -= mark->end - out->pos;
+    out->pos = mark->end;
+
+    if (out->pos == out->last) {
+        ngx_ws_bus_out_unlink(s, prev);
+    }
+}
+
+
+static void
+ngx_ws_bus_out_gap(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node,
+    uint64_t seq)
+{
+    ngx_ws_bus_gap_t  *gap;
+
+    for (gap = s->gaps; gap; gap = gap->next) {
+        if (gap->node == node) {
+            break;
+        }
+    }
+
+    if (gap == NULL) {
+        gap = ngx_calloc(sizeof(ngx_ws_bus_gap_t), s->connection->log);
+
+        if (gap == NULL) {
+
+            /* silence is no answer to loss */
+
+            s->broken = 1;
+            ngx_post_event(s->connection->read, &ngx_posted_events);
+            return;
+        }
+
+        gap->node = node;
+        gap->from = seq;
+        gap->next = s->gaps;
+        s->gaps = gap;
+    }
+
+    gap->to = seq;
+    gap->count++;
+}
+
+
+/*
+ * Puts what was dropped in front of the queue, for the client to know before
+ * it sees what comes after it.
+ */
+
+static ngx_int_t
+ngx_ws_bus_out_tell(ngx_ws_bus_session_t *s)
+{
+    u_char             buf[NGX_WS_BUS_GAP_MAX], *last;
+    ngx_int_t          rc;
+    ngx_ws_bus_gap_t  *gap;
+    ngx_ws_bus_out_t  *out;
+    ngx_ws_bus_run_t  *run;
+
+    run = ngx_ws_bus_run_create(s->connection->log);
+    if (run == NULL) {
+        return NGX_ERROR;
+    }
+
+    rc = NGX_OK;
+
+    while (s->gaps && rc == NGX_OK) {
+        gap = s->gaps;
+
+        last = s->protocol->gap(buf, gap->node, gap->from, gap->to,
+                                gap->count);
+
+        rc = ngx_ws_bus_format_frame(run, NGX_WS_BUS_OP_TEXT, buf, last - buf);
+
+        s->gaps = gap->next;
+        ngx_free(gap);
+    }
+
+    out = (rc == NGX_OK) ? ngx_alloc(sizeof(ngx_ws_bus_out_t),
+                                     s->connection->log)
+                         : NULL;
+    if (out == NULL) {
+        ngx_ws_bus_run_release(run);
+        return NGX_ERROR;
+    }
+
+    out->next = s->out;
+    out->run = run;
+    out->node = NULL;
+    out->pos = 0;
+    out->last = run->len;
+
+    if (s->out == NULL) {
+        s->last_out = &out->next;
+    }
+
+    s->out = out;
+    s->queued += run->len;
+
+    return NGX_OK;
 }
 
 

@@ -35,7 +35,8 @@ const ngx_ws_bus_protocol_t  ngx_ws_bus_raw = {
     NULL,
     ngx_ws_bus_raw_may_send,
     ngx_ws_bus_raw_message,
-    ngx_ws_bus_raw_lost
+    ngx_ws_bus_raw_lost,
+    NULL
 };
 
 

@@ -259,7 +259,7 @@ ngx_ws_bus_replay_next(ngx_ws_bus_session_t *s)
     s->stats->bytes_out += run->payload;
 
     if (run->n) {
-        ngx_ws_bus_out_add(s, run, 0, run->len);
+        ngx_ws_bus_out_add(s, group->channel->node, run, 0, run->len);
     }
 
     ngx_ws_bus_run_release(run);

@@ -490,6 +490,8 @@ ngx_ws_bus_session_write_handler(ngx_event_t *wev)
         return;
     }
 
+    wev->timedout = 0;    /* of a batch */
+
     if (ngx_ws_bus_out_flush(s) == NGX_ERROR) {
         ngx_ws_bus_session_end(s);
         return;
@@ -729,6 +731,7 @@ void
 ngx_ws_bus_session_unsubscribe(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub)
 {
     ngx_ws_bus_replay_end(s, sub);
+    ngx_ws_bus_out_forget(s, sub->group->channel->node);
 
     if (sub->present) {
         ngx_ws_bus_presence_leave(sub, &s->member);
@@ -744,6 +747,7 @@ ngx_ws_bus_session_deliver(ngx_ws_bus_sub_t *sub, ngx_ws_bus_run_t *run,
 {
     size_t                 payload;
     ngx_uint_t             i;
+    ngx_ws_bus_node_t     *node;
     ngx_ws_bus_session_t  *s;
 
     s = sub->owner;
@@ -763,13 +767,16 @@ ngx_ws_bus_session_deliver(ngx_ws_bus_sub_t *sub, ngx_ws_bus_run_t *run,
     s->stats->messages_out += run->n - first;
     s->stats->bytes_out += payload;
 
-    ngx_ws_bus_out_add(s, run, ngx_ws_bus_run_start(run, first), run->len);
+    node = sub->group->channel->node;
+
+    ngx_ws_bus_out_add(s, node, run, ngx_ws_bus_run_start(run, first),
+                       run->len);
 
     if (s->out == NULL) {
         return;
     }
 
-    if (ngx_ws_bus_out_limit(s) != NGX_OK) {
+    if (ngx_ws_bus_out_limit(s, node) != NGX_OK) {
         ngx_ws_bus_session_slow(s);
     }
 }

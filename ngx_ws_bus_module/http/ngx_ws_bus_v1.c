@@ -42,6 +42,8 @@ static ngx_int_t ngx_ws_bus_v1_message(ngx_ws_bus_session_t *s,
     ngx_uint_t opcode, u_char *data, size_t len);
 static void ngx_ws_bus_v1_lost(ngx_ws_bus_session_t *s,
     ngx_ws_bus_node_t *node, uint64_t from, uint64_t to);
+static u_char *ngx_ws_bus_v1_gap(u_char *p, ngx_ws_bus_node_t *node,
+    uint64_t from, uint64_t to, uint64_t count);
 
 static const ngx_ws_bus_message_error_t *ngx_ws_bus_v1_subscribe(
     ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q);
@@ -71,7 +73,8 @@ const ngx_ws_bus_protocol_t  ngx_ws_bus_v1 = {
     ngx_ws_bus_v1_close,
     ngx_ws_bus_v1_may_send,
     ngx_ws_bus_v1_message,
-    ngx_ws_bus_v1_lost
+    ngx_ws_bus_v1_lost,
+    ngx_ws_bus_v1_gap
 };
 
 
@@ -574,6 +577,20 @@ ngx_ws_bus_v1_lost(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node,
     last = ngx_ws_bus_message_gap(buf, &channel, from, to);
 
     ngx_ws_bus_out_reply(s, buf, last - buf);
+}
+
+
+static u_char *
+ngx_ws_bus_v1_gap(u_char *p, ngx_ws_bus_node_t *node, uint64_t from,
+    uint64_t to, uint64_t count)
+{
+    ngx_str_t  channel;
+
+    channel.data = node->name;
+    channel.len = node->len;
+
+    return from ? ngx_ws_bus_message_gap(p, &channel, from, to)
+                : ngx_ws_bus_message_gap_count(p, &channel, count);
 }
 
 

@@ -16,18 +16,20 @@
     ngx_cpymem(p, text, sizeof(text) - 1)
 
 
-static u_char *ngx_ws_bus_message_head(u_char *p, const char *type,
-    const ngx_str_t *id, const ngx_str_t *channel);
-static u_char *ngx_ws_bus_message_quoted(u_char *p, const ngx_str_t *s);
-static u_char *ngx_ws_bus_message_hex(u_char *p, uint64_t n);
-static size_t ngx_ws_bus_message_uint_size(uint64_t n);
-static u_char *ngx_ws_bus_message_uint(u_char *p, uint64_t n);
 static u_char *ngx_ws_bus_message_moved(u_char *p, const char *type,
     const ngx_str_t *channel, const ngx_str_t *member);
-static size_t ngx_ws_bus_message_body_size(const ngx_ws_bus_envelope_t *e);
+static u_char *ngx_ws_bus_message_head(u_char *p, const char *type,
+    const ngx_str_t *id, const ngx_str_t *channel);
 static u_char *ngx_ws_bus_message_body(u_char *p,
     const ngx_ws_bus_envelope_t *e);
+static size_t ngx_ws_bus_message_body_size(const ngx_ws_bus_envelope_t *e);
+static u_char *ngx_ws_bus_message_quoted(u_char *p, const ngx_str_t *s);
+static u_char *ngx_ws_bus_message_hex(u_char *p, uint64_t n);
+static u_char *ngx_ws_bus_message_uint(u_char *p, uint64_t n);
+static size_t ngx_ws_bus_message_uint_size(uint64_t n);
 
+
+/* in the order of ngx_ws_bus_code_e */
 
 const ngx_ws_bus_message_error_t
     ngx_ws_bus_message_errors[NGX_WS_BUS_CODES] =

@@ -580,7 +580,7 @@ test('addresses', async () => {
     await client(new URL(http)).subscribe('c').ready;
 
     assert.throws(() => client('/relative'), TypeError);
-    assert.throws(() => connect(server.url, { WebSocket: undefined,
+    assert.throws(() => connect(server.url, { WebSocket: null,
                                               fallback: false }), TypeError);
     assert.ok(WebSocket);
 });

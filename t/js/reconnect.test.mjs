@@ -189,7 +189,7 @@ test('what is not recovered comes from the history, the rest is a gap',
 test('a history in pages, while messages come in', async () => {
     const server = await serve({ keep: 350 });
     const { got } = await listener(server);
-    const expected = ['gap 1-50'];
+    const expected = ['gap 1-51'];
 
     server.drop();
 
@@ -207,14 +207,15 @@ test('a history in pages, while messages come in', async () => {
         return false;
     };
 
-    expected.splice(1, 50);
+    expected.splice(1, 51);
 
-    // each page makes the oldest messages go away, but only behind us
+    // what came with the four pages
 
-    const pages = ['gap of 1', '401', 'gap of 1', '402', 'gap of 1', '403',
-                   'gap of 1', '404'];
+    for (let i = 401; i <= 404; i++) {
+        expected.push('gap of 1', String(i));
+    }
 
-    await shows(got, ...expected, ...pages);
+    await shows(got, ...expected);
 });
 
 
@@ -419,9 +420,9 @@ test('only a stable connection starts the backoff over', async t => {
 
 test('the first delay is up to a second', async t => {
     const server = await serve({ refuse: Infinity });
-    const bus = client(server, { minDelay: undefined, ...{} });
+    const bus = client(server, { minDelay: undefined,
+                                 maxDelay: undefined });
 
-    bus.options.minDelay = 1000;
     t.mock.method(Math, 'random', () => 0.999);
 
     const { delay } = await once(bus, 'close');

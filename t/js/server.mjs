@@ -49,7 +49,7 @@ class Channel {
         const result = this.keep ? { seq: this.seq, epoch: this.epoch } : {};
 
         this.log.push(message);
-        this.log = this.log.slice(this.log.length - this.keep);
+        this.log = this.keep ? this.log.slice(-this.keep) : [];
 
         if (key) {
             this.keys.set(key, result);

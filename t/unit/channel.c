@@ -776,6 +776,15 @@ test_sweep(void)
     tap_ok(find("subscribed") != NULL, "a subscribed one never does");
     tap_is(interest(find("subscribed"), 1), 1, "with its subscriber");
 
+    part(1, find("subscribed"));
+    test_now += NGX_WS_BUS_IDLE_TIME;
+    make_channels(2);
+    tap_ok(find("subscribed") != NULL, "nor for a minute after that");
+
+    test_now += 1;
+    make_channels(2);
+    tap_ok(find("subscribed") == NULL, "but then");
+
     zone_ok("after a long time");
 }
 

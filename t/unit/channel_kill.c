@@ -70,6 +70,20 @@ crash_key(void)
 }
 
 
+/* what others have done with a key is still known */
+
+static void
+crash_other_check(ngx_uint_t done)
+{
+    (void) done;
+
+    become(3);
+    publish("x", "m", 0, 0, "other");
+
+    tap_each(place.repeated, "%s: another key", crash->name);
+}
+
+
 /* its client does not know and repeats it */
 
 static void
@@ -85,6 +99,8 @@ crash_key_check(ngx_uint_t done)
 
     tap_each(place.repeated && place.seq == 3, "%s: repeated again",
              crash->name);
+
+    crash_other_check(done);
 }
 
 
@@ -181,8 +197,8 @@ static crash_t  crashes[] = {
       "3:after", "0:new 3:after", 1024 },
     { "killed while it keeps a message with a key", 1, crash_key,
       crash_key_check, "3:new 4:after", "3:new 4:after", 1024 },
-    { "killed while it has a key to nobody", 1, crash_key_nobody, NULL,
-      "3:after", "3:after", 1024 },
+    { "killed while it has a key to nobody", 1, crash_key_nobody,
+      crash_other_check, "3:after", "3:after", 1024 },
     { "killed while it keeps a message in a new channel", 1, crash_keep_new,
       crash_keep_new_check, "3:after", "3:after", 1024 },
     { "killed while it deletes a channel", 4, crash_delete,
@@ -225,6 +241,8 @@ crash_prepare(void)
     ngx_ws_bus_zone_reap(&test_zone);
 
     test_now += 2 * NGX_WS_BUS_ONCE_TIME;
+
+    publish("x", "m", 0, 0, "other");
 
     join(3, "c");
     join(2, "c");
