@@ -10,6 +10,7 @@
 #include <ngx_http.h>
 
 #include "ngx_ws_bus_http.h"
+#include "ngx_ws_bus_pattern.h"
 
 
 static char *ngx_ws_bus_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -435,9 +436,10 @@ ngx_ws_bus_channels_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_ws_bus_loc_conf_t *wlcf = conf;
 
-    ngx_str_t             *value;
-    ngx_uint_t             i;
-    ngx_ws_bus_pattern_t  *pattern;
+    ngx_int_t         rc;
+    ngx_str_t        *value, *pattern;
+    ngx_uint_t        i;
+    const ngx_str_t  *reason;
 
     if (wlcf->channels != NGX_CONF_UNSET_PTR) {
         return "is duplicate";
@@ -451,7 +453,7 @@ ngx_ws_bus_channels_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     wlcf->channels = ngx_array_create(cf->pool, cf->args->nelts - 1,
-                                      sizeof(ngx_ws_bus_pattern_t));
+                                      sizeof(ngx_str_t));
     if (wlcf->channels == NULL) {
         return NGX_CONF_ERROR;
     }
@@ -459,9 +461,25 @@ ngx_ws_bus_channels_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     for (i = 1; i < cf->args->nelts; i++) {
         pattern = ngx_array_push(wlcf->channels);
 
-        if (ngx_ws_bus_pattern_compile(pattern, &value[i]) != NGX_OK) {
+        pattern->data = ngx_pnalloc(cf->pool, NGX_WS_BUS_PATTERN_SIZE);
+        if (pattern->data == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        rc = ngx_ws_bus_pattern_compile(&value[i], NULL, NULL, pattern->data,
+                                        &pattern->len, &reason);
+
+        if (rc == NGX_DECLINED) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "invalid channel pattern \"%V\"", &value[i]);
+                               "claims cannot be used in channel pattern "
+                               "\"%V\"", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+
+        if (rc != NGX_OK) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid channel pattern \"%V\": %V",
+                               &value[i], reason);
             return NGX_CONF_ERROR;
         }
     }

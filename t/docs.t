@@ -78,7 +78,7 @@ like($section{ws_bus_zone}, qr/The smallest size is $smallest\./,
 
 is(missing($doc{directives},
     $conf =~ /ngx_conf_log_error\(\w+,\s*cf,\s*0,\s*($literals)/g,
-    $conf =~ /return\s+("is duplicate or [^"]*")/g), '',
+    $conf =~ /return\s+("(?!is duplicate")[^"]*")/g), '',
     'what "nginx -t" says is there');
 
 
@@ -405,7 +405,17 @@ sub default {
         },
         ws_bus_deflate => sub { $flag->('deflate') },
         ws_bus_drain => sub { $time->('drain') },
+        ws_bus_batch => sub { merged('batch') },
         ws_bus_lean => sub { $flag->('lean') },
+        ws_bus_max_channels => sub { merged('max_channels') },
+        ws_bus_channels => sub {
+            merged('channels') eq 'NULL' ? 'none' : '?'
+        },
+        ws_bus_presence => sub { lc(merged('presence') =~ s/.*_//r) },
+        ws_bus_protocols => sub {
+            join(' ', map { lc } merged('protocols')
+                =~ /NGX_WS_BUS_PROTOCOL_(\w+)/g)
+        },
     );
 
     return $default{$name} ? "$name " . $default{$name}->() : undef;
@@ -480,7 +490,8 @@ sub missing {
     my @quoted = prose($text) =~ /`([^`]+)`/g;
 
     return join("\n", grep {
-        my $re = /^is / ? qr/^"\w+" directive \Q$_\E$/ : pattern($_);
+        my $re = /^(?:is|needs) / ? qr/^"\w+" directive \Q$_\E$/
+                                  : pattern($_);
         !grep { $_ =~ $re } @quoted
     } map { unquote($_) } @literals);
 }
@@ -697,8 +708,8 @@ EOF
 }
 
 
-# Plays the session of protocol.md: what ">" says is sent, and what "<" says
-# has to come.
+# Plays the session of protocol.md: what ">" says is sent, what "<" says has
+# to come.
 
 sub session {
     my ($text) = fenced($doc{protocol}, 'session');

@@ -146,7 +146,7 @@ ngx_ws_bus_channel_publish(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node,
             goto done;
         }
 
-        if (once->time) {
+        if (once->expires) {
             place->epoch = once->epoch;
             place->seq = once->seq;
             place->subscribers = once->subscribers;
@@ -156,7 +156,6 @@ ngx_ws_bus_channel_publish(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node,
             goto done;
         }
 
-        once->time = now;
         once->expires = now + NGX_WS_BUS_ONCE_TIME;
     }
 
@@ -427,8 +426,10 @@ ngx_ws_bus_channel_tell_locked(ngx_ws_bus_zone_t *zone,
     rec->seq = (type == NGX_WS_BUS_REC_DELETED) ? ngx_ws_bus_channel_epoch()
                                                 : 0;
 
-    ngx_memcpy((u_char *) rec + sizeof(ngx_ws_bus_record_t), payload->data,
-               payload->len);
+    if (payload->len) {
+        ngx_memcpy((u_char *) rec + sizeof(ngx_ws_bus_record_t),
+                   payload->data, payload->len);
+    }
 
     (void) ngx_ws_bus_channel_commit_locked(zone, node, NULL, rec, 0, rings,
                                             n);

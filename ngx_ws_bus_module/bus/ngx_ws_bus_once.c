@@ -27,6 +27,7 @@ ngx_ws_bus_once_ack(ngx_ws_bus_zone_t *zone, u_char *key, uint64_t epoch,
     uint64_t seq)
 {
     uint64_t            now;
+    ngx_uint_t          new;
     ngx_ws_bus_once_t  *once;
 
     now = ngx_ws_bus_time();
@@ -37,16 +38,23 @@ ngx_ws_bus_once_ack(ngx_ws_bus_zone_t *zone, u_char *key, uint64_t epoch,
 
     if (once) {
 
-        if (once->epoch != epoch || once->seq < seq) {
-            once->epoch = epoch;
-            once->seq = seq;
+        if (once->epoch != epoch) {
+
+            /* a process killed here leaves the epoch's beginning */
+
+            __atomic_store_n(&once->seq, 0, __ATOMIC_RELEASE);
+            __atomic_store_n(&once->epoch, epoch, __ATOMIC_RELEASE);
+        }
+
+        if (once->seq < seq) {
+            __atomic_store_n(&once->seq, seq, __ATOMIC_RELEASE);
         }
 
         once->ack = 1;
+        new = (once->expires == 0);
         once->expires = now + NGX_WS_BUS_ACK_TIME;
 
-        if (once->time == 0) {
-            once->time = now;
+        if (new) {
             ngx_ws_bus_once_link_locked(zone, once);
         }
     }
@@ -216,7 +224,7 @@ ngx_ws_bus_once_sweep_locked(ngx_ws_bus_zone_t *zone, uint64_t now,
     while (*prev) {
         once = *prev;
 
-        if (now < once->expires && force < 1 + once->ack) {
+        if (now < once->expires && force < (once->ack ? 2 : 1)) {
             prev = &once->next;
             continue;
         }

@@ -31,12 +31,11 @@
 struct ngx_ws_bus_once_s {
     ngx_ws_bus_once_t      *next;
     u_char                  key[NGX_WS_BUS_ONCE_LEN];
-    uint32_t                subscribers;
+    unsigned                subscribers:31;
+    unsigned                ack:1;
     uint64_t                epoch;
     uint64_t                seq;
-    uint64_t                time;      /* 0: new, not linked yet */
-    uint64_t                expires;
-    ngx_uint_t              ack;
+    uint64_t                expires;   /* 0: new, not linked yet */
 };
 
 
@@ -56,7 +55,7 @@ ngx_int_t ngx_ws_bus_once_acked(ngx_ws_bus_zone_t *zone, u_char *key,
 
 /*
  * For the channel table, under the mutex.  Finds the entry of a key, or makes
- * one whose time is 0 and which is not linked yet; NULL without memory.
+ * one whose expiry is 0 and which is not linked yet; NULL without memory.
  */
 ngx_ws_bus_once_t *ngx_ws_bus_once_get_locked(ngx_ws_bus_zone_t *zone,
     u_char *key, uint64_t now);

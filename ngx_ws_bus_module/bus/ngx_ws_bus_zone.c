@@ -150,8 +150,9 @@ ngx_ws_bus_zone_create(ngx_ws_bus_zone_t *zone, ngx_log_t *log)
 
     /* keys have half of what is left of the zone, channels the rest */
 
-    sh->max_onces = (zone->shm_zone->shm.size - size) / 2
-                    / sizeof(ngx_ws_bus_once_t);
+    for (len = 8; len < sizeof(ngx_ws_bus_once_t); len <<= 1) { /* void */ }
+
+    sh->max_onces = (zone->shm_zone->shm.size - size) / 2 / len;
 
     sh->created = ngx_ws_bus_time();
 

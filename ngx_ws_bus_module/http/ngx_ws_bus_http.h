@@ -18,7 +18,6 @@
 #include "ngx_ws_bus_hub.h"
 #include "ngx_ws_bus_presence.h"
 #include "ngx_ws_bus_utf8.h"
-#include "ngx_ws_bus_pattern_shim.h"
 
 
 #define NGX_WS_BUS_VERSION         "0.1.0"
@@ -70,7 +69,7 @@ typedef struct {
     ngx_http_complex_value_t  *publish;
 
     ngx_uint_t                 protocols;
-    ngx_array_t               *channels;    /* of ngx_ws_bus_pattern_t */
+    ngx_array_t               *channels;    /* of ngx_str_t, compiled */
     ngx_uint_t                 max_channels;
 
     ngx_uint_t                 presence;
@@ -416,9 +415,9 @@ void ngx_ws_bus_replay_end(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub);
  * The out queue, http/ngx_ws_bus_out.c.
  *
  * Sends bytes [pos, last) of the run, or queues what the socket does not
- * take; "node" is the channel's, or NULL with run->n 0 for a control frame.  Errors are kept in s->broken, and
- * the session is ended from its own handler later: safe while the hub walks
- * its lists.
+ * take; "node" is the channel's, or NULL with run->n 0 for a control frame.
+ * Errors are kept in s->broken, and the session is ended from its own handler
+ * later: safe while the hub walks its lists.
  */
 void ngx_ws_bus_out_add(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node,
     ngx_ws_bus_run_t *run, size_t pos, size_t last);

@@ -11,6 +11,7 @@
 
 #include "ngx_ws_bus_http.h"
 #include "ngx_ws_bus_json.h"
+#include "ngx_ws_bus_pattern.h"
 #include "ngx_ws_bus_v1.h"
 #include "ngx_ws_bus_once.h"
 
@@ -677,8 +678,8 @@ ngx_ws_bus_v1_error(ngx_ws_bus_session_t *s, ngx_str_t *id,
 ngx_uint_t
 ngx_ws_bus_v1_allowed(ngx_ws_bus_session_t *s, ngx_str_t *channel)
 {
-    ngx_uint_t             i;
-    ngx_ws_bus_pattern_t  *pattern;
+    ngx_str_t   *pattern;
+    ngx_uint_t   i;
 
     if (channel->len == s->channel.len
         && ngx_memcmp(channel->data, s->channel.data, channel->len) == 0)
@@ -693,7 +694,9 @@ ngx_ws_bus_v1_allowed(ngx_ws_bus_session_t *s, ngx_str_t *channel)
     pattern = s->conf->channels->elts;
 
     for (i = 0; i < s->conf->channels->nelts; i++) {
-        if (ngx_ws_bus_pattern_match(&pattern[i], channel)) {
+        if (ngx_ws_bus_pattern_match(pattern[i].data, pattern[i].len,
+                                     channel))
+        {
             return 1;
         }
     }

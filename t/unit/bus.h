@@ -390,6 +390,8 @@ ngx_log_error_core(ngx_uint_t level, ngx_log_t *log, ngx_err_t err,
 }
 
 
+#ifndef BUS_WITH_HUB
+
 /* nobody has a name here */
 
 void
@@ -415,6 +417,8 @@ ngx_ws_bus_presence_free_locked(ngx_ws_bus_zone_t *zone,
         bug("a member");
     }
 }
+
+#endif
 
 
 /* the process in a slot does what follows */
@@ -928,7 +932,7 @@ check_zone(const char *name, ngx_uint_t killed)
 
             tap_each(ngx_ws_bus_once_bucket(&test_zone, once->key)
                      == &sh->onces[i], "%s: key's bucket", name);
-            tap_each(once->time, "%s: a key without result", name);
+            tap_each(once->expires, "%s: a key without result", name);
         }
     }
 

@@ -667,8 +667,6 @@ test_repeated(void)
             len += sprintf(buf + len, "\"\\u%04x%s\":[],\"z\":1}", name[0],
                            name + 1);
 
-            /* with a channel missing, that is told first */
-
             if (is_taken(i, name)) {
                 tap_each(fails(buf, len,
                              reason_of("\"%s\" is there more than once",
@@ -745,8 +743,8 @@ test_ignored(void)
 static void
 test_wrong_types(void)
 {
-    char        buf[512];
     int         ok, is_string, is_number;
+    char        buf[512], reason[256];
     size_t      len;
     ngx_uint_t  i, n, v;
 
@@ -809,15 +807,11 @@ test_wrong_types(void)
                 len += sprintf(buf + len - 1, ",\"%s\":%s}", names[n],
                                values[v]) - 1;
 
-                {
-                    char  reason[256];
+                snprintf(reason, sizeof(reason), "\"%s\" is not %s",
+                         names[n], wanted[n]);
 
-                    snprintf(reason, sizeof(reason), "\"%s\" is not %s",
-                             names[n], wanted[n]);
-
-                    tap_each(fails(buf, len, reason), "%s with %s %s",
-                             types[i], names[n], values[v]);
-                }
+                tap_each(fails(buf, len, reason), "%s with %s %s",
+                         types[i], names[n], values[v]);
             }
         }
     }
@@ -1537,10 +1531,11 @@ test_write_errors(void)
 static void
 test_envelopes(void)
 {
-    u_char                  *p, *last;
-    size_t                   size;
-    ngx_str_t                quoted;
-    ngx_uint_t               i;
+    char         want[256];
+    u_char      *p, *last;
+    size_t       size;
+    ngx_str_t    quoted;
+    ngx_uint_t   i;
 
     static const struct {
         ngx_ws_bus_envelope_t   e;
@@ -1560,8 +1555,6 @@ test_envelopes(void)
         { { UINT64_LAST, NGX_WS_BUS_PAYLOAD_BASE64, S("\0\xff\x3f") },
           "\"seq\":18446744073709551615,\"base64\":\"AP8/\"}" }
     };
-
-    char  want[256];
 
     ngx_str_set(&quoted, "a\"b");
 
@@ -1814,7 +1807,7 @@ static void
 test_round_trip(void)
 {
     char                              *text;
-    u_char                            *p, *last, byte;
+    u_char                            *p, *last, byte, payload[5];
     size_t                             size;
     uint64_t                           epoch;
     ngx_str_t                          channel;
@@ -1824,12 +1817,12 @@ test_round_trip(void)
     ngx_ws_bus_subscribed_t            s;
     const ngx_ws_bus_message_error_t  *error;
 
-    ngx_str_set(&channel, "\"quoted\"/\xc3\xa4");
-
     /* the answer is a request but for its type */
 
     static const char  head[] = "{\"type\":\"message\"";
     static const char  request[] = "{\"type\":\"publish\"";
+
+    ngx_str_set(&channel, "\"quoted\"/\xc3\xa4");
 
     for (byte = 0; byte < 0x80; byte++) {
 
@@ -1837,7 +1830,8 @@ test_round_trip(void)
              kind <= NGX_WS_BUS_PAYLOAD_BASE64;
              kind++)
         {
-            u_char  payload[5] = { 'a', byte, byte, 'b', byte };
+            ngx_memset(payload, byte, sizeof(payload));
+            payload[3] = 'b';
 
             e.seq = byte;
             e.kind = kind;
