@@ -10,7 +10,6 @@
 #include <ngx_http.h>
 
 #include "ngx_ws_bus_http.h"
-#include "ngx_ws_bus_pattern.h"
 
 
 static char *ngx_ws_bus_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -23,19 +22,6 @@ static char *ngx_ws_bus_publisher_directive(ngx_conf_t *cf,
     ngx_command_t *cmd, void *conf);
 static char *ngx_ws_bus_status_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
-static char *ngx_ws_bus_publish_directive(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-static char *ngx_ws_bus_channels_directive(ngx_conf_t *cf,
-    ngx_command_t *cmd, void *conf);
-static char *ngx_ws_bus_history_directive(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-static char *ngx_ws_bus_ping_directive(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-static char *ngx_ws_bus_buffer_directive(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-static char *ngx_ws_bus_deflate_directive(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-static char *ngx_ws_bus_invalid(ngx_conf_t *cf, ngx_str_t *value);
 
 static ngx_ws_bus_zone_t *ngx_ws_bus_zone_add(ngx_conf_t *cf,
     ngx_ws_bus_main_conf_t *wmcf, ngx_str_t *name, size_t size);
@@ -47,6 +33,7 @@ static char *ngx_ws_bus_init_main_conf(ngx_conf_t *cf, void *conf);
 static void *ngx_ws_bus_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
+static ngx_int_t ngx_ws_bus_init(ngx_conf_t *cf);
 static ngx_int_t ngx_ws_bus_init_process(ngx_cycle_t *cycle);
 static void ngx_ws_bus_exit_process(ngx_cycle_t *cycle);
 
@@ -99,6 +86,13 @@ static ngx_command_t  ngx_ws_bus_commands[] = {
     { ngx_string("ws_bus_publish"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_ws_bus_publish_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_origin"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_ws_bus_origin_directive,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
@@ -194,13 +188,20 @@ static ngx_command_t  ngx_ws_bus_commands[] = {
       offsetof(ngx_ws_bus_loc_conf_t, lean),
       NULL },
 
+    { ngx_string("ws_bus_fallback"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, fallback),
+      NULL },
+
       ngx_null_command
 };
 
 
 static ngx_http_module_t  ngx_ws_bus_module_ctx = {
     ngx_ws_bus_variables_add,              /* preconfiguration */
-    NULL,                                  /* postconfiguration */
+    ngx_ws_bus_init,                       /* postconfiguration */
 
     ngx_ws_bus_create_main_conf,           /* create main configuration */
     ngx_ws_bus_init_main_conf,             /* init main configuration */
@@ -391,309 +392,6 @@ ngx_ws_bus_status_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
-static char *
-ngx_ws_bus_publish_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_ws_bus_loc_conf_t *wlcf = conf;
-
-    ngx_str_t                         *value;
-    ngx_http_compile_complex_value_t   ccv;
-
-    if (wlcf->publish != NGX_CONF_UNSET_PTR) {
-        return "is duplicate";
-    }
-
-    value = cf->args->elts;
-
-    if (ngx_http_script_variables_count(&value[1]) == 0
-        && ngx_strcmp(value[1].data, "on") != 0
-        && ngx_strcmp(value[1].data, "off") != 0)
-    {
-        return ngx_ws_bus_invalid(cf, &value[1]);
-    }
-
-    wlcf->publish = ngx_palloc(cf->pool, sizeof(ngx_http_complex_value_t));
-    if (wlcf->publish == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
-
-    ccv.cf = cf;
-    ccv.value = &value[1];
-    ccv.complex_value = wlcf->publish;
-
-    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
-        return NGX_CONF_ERROR;
-    }
-
-    return NGX_CONF_OK;
-}
-
-
-static char *
-ngx_ws_bus_channels_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_ws_bus_loc_conf_t *wlcf = conf;
-
-    ngx_int_t         rc;
-    ngx_str_t        *value, *pattern;
-    ngx_uint_t        i;
-    const ngx_str_t  *reason;
-
-    if (wlcf->channels != NGX_CONF_UNSET_PTR) {
-        return "is duplicate";
-    }
-
-    value = cf->args->elts;
-
-    if (cf->args->nelts == 2 && ngx_strcmp(value[1].data, "none") == 0) {
-        wlcf->channels = NULL;
-        return NGX_CONF_OK;
-    }
-
-    wlcf->channels = ngx_array_create(cf->pool, cf->args->nelts - 1,
-                                      sizeof(ngx_str_t));
-    if (wlcf->channels == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    for (i = 1; i < cf->args->nelts; i++) {
-        pattern = ngx_array_push(wlcf->channels);
-
-        pattern->data = ngx_pnalloc(cf->pool, NGX_WS_BUS_PATTERN_SIZE);
-        if (pattern->data == NULL) {
-            return NGX_CONF_ERROR;
-        }
-
-        rc = ngx_ws_bus_pattern_compile(&value[i], NULL, NULL, pattern->data,
-                                        &pattern->len, &reason);
-
-        if (rc == NGX_DECLINED) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "claims cannot be used in channel pattern "
-                               "\"%V\"", &value[i]);
-            return NGX_CONF_ERROR;
-        }
-
-        if (rc != NGX_OK) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "invalid channel pattern \"%V\": %V",
-                               &value[i], reason);
-            return NGX_CONF_ERROR;
-        }
-    }
-
-    return NGX_CONF_OK;
-}
-
-
-static char *
-ngx_ws_bus_history_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_ws_bus_loc_conf_t *wlcf = conf;
-
-    ngx_int_t   n;
-    ngx_str_t  *value;
-
-    if (wlcf->history != NGX_CONF_UNSET_UINT) {
-        return "is duplicate";
-    }
-
-    value = cf->args->elts;
-
-    if (ngx_strcmp(value[1].data, "off") == 0 && cf->args->nelts == 2) {
-        wlcf->history = 0;
-        wlcf->history_age = 0;
-        return NGX_CONF_OK;
-    }
-
-    n = ngx_atoi(value[1].data, value[1].len);
-
-    if (n == NGX_ERROR || n == 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid number of messages \"%V\"", &value[1]);
-        return NGX_CONF_ERROR;
-    }
-
-    wlcf->history = n;
-    wlcf->history_age = 0;
-
-    if (cf->args->nelts == 3) {
-        wlcf->history_age = ngx_parse_time(&value[2], 1);
-
-        if (wlcf->history_age == (time_t) NGX_ERROR
-            || wlcf->history_age == 0)
-        {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "invalid age \"%V\"", &value[2]);
-            return NGX_CONF_ERROR;
-        }
-    }
-
-    return NGX_CONF_OK;
-}
-
-
-static char *
-ngx_ws_bus_ping_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_ws_bus_loc_conf_t *wlcf = conf;
-
-    ngx_int_t   ms;
-    ngx_str_t  *value;
-
-    if (wlcf->ping != NGX_CONF_UNSET_MSEC) {
-        return "is duplicate";
-    }
-
-    value = cf->args->elts;
-
-    if (ngx_strcmp(value[1].data, "off") == 0 && cf->args->nelts == 2) {
-        wlcf->ping = 0;
-        return NGX_CONF_OK;
-    }
-
-    ms = ngx_parse_time(&value[1], 0);
-
-    if (ms == NGX_ERROR || ms == 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid interval \"%V\"", &value[1]);
-        return NGX_CONF_ERROR;
-    }
-
-    wlcf->ping = ms;
-
-    if (cf->args->nelts == 3) {
-        ms = ngx_parse_time(&value[2], 0);
-
-        if (ms == NGX_ERROR || ms == 0) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "invalid timeout \"%V\"", &value[2]);
-            return NGX_CONF_ERROR;
-        }
-
-        wlcf->ping_timeout = ms;
-    }
-
-    return NGX_CONF_OK;
-}
-
-
-static char *
-ngx_ws_bus_buffer_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_ws_bus_loc_conf_t *wlcf = conf;
-
-    ssize_t     size;
-    ngx_str_t  *value;
-
-    if (wlcf->buffer != NGX_CONF_UNSET_SIZE) {
-        return "is duplicate";
-    }
-
-    value = cf->args->elts;
-
-    size = ngx_parse_size(&value[1]);
-
-    if (size == NGX_ERROR || size == 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid size \"%V\"", &value[1]);
-        return NGX_CONF_ERROR;
-    }
-
-    wlcf->buffer = size;
-    wlcf->buffer_policy = NGX_WS_BUS_BUFFER_CLOSE;
-
-    if (cf->args->nelts == 2) {
-        return NGX_CONF_OK;
-    }
-
-    if (ngx_strcmp(value[2].data, "oldest") == 0) {
-        wlcf->buffer_policy = NGX_WS_BUS_BUFFER_OLDEST;
-
-    } else if (ngx_strcmp(value[2].data, "latest") == 0) {
-        wlcf->buffer_policy = NGX_WS_BUS_BUFFER_LATEST;
-
-    } else if (ngx_strcmp(value[2].data, "close") != 0) {
-        return ngx_ws_bus_invalid(cf, &value[2]);
-    }
-
-    return NGX_CONF_OK;
-}
-
-
-static char *
-ngx_ws_bus_deflate_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_ws_bus_loc_conf_t *wlcf = conf;
-
-    ssize_t      size;
-    ngx_str_t   *value, s;
-    ngx_uint_t   i;
-
-    if (wlcf->deflate != NGX_CONF_UNSET) {
-        return "is duplicate";
-    }
-
-    value = cf->args->elts;
-
-    if (ngx_strcmp(value[1].data, "on") == 0) {
-        wlcf->deflate = 1;
-
-    } else if (ngx_strcmp(value[1].data, "off") == 0) {
-        wlcf->deflate = 0;
-
-    } else {
-        return ngx_ws_bus_invalid(cf, &value[1]);
-    }
-
-    for (i = 2; i < cf->args->nelts; i++) {
-
-        if (ngx_strncmp(value[i].data, "level=", 6) == 0) {
-
-            wlcf->deflate_level = ngx_atoi(value[i].data + 6,
-                                           value[i].len - 6);
-
-            if (wlcf->deflate_level < 1 || wlcf->deflate_level > 9) {
-                return ngx_ws_bus_invalid(cf, &value[i]);
-            }
-
-            continue;
-        }
-
-        if (ngx_strncmp(value[i].data, "min_length=", 11) == 0) {
-
-            s.data = value[i].data + 11;
-            s.len = value[i].len - 11;
-
-            size = ngx_parse_size(&s);
-
-            if (size == NGX_ERROR) {
-                return ngx_ws_bus_invalid(cf, &value[i]);
-            }
-
-            wlcf->deflate_min_length = size;
-            continue;
-        }
-
-        return ngx_ws_bus_invalid(cf, &value[i]);
-    }
-
-    return NGX_CONF_OK;
-}
-
-
-static char *
-ngx_ws_bus_invalid(ngx_conf_t *cf, ngx_str_t *value)
-{
-    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                       "invalid parameter \"%V\"", value);
-
-    return NGX_CONF_ERROR;
-}
-
-
 static ngx_ws_bus_zone_t *
 ngx_ws_bus_zone_add(ngx_conf_t *cf, ngx_ws_bus_main_conf_t *wmcf,
     ngx_str_t *name, size_t size)
@@ -826,6 +524,7 @@ ngx_ws_bus_create_loc_conf(ngx_conf_t *cf)
      */
 
     wlcf->publish = NGX_CONF_UNSET_PTR;
+    wlcf->origins = NGX_CONF_UNSET_PTR;
     wlcf->channels = NGX_CONF_UNSET_PTR;
     wlcf->max_channels = NGX_CONF_UNSET_UINT;
     wlcf->presence = NGX_CONF_UNSET_UINT;
@@ -843,6 +542,7 @@ ngx_ws_bus_create_loc_conf(ngx_conf_t *cf)
     wlcf->deflate_level = NGX_CONF_UNSET;
     wlcf->deflate_min_length = NGX_CONF_UNSET_SIZE;
     wlcf->lean = NGX_CONF_UNSET;
+    wlcf->fallback = NGX_CONF_UNSET;
 
     return wlcf;
 }
@@ -878,6 +578,7 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
                                  (NGX_CONF_BITMASK_SET
                                   |NGX_WS_BUS_PROTOCOL_RAW
                                   |NGX_WS_BUS_PROTOCOL_JSON));
+    ngx_conf_merge_ptr_value(conf->origins, prev->origins, NULL);
     ngx_conf_merge_ptr_value(conf->channels, prev->channels, NULL);
     ngx_conf_merge_uint_value(conf->max_channels, prev->max_channels, 128);
     ngx_conf_merge_uint_value(conf->presence, prev->presence,
@@ -899,6 +600,7 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_size_value(conf->deflate_min_length,
                               prev->deflate_min_length, 64);
     ngx_conf_merge_value(conf->lean, prev->lean, 0);
+    ngx_conf_merge_value(conf->fallback, prev->fallback, 1);
 
     if (conf->handler == NULL || conf->handler == ngx_ws_bus_status_handler) {
         return NGX_CONF_OK;
@@ -945,6 +647,25 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
 
 static ngx_int_t
+ngx_ws_bus_init(ngx_conf_t *cf)
+{
+    ngx_http_handler_pt        *h;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_PREACCESS_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_ws_bus_access_handler;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
 ngx_ws_bus_init_process(ngx_cycle_t *cycle)
 {
     ngx_uint_t                i;
@@ -966,9 +687,7 @@ ngx_ws_bus_init_process(ngx_cycle_t *cycle)
 
     for (i = 0; i < wmcf->zones.nelts; i++) {
 
-        if (ngx_ws_bus_hub_init(zone[i], cycle, &ngx_ws_bus_session_handlers)
-            != NGX_OK)
-        {
+        if (ngx_ws_bus_hub_init(zone[i], cycle) != NGX_OK) {
             return NGX_ERROR;
         }
     }

@@ -78,7 +78,7 @@ my $other = "a\"b\\c\nd";
 my $label = 'a\"b\\\\c\nd';
 
 my @reasons = qw/ slow conflated closed lost /;
-my @refused = qw/ handshake channel unavailable /;
+my @refused = qw/ handshake channel unavailable origin /;
 
 
 # the page
@@ -243,7 +243,7 @@ ws_response('/ws/c1', version => 8);
 ws_response('/ws/');
 
 is_deeply(status()->{zones}{main}{refused},
-          { handshake => 3, channel => 1, unavailable => 0 }, 'refused');
+          { handshake => 3, channel => 1, unavailable => 0, origin => 0 }, 'refused');
 
 
 # closed

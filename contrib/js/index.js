@@ -446,6 +446,7 @@ class SocketLink {
     greeting = null;            // of the location's channel; false: declined
     #client;
     #ws;
+    #open = false;
     #timer;
     #token = null;              // waits for its auth_ok
     #early = [];                // messages before that
@@ -466,7 +467,7 @@ class SocketLink {
         this.#ws.onopen = () => this.#opened();
         this.#ws.onmessage = ({ data }) => this.#message(data);
         this.#ws.onclose = ({ code, reason }) => this.#lost(code, reason);
-        this.#ws.onerror = () => {};    // a close follows
+        this.#ws.onerror = ({ message }) => this.#failed(message);
 
         this.#timer = setTimeout(
             () => this.fail(1006, 'no answer to the handshake'),
@@ -505,7 +506,17 @@ class SocketLink {
         this.#client._lost(this, code, reason);
     }
 
+    // A close follows, except for handshakes in Node.js 20.
+
+    #failed(reason) {
+        if (!this.#open) {
+            this.#lost(1006, reason);
+        }
+    }
+
     #opened() {
+        this.#open = true;
+
         if (this.#ws.protocol !== PROTOCOL) {
             this.fail(1002, `the server does not speak ${PROTOCOL}`);
 
@@ -714,7 +725,7 @@ export class Client extends Emitter {
     #pending = new Map();       // id -> what waits for an answer
     #subscriptions = new Set();
     #timers = new Timers();
-    #cleanups = [];
+    #over = new AbortController();
     _noStreams = false;
 
     /** @see connect */
@@ -1240,7 +1251,7 @@ export class Client extends Emitter {
         this.#dialing?.close();
         this.#dialing = null;
         this.#timers.clearAll();
-        this.#cleanups.forEach(cleanup => cleanup());
+        this.#over.abort();
 
         for (const entry of this.#pending.values()) {
             this.#settle(entry);
@@ -1269,9 +1280,8 @@ export class Client extends Emitter {
 
     #listen(target, type, listener) {
         if (typeof target?.addEventListener === 'function') {
-            target.addEventListener(type, listener);
-            this.#cleanups.push(
-                () => target.removeEventListener(type, listener));
+            target.addEventListener(type, listener,
+                                    { signal: this.#over.signal });
         }
     }
 
@@ -1308,7 +1318,13 @@ export class Client extends Emitter {
         const link = this.#link;
         const since = performance.now();
 
-        this._ask({ type: 'unsubscribe', channel: PROBE }).catch(() => {});
+        const alive = () => {
+            if (link === this.#link && this.#heard >= since) {
+                this.#watch();
+            }
+        };
+
+        this._ask({ type: 'unsubscribe', channel: PROBE }).then(alive, alive);
 
         this.#timers.set('watch', this.options.heartbeatTimeout, () => {
             if (this.#heard >= since) {

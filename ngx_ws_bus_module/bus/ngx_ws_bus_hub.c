@@ -28,6 +28,10 @@
 #define NGX_WS_BUS_HUB_REAP      5             /* ticks */
 
 
+#define ngx_ws_bus_hub_owner(sub)                                             \
+    (((ngx_ws_bus_owner_t *) (sub)->owner)->handlers)
+
+
 static ngx_int_t ngx_ws_bus_hub_listen(ngx_ws_bus_hub_t *hub,
     ngx_cycle_t *cycle);
 static void ngx_ws_bus_hub_bell_handler(ngx_event_t *ev);
@@ -59,8 +63,7 @@ static ngx_connection_t  ngx_ws_bus_hub_dumb;
 
 
 ngx_int_t
-ngx_ws_bus_hub_init(ngx_ws_bus_zone_t *zone, ngx_cycle_t *cycle,
-    const ngx_ws_bus_hub_handlers_t *handlers)
+ngx_ws_bus_hub_init(ngx_ws_bus_zone_t *zone, ngx_cycle_t *cycle)
 {
     ngx_ws_bus_hub_t  *hub;
 
@@ -71,7 +74,6 @@ ngx_ws_bus_hub_init(ngx_ws_bus_zone_t *zone, ngx_cycle_t *cycle,
 
     hub->zone = zone;
     hub->log = cycle->log;
-    hub->handlers = handlers;
 
     ngx_queue_init(&hub->debts);
     ngx_queue_init(&hub->free_debts);
@@ -484,8 +486,8 @@ ngx_ws_bus_hub_gather(ngx_ws_bus_group_t *group, ngx_ws_bus_record_t *rec,
     run = debt->gathering;
     len = run->len;
 
-    rc = group->format->encode(group->format, run, group->channel->node, rec,
-                               payload);
+    rc = group->format->encode(group->format, run, group->channel->node,
+                               group->channel->epoch, rec, payload);
 
     if (rc == NGX_OK
         && !ngx_ws_bus_log_intact(&hub->zone->sh->log, rec->pos))
@@ -540,7 +542,7 @@ ngx_ws_bus_hub_deleted(ngx_ws_bus_channel_t *ch, uint64_t pos, uint64_t epoch)
             sub = ngx_queue_data(q, ngx_ws_bus_sub_t, queue);
 
             if (sub->from <= pos) {
-                ch->hub->handlers->deleted(sub);
+                ngx_ws_bus_hub_owner(sub)->deleted(sub);
             }
         }
     }
@@ -623,10 +625,27 @@ ngx_ws_bus_hub_refill(ngx_ws_bus_channel_t *ch)
         last = n ? h.pos[n - 1] : h.pos[0] - 1;
     }
 
-    if (h.first > ch->seq + 1 && to > ch->seq) {
-        ngx_ws_bus_hub_lost(ch, to, last);
+    if (n == 0) {
+
+        if (to > ch->seq) {
+            ngx_ws_bus_hub_lost(ch, to, last);
+        }
 
     } else {
+
+        if (h.first > ch->seq + 1) {
+            pos = h.pos[0];
+
+            if (ngx_ws_bus_log_read(&hub->zone->sh->log, &pos, pos + 1, &rec,
+                                    &payload)
+                != NGX_OK)
+            {
+                rec.prev = pos;
+            }
+
+            ngx_ws_bus_hub_lost(ch, h.first - 1, rec.prev);
+            ch->seq = h.first - 1;
+        }
 
         for (i = 0; i < n; i++) {
             pos = h.pos[i];
@@ -664,6 +683,12 @@ ngx_ws_bus_hub_lost(ngx_ws_bus_channel_t *ch, uint64_t seq, uint64_t pos)
 
     for (group = &ch->group; group; group = group->next) {
 
+        while (group->debt
+               && (group->debt->giving || group->debt->gathering))
+        {
+            (void) ngx_ws_bus_hub_give_group(group->debt, group->nsubs + 1);
+        }
+
         for (q = ngx_queue_head(&group->subs);
              q != ngx_queue_sentinel(&group->subs);
              q = ngx_queue_next(q))
@@ -672,7 +697,7 @@ ngx_ws_bus_hub_lost(ngx_ws_bus_channel_t *ch, uint64_t seq, uint64_t pos)
 
             if (sub->from <= pos) {
                 ch->hub->slot->stats.dropped[NGX_WS_BUS_DROPPED_LOST]++;
-                ch->hub->handlers->lost(sub, ch->seq + 1, seq);
+                ngx_ws_bus_hub_owner(sub)->lost(sub, ch->seq + 1, seq);
             }
         }
     }
@@ -745,7 +770,7 @@ ngx_ws_bus_hub_give_group(ngx_ws_bus_debt_t *debt, ngx_uint_t slice)
 
         for (first = 0; first < run->n; first++) {
             if (run->marks[first].pos >= sub->from) {
-                hub->handlers->deliver(sub, run, first);
+                ngx_ws_bus_hub_owner(sub)->deliver(sub, run, first);
                 break;
             }
         }
@@ -872,7 +897,8 @@ ngx_ws_bus_hub_drop(ngx_ws_bus_hub_t *hub, ngx_ws_bus_run_t **run)
 
 ngx_int_t
 ngx_ws_bus_hub_encode_at(ngx_ws_bus_channel_t *ch,
-    ngx_ws_bus_format_t *format, uint64_t pos, ngx_ws_bus_run_t *run)
+    ngx_ws_bus_format_t *format, uint64_t epoch, uint64_t pos,
+    ngx_ws_bus_run_t *run)
 {
     u_char               *payload;
     ngx_ws_bus_log_t     *log;
@@ -884,7 +910,9 @@ ngx_ws_bus_hub_encode_at(ngx_ws_bus_channel_t *ch,
         return NGX_DECLINED;
     }
 
-    if (format->encode(format, run, ch->node, &rec, payload) != NGX_OK) {
+    if (format->encode(format, run, ch->node, epoch, &rec, payload)
+        != NGX_OK)
+    {
         ngx_ws_bus_run_undo(run);
         return NGX_ERROR;
     }

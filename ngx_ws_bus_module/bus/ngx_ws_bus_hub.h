@@ -38,14 +38,16 @@ typedef struct ngx_ws_bus_sub_s      ngx_ws_bus_sub_t;
 
 struct ngx_ws_bus_format_s {
     /*
-     * Appends the message to the run, without closing its mark.  The payload
+     * Appends the message, of this epoch of the channel, to the run, without
+     * closing its mark.  The payload
      * is in the log and may change at any moment: what is written must not
      * depend on reading it twice alike.  NGX_OK, NGX_DONE if the group is not
      * to be told of such a record, NGX_ERROR without memory.
      */
     ngx_int_t            (*encode)(ngx_ws_bus_format_t *format,
                              ngx_ws_bus_run_t *run, ngx_ws_bus_node_t *node,
-                             ngx_ws_bus_record_t *rec, u_char *payload);
+                             uint64_t epoch, ngx_ws_bus_record_t *rec,
+                             u_char *payload);
 };
 
 
@@ -53,7 +55,7 @@ struct ngx_ws_bus_sub_s {
     ngx_queue_t            queue;      /* in the group */
     ngx_ws_bus_group_t    *group;
     uint64_t               from;       /* wants what is in the log from here */
-    void                  *owner;
+    void                  *owner;      /* begins with ngx_ws_bus_owner_t */
     ngx_ws_bus_sub_t      *next;       /* the owner's */
     ngx_uint_t             present;    /* the owner's */
 };
@@ -109,14 +111,17 @@ typedef struct {
 } ngx_ws_bus_hub_handlers_t;
 
 
+typedef struct {
+    const ngx_ws_bus_hub_handlers_t  *handlers;
+} ngx_ws_bus_owner_t;
+
+
 struct ngx_ws_bus_hub_s {
     ngx_ws_bus_zone_t      *zone;
     ngx_ws_bus_slot_t      *slot;
     ngx_log_t              *log;
 
     uint64_t                now;       /* 0: to be asked for */
-
-    const ngx_ws_bus_hub_handlers_t  *handlers;
 
     uint64_t                given;     /* time of about the last send */
     ngx_uint_t              since;     /* sends after that */
@@ -148,8 +153,7 @@ struct ngx_ws_bus_hub_s {
  * then, and the reason has been logged), NGX_ERROR if the process cannot go
  * on.
  */
-ngx_int_t ngx_ws_bus_hub_init(ngx_ws_bus_zone_t *zone, ngx_cycle_t *cycle,
-    const ngx_ws_bus_hub_handlers_t *handlers);
+ngx_int_t ngx_ws_bus_hub_init(ngx_ws_bus_zone_t *zone, ngx_cycle_t *cycle);
 
 /*
  * The process exits: gives the slot back.
@@ -185,12 +189,13 @@ ngx_int_t ngx_ws_bus_hub_publish(ngx_ws_bus_hub_t *hub, ngx_ws_bus_sub_t *sub,
 ngx_int_t ngx_ws_bus_hub_delete(ngx_ws_bus_hub_t *hub, const ngx_str_t *name);
 
 /*
- * Encodes the message at a position of the log, the channel's, into the run,
- * as one more mark.  NGX_OK, NGX_DECLINED if it has been forgotten, NGX_ERROR
- * without memory.
+ * Encodes the message at a position of the log, the channel's of this epoch,
+ * into the run, as one more mark.  NGX_OK, NGX_DECLINED if it has been
+ * forgotten, NGX_ERROR without memory.
  */
 ngx_int_t ngx_ws_bus_hub_encode_at(ngx_ws_bus_channel_t *ch,
-    ngx_ws_bus_format_t *format, uint64_t pos, ngx_ws_bus_run_t *run);
+    ngx_ws_bus_format_t *format, uint64_t epoch, uint64_t pos,
+    ngx_ws_bus_run_t *run);
 
 
 /*

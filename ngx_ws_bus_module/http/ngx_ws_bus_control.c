@@ -151,6 +151,11 @@ ngx_ws_bus_session_close(ngx_ws_bus_session_t *s, ngx_uint_t code,
         return;
     }
 
+    if (s->stream) {
+        ngx_ws_bus_stream_close(s, code, reason);
+        return;
+    }
+
     text.data = (u_char *) reason;
     text.len = ngx_strlen(reason);
 

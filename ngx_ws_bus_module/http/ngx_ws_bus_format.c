@@ -37,11 +37,10 @@ struct ngx_ws_bus_ws_format_s {
 static ngx_int_t ngx_ws_bus_format_init(ngx_ws_bus_ws_format_t *f,
     ngx_log_t *log);
 static ngx_int_t ngx_ws_bus_format_encode(ngx_ws_bus_format_t *format,
-    ngx_ws_bus_run_t *run, ngx_ws_bus_node_t *node, ngx_ws_bus_record_t *rec,
-    u_char *payload);
+    ngx_ws_bus_run_t *run, ngx_ws_bus_node_t *node, uint64_t epoch,
+    ngx_ws_bus_record_t *rec, u_char *payload);
 static ngx_int_t ngx_ws_bus_format_deflate(ngx_ws_bus_ws_format_t *f,
     ngx_ws_bus_run_t *run, ngx_ws_bus_composed_t *m);
-static void ngx_ws_bus_format_shrink(void);
 
 
 /* there are few: one for each combination in use */
@@ -122,7 +121,8 @@ ngx_ws_bus_format_init(ngx_ws_bus_ws_format_t *f, ngx_log_t *log)
 
 static ngx_int_t
 ngx_ws_bus_format_encode(ngx_ws_bus_format_t *format, ngx_ws_bus_run_t *run,
-    ngx_ws_bus_node_t *node, ngx_ws_bus_record_t *rec, u_char *payload)
+    ngx_ws_bus_node_t *node, uint64_t epoch, ngx_ws_bus_record_t *rec,
+    u_char *payload)
 {
     ngx_int_t                rc;
     ngx_ws_bus_composed_t    m;
@@ -142,9 +142,7 @@ ngx_ws_bus_format_encode(ngx_ws_bus_format_t *format, ngx_ws_bus_run_t *run,
         rc = ngx_ws_bus_format_frame(run, m.opcode, m.data, m.len);
     }
 
-    if (m.len > NGX_WS_BUS_FORMAT_KEEP) {
-        ngx_ws_bus_format_shrink();
-    }
+    ngx_ws_bus_format_shrink();
 
     return rc;
 }
@@ -229,7 +227,7 @@ ngx_ws_bus_format_scratch(ngx_uint_t i, size_t size)
 }
 
 
-static void
+void
 ngx_ws_bus_format_shrink(void)
 {
     ngx_uint_t  i;

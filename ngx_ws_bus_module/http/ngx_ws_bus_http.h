@@ -16,6 +16,7 @@
 #include "ngx_ws_bus_deflate.h"
 #include "ngx_ws_bus_frame.h"
 #include "ngx_ws_bus_hub.h"
+#include "ngx_ws_bus_message.h"
 #include "ngx_ws_bus_presence.h"
 #include "ngx_ws_bus_utf8.h"
 
@@ -50,6 +51,9 @@
 #define NGX_WS_BUS_SCRATCH_IN      0
 #define NGX_WS_BUS_SCRATCH_OUT     1
 
+/* a poll is not held for longer, seconds */
+#define NGX_WS_BUS_WAIT_MAX           60
+
 #define NGX_WS_BUS_STATUS_JSON        0
 #define NGX_WS_BUS_STATUS_PROMETHEUS  1
 
@@ -60,6 +64,9 @@ typedef struct {
 } ngx_ws_bus_main_conf_t;
 
 
+typedef struct ngx_ws_bus_origins_s  ngx_ws_bus_origins_t;
+
+
 typedef struct {
     ngx_str_t                  zone_name;
     ngx_ws_bus_zone_t         *zone;
@@ -67,6 +74,8 @@ typedef struct {
     ngx_http_handler_pt        handler;     /* what the location is */
     ngx_http_complex_value_t  *channel;     /* ws_bus, ws_bus_publisher */
     ngx_http_complex_value_t  *publish;
+
+    ngx_ws_bus_origins_t      *origins;     /* NULL: the same only */
 
     ngx_uint_t                 protocols;
     ngx_array_t               *channels;    /* of ngx_str_t, compiled */
@@ -93,6 +102,7 @@ typedef struct {
     size_t                     deflate_min_length;
 
     ngx_flag_t                 lean;
+    ngx_flag_t                 fallback;
 
     ngx_uint_t                 status;
 } ngx_ws_bus_loc_conf_t;
@@ -104,6 +114,8 @@ typedef struct ngx_ws_bus_out_s       ngx_ws_bus_out_t;
 typedef struct ngx_ws_bus_gap_s       ngx_ws_bus_gap_t;
 typedef struct ngx_ws_bus_v1_s        ngx_ws_bus_v1_t;
 typedef struct ngx_ws_bus_replay_s    ngx_ws_bus_replay_t;
+typedef struct ngx_ws_bus_stream_s    ngx_ws_bus_stream_t;
+typedef struct ngx_ws_bus_fallback_s  ngx_ws_bus_fallback_t;
 
 
 /*
@@ -197,9 +209,13 @@ struct ngx_ws_bus_protocol_s {
  * A client's connection after the 101.  The request lives as long, and the
  * session is in its pool; with ws_bus_lean the request ends with the 101, and
  * the session is in the connection's pool.
+ *
+ * It also serves a client without WebSocket: then it has a stream, and what
+ * it is owed is the response to its request.
  */
 
 struct ngx_ws_bus_session_s {
+    ngx_ws_bus_owner_t            owner;
     ngx_ws_bus_sub_t              sub;
     ngx_connection_t             *connection;
     ngx_ws_bus_stats_t           *stats;      /* of the hub's slot */
@@ -212,7 +228,7 @@ struct ngx_ws_bus_session_s {
     uint64_t                      messages_out;
     uint64_t                      bytes_out;
     uint64_t                      dropped;
-    size_t                        trying;     /* TLS must repeat these bytes */
+    size_t                        trying;     /* bytes that must stay */
     ngx_ws_bus_gap_t             *gaps;       /* dropped, not told yet */
 
     /* state */
@@ -255,15 +271,17 @@ struct ngx_ws_bus_session_s {
     const ngx_ws_bus_protocol_t  *protocol;
     ngx_ws_bus_format_t          *format;
     ngx_ws_bus_v1_t              *v1;
+    ngx_ws_bus_stream_t          *stream;         /* NULL: a WebSocket */
     ngx_ws_bus_replay_t          *replay;         /* one after the other */
     ngx_ws_bus_run_t             *pong;           /* not queued yet */
 };
 
 
 extern ngx_module_t                     ngx_ws_bus_module;
-extern const ngx_ws_bus_hub_handlers_t  ngx_ws_bus_session_handlers;
 extern const ngx_ws_bus_protocol_t      ngx_ws_bus_raw;
 extern const ngx_ws_bus_protocol_t      ngx_ws_bus_v1;
+extern const ngx_ws_bus_fallback_t      ngx_ws_bus_sse;
+extern const ngx_ws_bus_fallback_t      ngx_ws_bus_poll;
 
 
 /*
@@ -274,17 +292,43 @@ ngx_int_t ngx_ws_bus_publisher_handler(ngx_http_request_t *r);
 ngx_int_t ngx_ws_bus_status_handler(ngx_http_request_t *r);
 
 /*
+ * The gates, http/ngx_ws_bus_access.c: a preaccess phase handler, and the
+ * directive ws_bus_origin.
+ */
+ngx_int_t ngx_ws_bus_access_handler(ngx_http_request_t *r);
+char *ngx_ws_bus_origin_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+/*
+ * The directives of a location, http/ngx_ws_bus_directives.c; and the answer
+ * to a parameter that none of them knows.
+ */
+char *ngx_ws_bus_publish_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_ws_bus_channels_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_ws_bus_history_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_ws_bus_ping_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_ws_bus_buffer_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_ws_bus_deflate_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_ws_bus_invalid(ngx_conf_t *cf, ngx_str_t *value);
+
+/*
  * Adds the module's variables.
  */
 ngx_int_t ngx_ws_bus_variables_add(ngx_conf_t *cf);
 
 
 /*
- * A session for the request, subscribed to nothing, or NULL.  Whatever it
- * will hold is given back with the request's pool.
+ * A session for the request, in this pool and subscribed to nothing, or NULL.
+ * Whatever it will hold is given back with the request's pool.
  */
 ngx_ws_bus_session_t *ngx_ws_bus_session_create(ngx_http_request_t *r,
-    ngx_ws_bus_hub_t *hub);
+    ngx_ws_bus_hub_t *hub, ngx_pool_t *pool);
 
 /*
  * The 101 has left: takes the connection over, reading what is already in
@@ -380,6 +424,19 @@ ngx_int_t ngx_ws_bus_format_frame(ngx_ws_bus_run_t *run, ngx_uint_t opcode,
  */
 u_char *ngx_ws_bus_format_scratch(ngx_uint_t i, size_t size);
 
+/*
+ * Frees scratch buffers that one large message needed.
+ */
+void ngx_ws_bus_format_shrink(void);
+
+/*
+ * How a record travels in JSON, http/ngx_ws_bus_v1.c.  The payload may be
+ * copied to a scratch buffer, since the log may change while it is looked at.
+ * NGX_OK, or NGX_ERROR without memory.
+ */
+ngx_int_t ngx_ws_bus_v1_envelope(ngx_ws_bus_record_t *rec, u_char *payload,
+    ngx_ws_bus_envelope_t *e);
+
 
 /*
  * Coming back, http/ngx_ws_bus_replay.c.
@@ -412,8 +469,51 @@ void ngx_ws_bus_replay_end(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub);
 
 
 /*
+ * Clients without WebSocket, http/ngx_ws_bus_stream.c.
+ *
+ * Gives a new session its stream.  NGX_OK, or NGX_ERROR without memory.
+ */
+ngx_int_t ngx_ws_bus_stream_create(ngx_ws_bus_session_t *s,
+    const ngx_ws_bus_fallback_t *fallback, ngx_msec_t wait);
+
+/*
+ * Answers, subscribed and with what there is to be replayed; returns as a
+ * content handler does.
+ */
+ngx_int_t ngx_ws_bus_stream_open(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view);
+
+/*
+ * Ends the response in good order, behind what is owed.
+ */
+void ngx_ws_bus_stream_close(ngx_ws_bus_session_t *s, ngx_uint_t code,
+    const char *reason);
+
+/*
+ * Adds the headers that tell the position, where there is one to be told, and
+ * whether what was asked for is there.  NGX_OK, or NGX_ERROR.
+ */
+ngx_int_t ngx_ws_bus_resume_headers(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_resume_t *resume, uint64_t epoch);
+
+
+/*
  * The out queue, http/ngx_ws_bus_out.c.
  *
+ * A stretch of a run that a client is owed.  It starts at a message's first
+ * byte, but for the first of the queue, which may be half written.
+ */
+
+struct ngx_ws_bus_out_s {
+    ngx_ws_bus_out_t          *next;
+    ngx_ws_bus_run_t          *run;
+    ngx_ws_bus_node_t         *node;   /* while the session is subscribed */
+    size_t                     pos;
+    size_t                     last;
+};
+
+
+/*
  * Sends bytes [pos, last) of the run, or queues what the socket does not
  * take; "node" is the channel's, or NULL with run->n 0 for a control frame.
  * Errors are kept in s->broken, and the session is ended from its own handler
@@ -433,6 +533,11 @@ void ngx_ws_bus_out_reply(ngx_ws_bus_session_t *s, u_char *data, size_t len);
  * Sends what is queued.  NGX_OK: all gone; NGX_AGAIN; NGX_ERROR.
  */
 ngx_int_t ngx_ws_bus_out_flush(ngx_ws_bus_session_t *s);
+
+/*
+ * The first n bytes of the queue have been sent.
+ */
+void ngx_ws_bus_out_sent(ngx_ws_bus_session_t *s, size_t n);
 
 /*
  * Drops the messages that wait behind the one being written.  Returns their

@@ -14,22 +14,11 @@
 
 #define NGX_WS_BUS_OUT_IOVS   64
 
+/* bytes of answers in a run, beyond which the next one begins */
+#define NGX_WS_BUS_OUT_SHARED  16384
+
 /* one TLS record */
 #define NGX_WS_BUS_OUT_TLS    16384
-
-
-/*
- * A stretch of a run that a client is owed.  It starts at a message's first
- * byte, but for the first of the queue, which may be half written.
- */
-
-struct ngx_ws_bus_out_s {
-    ngx_ws_bus_out_t   *next;
-    ngx_ws_bus_run_t   *run;
-    ngx_ws_bus_node_t  *node;      /* while the session is subscribed to it */
-    size_t              pos;
-    size_t              last;
-};
 
 
 /*
@@ -50,7 +39,6 @@ static ngx_int_t ngx_ws_bus_out_queue(ngx_ws_bus_session_t *s,
 static ssize_t ngx_ws_bus_out_send(ngx_ws_bus_session_t *s, u_char *data,
     size_t len);
 static ssize_t ngx_ws_bus_out_writev(ngx_ws_bus_session_t *s);
-static void ngx_ws_bus_out_sent(ngx_ws_bus_session_t *s, size_t n);
 static ngx_uint_t ngx_ws_bus_out_at_boundary(ngx_ws_bus_session_t *s);
 static size_t ngx_ws_bus_out_being_written(ngx_ws_bus_session_t *s);
 static ngx_ws_bus_out_t **ngx_ws_bus_out_waiting(ngx_ws_bus_session_t *s);
@@ -159,7 +147,8 @@ ngx_ws_bus_out_reply(ngx_ws_bus_session_t *s, u_char *data, size_t len)
                  : NULL;
 
     if (out && out->run->n == 0 && out->run->refs == 1
-        && out->last == out->run->len && s->trying == 0)
+        && out->last == out->run->len && s->trying == 0
+        && out->last < NGX_WS_BUS_OUT_SHARED)
     {
         if (ngx_ws_bus_format_frame(out->run, NGX_WS_BUS_OP_TEXT, data, len)
             != NGX_OK)
@@ -368,7 +357,7 @@ ngx_ws_bus_out_writev(ngx_ws_bus_session_t *s)
 }
 
 
-static void
+void
 ngx_ws_bus_out_sent(ngx_ws_bus_session_t *s, size_t n)
 {
     size_t             len;

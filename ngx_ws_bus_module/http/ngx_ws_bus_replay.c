@@ -163,6 +163,56 @@ ngx_ws_bus_resume(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub,
 }
 
 
+ngx_int_t
+ngx_ws_bus_resume_headers(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_resume_t *resume, uint64_t epoch)
+{
+    u_char              *p;
+    ngx_str_t            value;
+    ngx_http_request_t  *r;
+
+    r = s->request;
+
+    if (!s->conf->history && !resume->resume && !resume->newest) {
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(r->pool, NGX_INT64_LEN + 16);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    value.data = p;
+    p = ngx_sprintf(p, "%uL", resume->seq);
+    value.len = p - value.data;
+
+    if (ngx_ws_bus_add_header(r, "Ws-Bus-Seq", &value) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    value.data = p;
+    p = ngx_sprintf(p, "%016xL", epoch);
+    value.len = p - value.data;
+
+    if (ngx_ws_bus_add_header(r, "Ws-Bus-Epoch", &value) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (!resume->resume && !resume->newest) {
+        return NGX_OK;
+    }
+
+    if (resume->recovered) {
+        ngx_str_set(&value, "yes");
+
+    } else {
+        ngx_str_set(&value, "no");
+    }
+
+    return ngx_ws_bus_add_header(r, "Ws-Bus-Recovered", &value);
+}
+
+
 static ngx_int_t
 ngx_ws_bus_replay_start(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub,
     ngx_ws_bus_view_t *view, ngx_ws_bus_history_t *h)
@@ -234,6 +284,7 @@ ngx_ws_bus_replay_next(ngx_ws_bus_session_t *s)
          n++)
     {
         rc = ngx_ws_bus_hub_encode_at(group->channel, group->format,
+                                      replay->epoch,
                                       replay->h.pos[replay->i], run);
 
         if (rc == NGX_DECLINED) {

@@ -39,7 +39,7 @@ static void ngx_ws_bus_session_lost(ngx_ws_bus_sub_t *sub, uint64_t from,
 static void ngx_ws_bus_session_deleted(ngx_ws_bus_sub_t *sub);
 
 
-const ngx_ws_bus_hub_handlers_t  ngx_ws_bus_session_handlers = {
+static const ngx_ws_bus_hub_handlers_t  ngx_ws_bus_session_handlers = {
     ngx_ws_bus_session_deliver,
     ngx_ws_bus_session_lost,
     ngx_ws_bus_session_deleted
@@ -50,16 +50,13 @@ static u_char  ngx_ws_bus_session_buf[NGX_WS_BUS_SESSION_RECV];
 
 
 ngx_ws_bus_session_t *
-ngx_ws_bus_session_create(ngx_http_request_t *r, ngx_ws_bus_hub_t *hub)
+ngx_ws_bus_session_create(ngx_http_request_t *r, ngx_ws_bus_hub_t *hub,
+    ngx_pool_t *pool)
 {
-    ngx_pool_cleanup_t     *cln;
-    ngx_ws_bus_session_t   *s;
-    ngx_ws_bus_loc_conf_t  *conf;
+    ngx_pool_cleanup_t    *cln;
+    ngx_ws_bus_session_t  *s;
 
-    conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
-
-    s = ngx_pcalloc(conf->lean ? r->connection->pool : r->pool,
-                    sizeof(ngx_ws_bus_session_t));
+    s = ngx_pcalloc(pool, sizeof(ngx_ws_bus_session_t));
     cln = ngx_pool_cleanup_add(r->pool, 0);
 
     if (s == NULL || cln == NULL) {
@@ -68,9 +65,10 @@ ngx_ws_bus_session_create(ngx_http_request_t *r, ngx_ws_bus_hub_t *hub)
 
     s->request = r;
     s->connection = r->connection;
-    s->conf = conf;
+    s->conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
     s->hub = hub;
     s->stats = &hub->slot->stats;
+    s->owner.handlers = &ngx_ws_bus_session_handlers;
     s->sub.owner = s;
     s->last_out = &s->out;
     s->last_in = ngx_current_msec;
@@ -241,13 +239,16 @@ ngx_ws_bus_session_let_go(ngx_ws_bus_session_t *s)
     hc = r->http_connection;
 
     cln = ngx_pool_cleanup_add(c->pool, 0);
-    name = ngx_pnalloc(c->pool, s->channel.len);
+    name = ngx_pnalloc(c->pool, s->channel.len + 1);
 
     if (cln == NULL || name == NULL) {
         return;
     }
 
-    ngx_memcpy(name, s->channel.data, s->channel.len);
+    if (s->channel.len) {
+        ngx_memcpy(name, s->channel.data, s->channel.len);
+    }
+
     s->channel.data = name;
 
     for (old = r->pool->cleanup; old; old = old->next) {

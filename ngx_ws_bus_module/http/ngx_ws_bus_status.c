@@ -41,7 +41,8 @@ const char *const  ngx_ws_bus_status_dropped[NGX_WS_BUS_DROPPED_N] = {
 const char *const  ngx_ws_bus_status_refused[NGX_WS_BUS_REFUSED_N] = {
     "handshake",
     "channel",
-    "unavailable"
+    "unavailable",
+    "origin"
 };
 
 

@@ -11,6 +11,7 @@
 
 #include "ngx_ws_bus_handshake.h"
 #include "ngx_ws_bus_http.h"
+#include "ngx_ws_bus_sse.h"
 
 
 /*
@@ -42,12 +43,21 @@ typedef struct {
     ngx_uint_t            nversions;
 
     const ngx_ws_bus_protocol_t  *protocol;
+
+    /* of a request without a handshake */
+    ngx_str_t             accept;
+    ngx_str_t             last_event_id;
+    ngx_int_t             wait;        /* seconds */
+
+    const ngx_ws_bus_fallback_t  *fallback;
 } ngx_ws_bus_upgrade_t;
 
 
 static ngx_int_t ngx_ws_bus_upgrade_session(ngx_http_request_t *r,
     ngx_ws_bus_upgrade_t *u, ngx_str_t *channel, ngx_ws_bus_deflate_t *d,
     ngx_ws_bus_resume_t *resume);
+static void ngx_ws_bus_upgrade_fallback(ngx_http_request_t *r,
+    ngx_ws_bus_upgrade_t *u);
 static const ngx_ws_bus_refusal_t *ngx_ws_bus_upgrade_check(
     ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u);
 static const ngx_ws_bus_refusal_t *ngx_ws_bus_upgrade_protocol(
@@ -145,6 +155,9 @@ static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_last =
 static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_consumer =
     NGX_WS_BUS_UPGRADE_BAD("invalid argument \"consumer\"");
 
+static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_wait =
+    NGX_WS_BUS_UPGRADE_BAD("invalid argument \"wait\"");
+
 static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_channel = {
     NGX_HTTP_NOT_FOUND, NGX_WS_BUS_REFUSED_CHANNEL,
     "empty or invalid channel", NULL, ngx_null_string
@@ -192,7 +205,9 @@ ngx_ws_bus_upgrade_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    refusal = ngx_ws_bus_upgrade_check(r, &u);
+    ngx_ws_bus_upgrade_fallback(r, &u);
+
+    refusal = u.fallback ? NULL : ngx_ws_bus_upgrade_check(r, &u);
     if (refusal) {
         return ngx_ws_bus_upgrade_refuse(r, refusal);
     }
@@ -215,9 +230,23 @@ ngx_ws_bus_upgrade_handler(ngx_http_request_t *r)
                                             : &ngx_ws_bus_refused_last);
     }
 
+    if (u.wait == NGX_ERROR) {
+        return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_wait);
+    }
+
+    if (u.last_event_id.len && u.fallback == &ngx_ws_bus_sse) {
+
+        /* the arguments are those of the first request */
+
+        resume.resume = 1;
+        resume.known = (ngx_ws_bus_sse_id(&u.last_event_id, &resume.epoch,
+                                          &resume.last_seq)
+                        == NGX_OK);
+    }
+
     d = NULL;
 
-    if (u.extensions.len) {
+    if (u.extensions.len && u.fallback == NULL) {
 
         rc = ngx_ws_bus_deflate_negotiate(&u.extensions, &deflate);
 
@@ -256,7 +285,9 @@ ngx_ws_bus_upgrade_session(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
         return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_unavailable);
     }
 
-    s = ngx_ws_bus_session_create(r, conf->zone->hub);
+    s = ngx_ws_bus_session_create(r, conf->zone->hub,
+                                  (conf->lean && u->fallback == NULL)
+                                  ? c->pool : r->pool);
     if (s == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -264,7 +295,15 @@ ngx_ws_bus_upgrade_session(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
     s->channel = *channel;
     s->protocol = u->protocol;
 
-    if (ngx_ws_bus_upgrade_consumer(r, s) != NGX_OK) {
+    if (u->fallback) {
+
+        if (ngx_ws_bus_stream_create(s, u->fallback, u->wait * 1000)
+            != NGX_OK)
+        {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+    } else if (ngx_ws_bus_upgrade_consumer(r, s) != NGX_OK) {
         return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_consumer);
     }
 
@@ -281,6 +320,10 @@ ngx_ws_bus_upgrade_session(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
             && s->protocol->open(s, resume, &view) != NGX_OK))
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (u->fallback) {
+        return ngx_ws_bus_stream_open(s, resume, &view);
     }
 
     rc = ngx_ws_bus_upgrade_answer(s, u, d, resume, &view);
@@ -368,11 +411,14 @@ ngx_ws_bus_upgrade_subscribe(ngx_ws_bus_session_t *s, ngx_ws_bus_deflate_t *d,
         return NGX_ERROR;
     }
 
-    s->format = ngx_ws_bus_format_get(
+    if (s->stream == NULL) {
+        s->format = ngx_ws_bus_format_get(
                            s->conf->presence == NGX_WS_BUS_PRESENCE_MEMBERS
                            ? s->protocol->compose_presence
                            : s->protocol->compose,
                            s->conf, d, log);
+    }
+
     if (s->format == NULL) {
         return NGX_ERROR;
     }
@@ -429,6 +475,40 @@ ngx_ws_bus_upgrade_write_handler(ngx_http_request_t *r)
 
     if (ngx_handle_write_event(wev, clcf->send_lowat) != NGX_OK) {
         ngx_http_finalize_request(r, NGX_ERROR);
+    }
+}
+
+
+/*
+ * A client without WebSocket asks for an event stream, or says how long it
+ * waits for an answer.
+ */
+
+static void
+ngx_ws_bus_upgrade_fallback(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u)
+{
+    ngx_str_t               value;
+    ngx_ws_bus_loc_conf_t  *conf;
+
+    conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
+
+    if (!conf->fallback
+        || conf->channel == NULL
+        || !(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))
+        || ngx_ws_bus_handshake_has_token(&u->upgrade, "websocket"))
+    {
+        return;
+    }
+
+    if (ngx_ws_bus_sse_accepted(&u->accept)) {
+        u->fallback = &ngx_ws_bus_sse;
+        return;
+    }
+
+    if (ngx_http_arg(r, (u_char *) "wait", 4, &value) == NGX_OK) {
+        u->fallback = &ngx_ws_bus_poll;
+        u->wait = ngx_atoi(value.data, value.len);
+        u->wait = ngx_min(u->wait, NGX_WS_BUS_WAIT_MAX);
     }
 }
 
@@ -603,6 +683,12 @@ ngx_ws_bus_upgrade_headers(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u)
         } else if (ngx_ws_bus_upgrade_is(&h[i], "sec-websocket-extensions")) {
             list = &u->extensions;
 
+        } else if (ngx_ws_bus_upgrade_is(&h[i], "accept")) {
+            list = &u->accept;
+
+        } else if (ngx_ws_bus_upgrade_is(&h[i], "last-event-id")) {
+            list = &u->last_event_id;
+
         } else {
             continue;
         }
@@ -694,7 +780,7 @@ ngx_ws_bus_upgrade_member(ngx_http_request_t *r, ngx_ws_bus_session_t *s)
 
     /* it may outlive the request */
 
-    p = ngx_pnalloc(r->connection->pool, value.len);
+    p = ngx_pnalloc(s->stream ? r->pool : r->connection->pool, value.len);
     if (p == NULL) {
         return NGX_ERROR;
     }
@@ -713,14 +799,12 @@ ngx_ws_bus_upgrade_answer(ngx_ws_bus_session_t *s, ngx_ws_bus_upgrade_t *u,
     ngx_ws_bus_deflate_t *d, ngx_ws_bus_resume_t *resume,
     ngx_ws_bus_view_t *view)
 {
-    u_char                 *p;
-    ngx_int_t               rc;
-    ngx_str_t               value;
-    ngx_http_request_t     *r;
-    ngx_ws_bus_loc_conf_t  *conf;
+    u_char              *p;
+    ngx_int_t            rc;
+    ngx_str_t            value;
+    ngx_http_request_t  *r;
 
     r = s->request;
-    conf = s->conf;
 
     r->headers_out.status = NGX_HTTP_SWITCHING_PROTOCOLS;
     ngx_str_set(&r->headers_out.status_line, "101 Switching Protocols");
@@ -775,38 +859,9 @@ ngx_ws_bus_upgrade_answer(ngx_ws_bus_session_t *s, ngx_ws_bus_upgrade_t *u,
     }
 
     if (s->channel.len
-        && (conf->history || resume->resume || resume->newest))
+        && ngx_ws_bus_resume_headers(s, resume, view->epoch) != NGX_OK)
     {
-
-        value.data = p;
-        p = ngx_sprintf(p, "%uL", resume->seq);
-        value.len = p - value.data;
-
-        if (ngx_ws_bus_add_header(r, "Ws-Bus-Seq", &value) != NGX_OK) {
-            return NGX_ERROR;
-        }
-
-        value.data = p;
-        p = ngx_sprintf(p, "%016xL", view->epoch);
-        value.len = p - value.data;
-
-        if (ngx_ws_bus_add_header(r, "Ws-Bus-Epoch", &value) != NGX_OK) {
-            return NGX_ERROR;
-        }
-    }
-
-    if (s->channel.len && (resume->resume || resume->newest)) {
-
-        if (resume->recovered) {
-            ngx_str_set(&value, "yes");
-
-        } else {
-            ngx_str_set(&value, "no");
-        }
-
-        if (ngx_ws_bus_add_header(r, "Ws-Bus-Recovered", &value) != NGX_OK) {
-            return NGX_ERROR;
-        }
+        return NGX_ERROR;
     }
 
     rc = ngx_http_send_header(r);

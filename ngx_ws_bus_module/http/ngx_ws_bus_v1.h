@@ -9,7 +9,6 @@
 
 
 #include "ngx_ws_bus_http.h"
-#include "ngx_ws_bus_message.h"
 #include "ngx_ws_bus_once.h"
 
 
@@ -37,14 +36,6 @@ const ngx_ws_bus_message_error_t *ngx_ws_bus_v1_history(
     ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q);
 const ngx_ws_bus_message_error_t *ngx_ws_bus_v1_presence(
     ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q);
-
-/*
- * How a record travels.  The payload may be copied to a scratch buffer, since
- * the log may change while it is looked at.  NGX_OK, or NGX_ERROR without
- * memory.
- */
-ngx_int_t ngx_ws_bus_v1_envelope(ngx_ws_bus_record_t *rec, u_char *payload,
-    ngx_ws_bus_envelope_t *e);
 
 /*
  * 1 if the session may ask for the channel: the location's own, and those

@@ -100,17 +100,31 @@ ngx_ws_bus_json_space(const u_char *p, const u_char *last)
 static ngx_inline const u_char *
 ngx_ws_bus_json_plain(const u_char *p, const u_char *last, uint64_t *seen)
 {
-    uint64_t  w;
+    uint64_t  w, hits;
 
     while (last - p >= 8) {
         ngx_memcpy(&w, p, 8);
 
-        if ((ngx_ws_bus_json_below(w, 0x20)
-             | ngx_ws_bus_json_equal(w, '"')
-             | ngx_ws_bus_json_equal(w, '\\'))
-            & NGX_WS_BUS_JSON_HIGH)
-        {
+        hits = (ngx_ws_bus_json_below(w, 0x20)
+                | ngx_ws_bus_json_equal(w, '"')
+                | ngx_ws_bus_json_equal(w, '\\'))
+               & NGX_WS_BUS_JSON_HIGH;
+
+        if (hits) {
+
+#if (NGX_HAVE_LITTLE_ENDIAN)
+
+            /* the lowest hit is a true one; all bits of the bytes below it */
+
+            hits = ((hits - 1) & ~hits) >> 7;
+            *seen |= w & hits;
+
+            return p + (((hits & NGX_WS_BUS_JSON_ONES)
+                         * NGX_WS_BUS_JSON_ONES) >> 56);
+
+#else
             break;
+#endif
         }
 
         *seen |= w;

@@ -21,7 +21,6 @@ async function browser(run) {
 
     document.hidden = false;
     globalThis.addEventListener = window.addEventListener.bind(window);
-    globalThis.removeEventListener = window.removeEventListener.bind(window);
     globalThis.document = document;
 
     try {
@@ -32,7 +31,6 @@ async function browser(run) {
 
     } finally {
         delete globalThis.addEventListener;
-        delete globalThis.removeEventListener;
         delete globalThis.document;
     }
 }

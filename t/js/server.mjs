@@ -91,7 +91,7 @@ class Peer {
         this.closed = new Promise(resolve => { this.onclosed = resolve; });
 
         socket.on('data', data => this.read(data));
-        socket.on('error', () => {});
+        socket.on('end', () => socket.end());
         socket.on('close', () => {
             for (const name of [...this.subscriptions.keys()]) {
                 this.leave(name);
@@ -472,10 +472,10 @@ export class Server {
             ? this.valid(bearer.slice(7)) : !this.tokens || this.late;
 
         this.upgrades.push(request);
+        socket.on('error', () => {});
 
         if (this.hold) {
             this.streams.add(socket);
-            socket.on('error', () => {});
             return;
         }
 
@@ -534,7 +534,7 @@ export class Server {
 
             response.write((seq ? `id: ${channel.epoch}:${seq}\n` : '')
                 + (base64 === undefined ? '' : 'event: binary\n')
-                + lines.replace(/^/gm, 'data: ') + '\n\n');
+                + `data: ${lines.replaceAll('\n', '\ndata: ')}\n\n`);
         };
 
         channel.after(from).forEach(listener);

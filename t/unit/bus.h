@@ -107,6 +107,7 @@ static size_t                room = ROOM_MAX;
 static ngx_uint_t            fail_at = NO_FAIL;     /* in the zone */
 static ngx_uint_t            alloc_fail_at = NO_FAIL;
 static void                (*on_lock)(void);
+static void                (*on_log)(void);
 
 static uint32_t              test_flags;       /* of what is published */
 
@@ -387,6 +388,10 @@ ngx_log_error_core(ngx_uint_t level, ngx_log_t *log, ngx_err_t err,
     (void) log;
     (void) err;
     (void) fmt;
+
+    if (on_log) {
+        on_log();
+    }
 }
 
 
@@ -501,7 +506,7 @@ zone_prepare(void)
     test_zone.cycle = &test_cycle;
 
     test_shm.shm.addr = (u_char *) &test_pool;
-    test_shm.shm.size = 96 * 1024;
+    test_shm.shm.size = 256 * 1024;
     test_shm.shm.log = &test_log;
     test_shm.data = &test_zone;
 }

@@ -1474,6 +1474,9 @@ test_writers(void)
 
     tap_ok(same_text(p, ngx_ws_bus_message_auth_required(p, 120),
         "{\"type\":\"auth_required\",\"expires_in\":120}"), "auth_required");
+    tap_ok(same_text(p, ngx_ws_bus_message_auth_required(p, 0),
+        "{\"type\":\"auth_required\",\"expires_in\":0}"),
+        "auth_required, no time left");
     tap_ok(same_text(p, ngx_ws_bus_message_auth_required(p, -1),
         "{\"type\":\"auth_required\"}"), "auth_required, without an end");
 

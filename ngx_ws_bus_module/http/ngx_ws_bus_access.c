@@ -1,0 +1,343 @@
+
+/*
+ * Copyright (C) the ngx_ws_bus_module authors
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_http.h>
+
+#include "ngx_ws_bus_http.h"
+#include "ngx_ws_bus_pattern.h"
+
+
+/*
+ * Who may come in.  A browser lets any page open a WebSocket to any host, and
+ * sends the cookies along: the origin is what tells our pages from others.
+ */
+
+
+struct ngx_ws_bus_origins_s {
+    ngx_array_t   patterns;     /* of ngx_ws_bus_origin_t */
+#if (NGX_PCRE)
+    ngx_array_t   regexes;      /* of ngx_regex_t * */
+#endif
+    ngx_uint_t    any;          /* unsigned  any:1; */
+    ngx_uint_t    same;         /* unsigned  same:1; */
+    ngx_uint_t    require;      /* unsigned  require:1; */
+};
+
+
+static ngx_int_t ngx_ws_bus_access_origin(ngx_http_request_t *r,
+    ngx_ws_bus_origins_t *origins, ngx_str_t *value);
+static ngx_uint_t ngx_ws_bus_access_same(ngx_http_request_t *r,
+    ngx_ws_bus_origin_t *origin);
+static ngx_table_elt_t *ngx_ws_bus_access_header(ngx_http_request_t *r,
+    ngx_uint_t *n);
+static char *ngx_ws_bus_access_regex(ngx_conf_t *cf,
+    ngx_ws_bus_origins_t *origins, ngx_str_t *value);
+
+
+/*
+ * Runs in the preaccess phase: an origin that is not wanted is refused
+ * whatever "satisfy" says of other gates, and costs nothing of what
+ * limit_req counts.
+ */
+
+ngx_int_t
+ngx_ws_bus_access_handler(ngx_http_request_t *r)
+{
+    ngx_uint_t              n;
+    ngx_table_elt_t        *h;
+    ngx_ws_bus_origins_t   *origins;
+    ngx_ws_bus_loc_conf_t  *conf;
+
+    conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
+
+    if (conf->zone == NULL) {
+        return NGX_DECLINED;
+    }
+
+    origins = conf->origins;
+
+    if (origins && origins->any) {
+        return NGX_DECLINED;
+    }
+
+    h = ngx_ws_bus_access_header(r, &n);
+
+    if (n == 0 && (origins == NULL || !origins->require)) {
+
+        /* not a browser */
+
+        return NGX_DECLINED;
+    }
+
+    if (n == 1
+        && ngx_ws_bus_access_origin(r, origins, &h->value) == NGX_OK)
+    {
+        return NGX_DECLINED;
+    }
+
+    if (conf->zone->hub) {
+        conf->zone->hub->slot->stats.refused[NGX_WS_BUS_REFUSED_ORIGIN]++;
+    }
+
+    if (n == 0) {
+        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                      "refused: no Origin header");
+
+    } else {
+        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                      "refused: origin \"%V\"%s", &h->value,
+                      n == 1 ? "" : ", repeated");
+    }
+
+    return NGX_HTTP_FORBIDDEN;
+}
+
+
+/*
+ * NGX_OK, or NGX_DECLINED if the origin is not one of those.
+ */
+
+static ngx_int_t
+ngx_ws_bus_access_origin(ngx_http_request_t *r, ngx_ws_bus_origins_t *origins,
+    ngx_str_t *value)
+{
+    ngx_uint_t            i;
+    ngx_ws_bus_origin_t   origin, *pattern;
+#if (NGX_PCRE)
+    ngx_regex_t         **regex;
+#endif
+
+    if (ngx_ws_bus_origin_parse(value, &origin) != NGX_OK) {
+        return NGX_DECLINED;
+    }
+
+    if (origins == NULL) {
+        return ngx_ws_bus_access_same(r, &origin) ? NGX_OK : NGX_DECLINED;
+    }
+
+    if (origins->same && ngx_ws_bus_access_same(r, &origin)) {
+        return NGX_OK;
+    }
+
+    pattern = origins->patterns.elts;
+
+    for (i = 0; i < origins->patterns.nelts; i++) {
+        if (ngx_ws_bus_origin_match(&pattern[i], &origin)) {
+            return NGX_OK;
+        }
+    }
+
+#if (NGX_PCRE)
+
+    regex = origins->regexes.elts;
+
+    for (i = 0; i < origins->regexes.nelts; i++) {
+        if (ngx_regex_exec(regex[i], value, NULL, 0) >= 0) {
+            return NGX_OK;
+        }
+    }
+
+#endif
+
+    return NGX_DECLINED;
+}
+
+
+static ngx_uint_t
+ngx_ws_bus_access_same(ngx_http_request_t *r, ngx_ws_bus_origin_t *origin)
+{
+    ngx_str_t  scheme;
+
+    if (r->headers_in.host == NULL) {
+        return 0;
+    }
+
+    if (ngx_ws_bus_is_ssl(r->connection)) {
+        ngx_str_set(&scheme, "https");
+
+    } else {
+        ngx_str_set(&scheme, "http");
+    }
+
+    return ngx_ws_bus_origin_same(origin, &scheme,
+                                  &r->headers_in.host->value, 0);
+}
+
+
+static ngx_table_elt_t *
+ngx_ws_bus_access_header(ngx_http_request_t *r, ngx_uint_t *n)
+{
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h, *found;
+
+    found = NULL;
+    *n = 0;
+
+    part = &r->headers_in.headers.part;
+    h = part->elts;
+
+    for (i = 0; /* void */ ; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                break;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        if (h[i].key.len == 6
+            && ngx_strncmp(h[i].lowcase_key, "origin", 6) == 0)
+        {
+            found = &h[i];
+            (*n)++;
+        }
+    }
+
+    return found;
+}
+
+
+char *
+ngx_ws_bus_origin_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_ws_bus_loc_conf_t *wlcf = conf;
+
+    char                  *rv;
+    ngx_str_t             *value;
+    ngx_uint_t             i;
+    const ngx_str_t       *reason;
+    ngx_ws_bus_origin_t   *origin;
+    ngx_ws_bus_origins_t  *origins;
+
+    (void) cmd;
+
+    if (wlcf->origins != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    origins = ngx_pcalloc(cf->pool, sizeof(ngx_ws_bus_origins_t));
+    if (origins == NULL
+        || ngx_array_init(&origins->patterns, cf->pool, 4,
+                          sizeof(ngx_ws_bus_origin_t))
+           != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+#if (NGX_PCRE)
+
+    if (ngx_array_init(&origins->regexes, cf->pool, 1, sizeof(ngx_regex_t *))
+        != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+#endif
+
+    wlcf->origins = origins;
+    value = cf->args->elts;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        if (ngx_strcmp(value[i].data, "any") == 0) {
+            origins->any = 1;
+            continue;
+        }
+
+        if (ngx_strcmp(value[i].data, "same") == 0) {
+            origins->same = 1;
+            continue;
+        }
+
+        if (ngx_strcmp(value[i].data, "require") == 0) {
+            origins->require = 1;
+            continue;
+        }
+
+        if (value[i].len && value[i].data[0] == '~') {
+
+            rv = ngx_ws_bus_access_regex(cf, origins, &value[i]);
+            if (rv != NGX_CONF_OK) {
+                return rv;
+            }
+
+            continue;
+        }
+
+        origin = ngx_array_push(&origins->patterns);
+        if (origin == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        if (ngx_ws_bus_origin_pattern(&value[i], origin, &reason) != NGX_OK) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid origin \"%V\": %V", &value[i], reason);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    if (origins->any && cf->args->nelts > 2) {
+        return "takes nothing beside \"any\"";
+    }
+
+    if (origins->require && cf->args->nelts == 2) {
+        origins->same = 1;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_ws_bus_access_regex(ngx_conf_t *cf, ngx_ws_bus_origins_t *origins,
+    ngx_str_t *value)
+{
+#if (NGX_PCRE)
+
+    ngx_regex_t          **regex;
+    ngx_regex_compile_t    rc;
+    u_char                 errstr[NGX_MAX_CONF_ERRSTR];
+
+    ngx_memzero(&rc, sizeof(ngx_regex_compile_t));
+
+    rc.pattern.data = value->data + 1;
+    rc.pattern.len = value->len - 1;
+    rc.pool = cf->pool;
+    rc.options = NGX_REGEX_CASELESS;
+    rc.err.len = NGX_MAX_CONF_ERRSTR;
+    rc.err.data = errstr;
+
+    if (rc.pattern.len == 0 || ngx_regex_compile(&rc) != NGX_OK) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid origin \"%V\": %V", value, &rc.err);
+        return NGX_CONF_ERROR;
+    }
+
+    regex = ngx_array_push(&origins->regexes);
+    if (regex == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    *regex = rc.regex;
+
+    return NGX_CONF_OK;
+
+#else
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "using regex \"%V\" requires PCRE library", value);
+
+    return NGX_CONF_ERROR;
+
+#endif
+}
