@@ -254,6 +254,8 @@ replay('/small/b?last=10', 'yes', 3, '4', 'and that is all there is');
 my @names = qw/ a b c /;
 publisher($t, $_, '/pub/storm') for @names;
 
+$t->wait_until(sub { progress($t, @names) });
+
 $epoch = http_get('/pub/storm')->json()->{epoch};
 
 my @clients;

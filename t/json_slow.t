@@ -132,6 +132,7 @@ unsubscribed();
 answers($_) for qw/ close oldest latest /;
 overtaken();
 lapped();
+storm();
 
 $t->done_testing();
 
@@ -798,6 +799,89 @@ EOC
         'x.flood:501 x.few:6 x.idle:1', 'lapped: live again');
     is($c->surplus(0.05), '', 'lapped: and no more');
     is($c->finish(), 1000, 'lapped: closed in good order');
+
+    $l->finish();
+}
+
+
+# Workers of a small zone sleep at any moment while it is published as fast as
+# can be, and clients come and go: whatever does not come is told.
+
+sub storm {
+    my $l = Test::WsBus->new();
+
+    $l->log_level('notice')->write_file_expand('nginx.conf', <<'EOC');
+
+%%TEST_GLOBALS%%
+
+worker_processes 3;
+
+events {
+}
+
+http {
+    %%TEST_GLOBALS_HTTP%%
+
+    access_log off;
+
+    ws_bus_zone bus 512k;
+    ws_bus_message_max_size 8k;
+    ws_bus_history 10000;
+    ws_bus_buffer 64m;
+
+    server {
+        listen 127.0.0.1:%%PORT_8091%% reuseport;
+
+        location = /j {
+            ws_bus;
+            ws_bus_publish on;
+            ws_bus_channels x.**;
+        }
+
+        location = /status {
+            ws_bus_status;
+        }
+    }
+}
+
+EOC
+
+    $l->run();
+    $l->wait_until(sub { $l->workers() == 3 });
+
+    for my $dropping (0, 1) {
+        my $name = $dropping ? 'storm, coming and going' : 'storm';
+
+        my $pid = load_start($l, '/j', port => port(8091), clients => 20,
+            channels => 3, size => 100, publishers => 3, lag => 0,
+            dropping => $dropping, drops => 1_000_000, seconds => 8);
+
+        my @workers = $l->workers();
+
+        for (1 .. 20) {
+            my $worker = $workers[rand @workers];
+
+            $l->signal('STOP', $worker);
+            sleep(0.2 * rand);
+            $l->signal('CONT', $worker);
+            sleep(0.2 * rand);
+        }
+
+        my $got = load_result($l, $pid);
+
+        is($got->{said}, '', "$name: no hole is silent") or diag(explain($got));
+        is($got->{behind}, 0, "$name: in the end everybody is there");
+        cmp_ok($got->{gaps}, '>', 0, "$name: there were gaps");
+        is($got->{close_1013} + $got->{close_other} + $got->{ended}, 0,
+            "$name: nobody was closed for it");
+
+        note(join(', ', map { "$_ $got->{$_}" } sort keys %$got));
+    }
+
+    my $dropped = http_get('/status', port => port(8091))->json()
+        ->{zones}{bus}{dropped};
+
+    cmp_ok($dropped->{lost}, '>', 0, 'storm: they are counted');
 
     $l->finish();
 }

@@ -173,7 +173,7 @@ SKIP: {
     my ($pid) = $t->workers();
     my @rss;
 
-    for my $round (1 .. 6) {
+    for my $round (1 .. 8) {
         my @slow = map {
             ws("/large/$_", port => port(8081), rcvbuf => 4096)
         } 1 .. 20;
@@ -190,8 +190,13 @@ SKIP: {
         push @rss, rss($pid);
     }
 
-    cmp_ok($rss[-1], '<', $rss[1] + 10_000_000, 'memory is given back')
+    # how much of it the allocator keeps is decided in the first rounds
+
+    my ($most) = sort { $b <=> $a } @rss[0 .. 3];
+
+    cmp_ok($rss[-1], '<', $most + 10_000_000, 'memory is given back')
         or diag("@rss");
+    note("@rss");
 }
 
 

@@ -41,6 +41,7 @@ const PASSING = ['limit', 'unavailable', 'unauthorized'];
 
 const DEFAULTS = {
     token: null,
+    consumer: null,
     auth: 'protocol',
     fallback: true,
     queue: 1000,
@@ -140,6 +141,7 @@ export class Subscription extends Emitter {
     #readers = new Set();       // iterators
     #session = null;            // stands for one stay on one connection
     #hold = null;               // live messages while history is read
+    #acked = 0;
     #settle;
 
     constructor(client, channel, options) {
@@ -186,9 +188,13 @@ export class Subscription extends Emitter {
         return this.#client.presence(await this.#name());
     }
 
-    /** Acknowledges a message and all before it. */
-    ack(message) {
-        this.#client.ack(this.channel, message.seq);
+    /** Acknowledges a message and all before it: see Client.ack(). */
+    ack({ seq }) {
+        this.#acked = Math.max(this.#acked, seq);
+
+        if (this.live) {
+            this.#client._ack(this.channel, this.#acked);
+        }
     }
 
     /** Ends the subscription; resolves when the server knows. */
@@ -231,6 +237,14 @@ export class Subscription extends Emitter {
             ? { epoch: this.epoch, seq: this.seq } : null;
     }
 
+    _request() {
+        const { channel } = this;
+        const { from } = this.#options;
+
+        return { type: 'subscribe', channel,
+                 ...this._position() ?? (from && { from }) };
+    }
+
     // The server's "subscribed".  What was missed follows by itself, or can
     // be had from the history, or is lost and told so.
 
@@ -250,12 +264,17 @@ export class Subscription extends Emitter {
         if (had && had.epoch === epoch && had.seq <= seq) {
             from = had.seq;
 
-        } else if (had) {
+        } else if (had || recovered === false) {
+            this.#acked = 0;
             this._emit('reset', { channel, epoch, previous: had });
             from = first;
 
         } else if (this.#options.last) {
             from = Math.max(first, seq - this.#options.last);
+        }
+
+        if (this.#acked) {
+            this.#client._ack(channel, this.#acked);
         }
 
         this.#options.last = 0;
@@ -266,19 +285,36 @@ export class Subscription extends Emitter {
         }
     }
 
-    // An event stream is open.  What is not in its headers, or cannot be
-    // read, its first message tells.
+    // An event stream is open, and will tell its position.
 
-    _beginStream(epoch, seq) {
+    _beginStream() {
+        const { channel, epoch, seq } = this;
+
         this._resume();
 
         if (!this._position()) {
-            this.epoch = epoch;
-            this.seq = seq;
+            this.epoch = this.seq = undefined;
         }
 
-        this._emit('subscribed', { channel: this.channel, epoch, seq });
+        this._emit('subscribed', { channel, epoch, seq });
         this.#settle.resolve(this);
+    }
+
+    // Messages of a stream come with their epoch.
+
+    _follow(epoch, seq) {
+        const previous = this._position();
+
+        if (epoch !== this.epoch) {
+            this.epoch = epoch;
+            this.seq = undefined;
+
+            if (previous) {
+                this._emit('reset', { channel: this.channel, epoch, previous });
+            }
+        }
+
+        this.seq ??= seq;
     }
 
     _resume() {
@@ -292,22 +328,11 @@ export class Subscription extends Emitter {
     }
 
     _message(message) {
-        const { epoch, seq } = message;
+        const { seq } = message;
 
         if (this.#hold) {
             this.#hold.push(message);
             return;
-        }
-
-        if (epoch !== undefined && epoch !== this.epoch) {
-            const previous = this._position();
-
-            this.epoch = epoch;
-            this.seq = undefined;
-
-            if (previous) {
-                this._emit('reset', { channel: this.channel, epoch, previous });
-            }
         }
 
         if (seq !== undefined) {
@@ -349,8 +374,12 @@ export class Subscription extends Emitter {
         } else if (to === undefined) {
             this._emit('gap', { channel: this.channel, count });
 
-        } else if (!(to <= this.seq)) {
-            this.#lost(Math.max(from, (this.seq ?? 0) + 1), to);
+        } else {
+            const start = Math.max(from, (this.seq ?? 0) + 1);
+
+            if (start <= to) {
+                this.#lost(start, to);
+            }
         }
     }
 
@@ -641,11 +670,7 @@ class StreamLink {
             return;
         }
 
-        const seq = response.headers.get('Ws-Bus-Seq');
-
-        subscription._beginStream(
-            response.headers.get('Ws-Bus-Epoch') ?? undefined,
-            seq ? Number(seq) : undefined);
+        subscription._beginStream();
 
         const feed = eventParser(event => streamEvent(subscription, event));
         const decoder = new TextDecoder();
@@ -779,6 +804,7 @@ export class Client extends Emitter {
      * @param {object} [options]
      * @param {{epoch: string, seq: number}} [options.since]  goes on after it
      * @param {number} [options.last]  starts with so many older messages
+     * @param {"ack"} [options.from]  starts after what has been acknowledged
      * @param {boolean} [options.resume]  false: a reconnect starts live
      * @returns {Subscription}
      */
@@ -868,11 +894,12 @@ export class Client extends Emitter {
         return { channel, count, members };
     }
 
-    /** Acknowledges a channel's messages up to seq, if connected. */
+    /**
+     * Acknowledges a subscribed channel's messages up to seq.  Whoever comes
+     * by the same name, the option "consumer", can go on from there.
+     */
     ack(channel, seq) {
-        if (this.transport === 'websocket') {
-            this.#link.send(JSON.stringify({ type: 'ack', channel, seq }));
-        }
+        this.#find(channel)?.ack({ seq });
     }
 
     /** Connects now instead of later; checks a connection that is open. */
@@ -1017,6 +1044,16 @@ export class Client extends Emitter {
         });
     }
 
+    _ack(channel, seq) {
+        if (!this.options.consumer) {
+            throw new BusError('not_available', 'no consumer is named');
+        }
+
+        if (this.transport === 'websocket') {
+            this.#link.send(JSON.stringify({ type: 'ack', channel, seq }));
+        }
+    }
+
     async _unsubscribe(subscription) {
         const { channel } = subscription;
 
@@ -1119,7 +1156,12 @@ export class Client extends Emitter {
 
     #socket(token) {
         const url = new URL(this.#url);
+        const { consumer } = this.options;
         const position = this.#find(this.#own)?._position();
+
+        if (consumer) {
+            url.searchParams.set('consumer', consumer);
+        }
 
         if (position) {
             url.searchParams.set('last_seq', position.seq);
@@ -1384,9 +1426,7 @@ export class Client extends Emitter {
     }
 
     #subscribe(subscription, attempt) {
-        const { channel } = subscription;
-
-        this.#once({ type: 'subscribe', channel, ...subscription._position() },
+        this.#once(subscription._request(),
                    answer => {
                        if (!subscription.ended) {
                            subscription._begin(answer);
@@ -1650,10 +1690,7 @@ function eventParser(dispatch) {
                 event[field] = value;
 
             } else {
-                if (event.data !== undefined) {
-                    dispatch(event);
-                }
-
+                dispatch(event);
                 event = {};
             }
         }
@@ -1661,23 +1698,30 @@ function eventParser(dispatch) {
 }
 
 
-// An event becomes the message that a WebSocket would have brought.
+// An event becomes the message that a WebSocket would have brought.  One that
+// has an id only tells the position.
 
 function streamEvent(subscription, { event, id, data }) {
-    const json = event === 'binary' ? undefined : parse(data);
-    const message = event === 'binary' ? { base64: data }
-        : json === undefined ? { text: data } : { data: json };
-    const position = /^(.*):(\d+)$/s.exec(id ?? '');
+    const [, epoch, seq] = /^(.*):(\d+)$/s.exec(id ?? '') ?? [];
+    const json = parse(data ?? '');
 
-    if (event === 'gap') {
-        subscription._gap({ type: 'gap', ...json });
+    if (epoch !== undefined) {
+        subscription._follow(epoch,
+                             data === undefined ? Number(seq) : undefined);
+    }
+
+    if (data === undefined) {
         return;
     }
 
-    if (position) {
-        message.epoch = position[1];
-        message.seq = Number(position[2]);
-    }
+    if (event === 'gap') {
+        subscription._gap({ ...json });
 
-    subscription._message(message);
+    } else {
+        const message = event === 'binary' ? { base64: data }
+            : json === undefined ? { text: data } : { data: json };
+
+        subscription._message(
+            seq === undefined ? message : { ...message, seq: Number(seq) });
+    }
 }

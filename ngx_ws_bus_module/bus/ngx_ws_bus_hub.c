@@ -925,3 +925,51 @@ ngx_ws_bus_hub_encode_at(ngx_ws_bus_channel_t *ch,
     return ngx_ws_bus_run_mark(run, pos, rec.seq, rec.time, rec.len,
                                ch->hub->log);
 }
+
+
+ngx_int_t
+ngx_ws_bus_hub_encode_unkept(ngx_ws_bus_channel_t *ch,
+    ngx_ws_bus_format_t *format, uint64_t from, uint64_t to,
+    ngx_ws_bus_run_t *run)
+{
+    u_char               *payload;
+    ngx_int_t             rc;
+    ngx_ws_bus_log_t     *log;
+    ngx_ws_bus_record_t   rec;
+
+    log = &ch->hub->zone->sh->log;
+
+    while (ngx_ws_bus_log_read(log, &from, to, &rec, &payload) == NGX_OK) {
+
+        rc = NGX_DONE;
+
+        if (rec.channel == ch->id && rec.seq == 0) {
+            rc = format->encode(format, run, ch->node, ch->epoch, &rec,
+                                payload);
+        }
+
+        if (rc == NGX_ERROR) {
+            ngx_ws_bus_run_undo(run);
+            return NGX_ERROR;
+        }
+
+        if (rc == NGX_OK) {
+
+            if (!ngx_ws_bus_log_intact(log, from)) {
+                ngx_ws_bus_run_undo(run);
+                break;
+            }
+
+            if (ngx_ws_bus_run_mark(run, from, 0, rec.time, rec.len,
+                                    ch->hub->log)
+                != NGX_OK)
+            {
+                return NGX_ERROR;
+            }
+        }
+
+        from += rec.size;
+    }
+
+    return NGX_OK;
+}

@@ -349,13 +349,21 @@ ngx_ws_bus_presence_disown_locked(ngx_ws_bus_zone_t *zone,
         *prev = m->next;
         ngx_slab_free_locked(zone->shpool, m);
 
-        (void) ngx_ws_bus_presence_count_locked(zone, node, &member,
-                                                &entries);
-
-        if (entries == 0) {
-            ngx_ws_bus_channel_tell_locked(zone, node, NGX_WS_BUS_REC_LEFT,
-                                           &member, NULL, NULL);
+        if (ngx_ws_bus_presence_count_locked(zone, node, &member, &entries)) {
+            continue;
         }
+
+        /*
+         * Other workers may have an entry of one who has just left; whoever
+         * waited for the member to come back may have been the one killed.
+         */
+
+        ngx_ws_bus_presence_forget_locked(zone, node, &member);
+
+        ngx_ws_bus_channel_tell_locked(zone, node, NGX_WS_BUS_REC_LEFT,
+                                       &member, NULL, NULL);
+
+        prev = &node->members;
     }
 }
 

@@ -442,22 +442,18 @@ ngx_ws_bus_out_limit(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node)
 void
 ngx_ws_bus_out_forget(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node)
 {
-    ngx_ws_bus_gap_t  *gap, **prev;
     ngx_ws_bus_out_t  *out;
+
+    /* its name is known for the last time */
+
+    if (s->gaps && ngx_ws_bus_out_tell(s) != NGX_OK) {
+        s->broken = 1;
+        ngx_post_event(s->connection->read, &ngx_posted_events);
+    }
 
     for (out = s->out; out; out = out->next) {
         if (out->node == node) {
             out->node = NULL;
-        }
-    }
-
-    for (prev = &s->gaps; *prev; prev = &(*prev)->next) {
-        gap = *prev;
-
-        if (gap->node == node) {
-            *prev = gap->next;
-            ngx_free(gap);
-            break;
         }
     }
 }
@@ -730,7 +726,7 @@ ngx_ws_bus_out_gap(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node,
 
 
 /*
- * Puts what was dropped in front of the queue, for the client to know before
+ * Puts what was dropped in front of what waits, for the client to know before
  * it sees what comes after it.
  */
 
@@ -740,8 +736,14 @@ ngx_ws_bus_out_tell(ngx_ws_bus_session_t *s)
     u_char             buf[NGX_WS_BUS_GAP_MAX], *last;
     ngx_int_t          rc;
     ngx_ws_bus_gap_t  *gap;
-    ngx_ws_bus_out_t  *out;
+    ngx_ws_bus_out_t  *out, **prev;
     ngx_ws_bus_run_t  *run;
+
+    prev = ngx_ws_bus_out_at_boundary(s) ? &s->out
+                                         : ngx_ws_bus_out_waiting(s);
+    if (prev == NULL) {
+        return NGX_ERROR;
+    }
 
     run = ngx_ws_bus_run_create(s->connection->log);
     if (run == NULL) {
@@ -770,17 +772,17 @@ ngx_ws_bus_out_tell(ngx_ws_bus_session_t *s)
         return NGX_ERROR;
     }
 
-    out->next = s->out;
+    out->next = *prev;
     out->run = run;
     out->node = NULL;
     out->pos = 0;
     out->last = run->len;
 
-    if (s->out == NULL) {
+    if (out->next == NULL) {
         s->last_out = &out->next;
     }
 
-    s->out = out;
+    *prev = out;
     s->queued += run->len;
 
     return NGX_OK;

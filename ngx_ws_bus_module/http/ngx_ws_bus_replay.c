@@ -29,6 +29,7 @@ struct ngx_ws_bus_replay_s {
     ngx_uint_t            i;
     uint64_t              epoch;
     uint64_t              seq;       /* the last one sent */
+    uint64_t              head;      /* of the log when it began */
 };
 
 
@@ -36,6 +37,10 @@ static ngx_int_t ngx_ws_bus_resume_number(ngx_str_t *value, uint64_t *n);
 static ngx_int_t ngx_ws_bus_replay_start(ngx_ws_bus_session_t *s,
     ngx_ws_bus_sub_t *sub, ngx_ws_bus_view_t *view, ngx_ws_bus_history_t *h);
 static ngx_int_t ngx_ws_bus_replay_more(ngx_ws_bus_session_t *s);
+static ngx_int_t ngx_ws_bus_replay_live(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_view_t *view);
+static void ngx_ws_bus_replay_send(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_run_t *run);
 
 
 ngx_int_t
@@ -235,6 +240,7 @@ ngx_ws_bus_replay_start(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub,
     replay->i = 0;
     replay->epoch = view->epoch;
     replay->seq = h->first - 1;
+    replay->head = view->head;
 
     sub->from = NGX_WS_BUS_LOG_NONE;
 
@@ -304,16 +310,7 @@ ngx_ws_bus_replay_next(ngx_ws_bus_session_t *s)
         replay->seq = run->marks[run->n - 1].seq;
     }
 
-    s->messages_out += run->n;
-    s->bytes_out += run->payload;
-    s->stats->messages_out += run->n;
-    s->stats->bytes_out += run->payload;
-
-    if (run->n) {
-        ngx_ws_bus_out_add(s, group->channel->node, run, 0, run->len);
-    }
-
-    ngx_ws_bus_run_release(run);
+    ngx_ws_bus_replay_send(s, run);
 
     if (s->out == NULL) {
         ngx_post_event(s->connection->write, &ngx_posted_next_events);
@@ -352,9 +349,7 @@ ngx_ws_bus_replay_more(ngx_ws_bus_session_t *s)
     }
 
     if (view.seq == replay->seq) {
-        replay->sub->from = view.head;
-        ngx_ws_bus_replay_end(s, replay->sub);
-        return NGX_DONE;
+        return ngx_ws_bus_replay_live(s, &view);
     }
 
     if (replay->h.pos) {
@@ -391,10 +386,69 @@ ngx_ws_bus_replay_more(ngx_ws_bus_session_t *s)
         return NGX_OK;
     }
 
-    replay->sub->from = view.head;
+    return ngx_ws_bus_replay_live(s, &view);
+}
+
+
+/*
+ * All that is kept has been sent: what is not, and came meanwhile, follows,
+ * and the subscription is live.
+ */
+
+static ngx_int_t
+ngx_ws_bus_replay_live(ngx_ws_bus_session_t *s, ngx_ws_bus_view_t *view)
+{
+    ngx_int_t             rc;
+    ngx_ws_bus_run_t     *run;
+    ngx_ws_bus_group_t   *group;
+    ngx_ws_bus_replay_t  *replay;
+
+    replay = s->replay;
+    group = replay->sub->group;
+
+    run = ngx_ws_bus_run_create(s->connection->log);
+
+    rc = run ? ngx_ws_bus_hub_encode_unkept(group->channel, group->format,
+                                            replay->head, view->head, run)
+             : NGX_ERROR;
+
+    if (rc != NGX_OK) {
+
+        if (run) {
+            ngx_ws_bus_run_release(run);
+        }
+
+        ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_INTERNAL, "no memory");
+        return NGX_ERROR;
+    }
+
+    ngx_ws_bus_replay_send(s, run);
+
+    replay->sub->from = view->head;
     ngx_ws_bus_replay_end(s, replay->sub);
 
     return NGX_DONE;
+}
+
+
+/*
+ * Sends the run and gives it up.
+ */
+
+static void
+ngx_ws_bus_replay_send(ngx_ws_bus_session_t *s, ngx_ws_bus_run_t *run)
+{
+    s->messages_out += run->n;
+    s->bytes_out += run->payload;
+    s->stats->messages_out += run->n;
+    s->stats->bytes_out += run->payload;
+
+    if (run->n) {
+        ngx_ws_bus_out_add(s, s->replay->sub->group->channel->node, run, 0,
+                           run->len);
+    }
+
+    ngx_ws_bus_run_release(run);
 }
 
 

@@ -245,11 +245,6 @@ ngx_ws_bus_stream_read_handler(ngx_http_request_t *r)
         return;
     }
 
-    if (r->discard_body) {
-        ngx_http_discarded_request_body_handler(r);
-        return;
-    }
-
     ngx_http_test_reading(r);
 }
 

@@ -155,6 +155,9 @@ static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_last =
 static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_consumer =
     NGX_WS_BUS_UPGRADE_BAD("invalid argument \"consumer\"");
 
+static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_body =
+    NGX_WS_BUS_UPGRADE_BAD("a request body is not expected here");
+
 static const ngx_ws_bus_refusal_t  ngx_ws_bus_refused_wait =
     NGX_WS_BUS_UPGRADE_BAD("invalid argument \"wait\"");
 
@@ -232,6 +235,13 @@ ngx_ws_bus_upgrade_handler(ngx_http_request_t *r)
 
     if (u.wait == NGX_ERROR) {
         return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_wait);
+    }
+
+    if (u.fallback && r->discard_body) {
+
+        /* nginx reads on, and ends the request when the body is late */
+
+        return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_body);
     }
 
     if (u.last_event_id.len && u.fallback == &ngx_ws_bus_sse) {

@@ -15,6 +15,9 @@
 #define NGX_WS_BUS_PATTERN_SEGMENT  0x01
 #define NGX_WS_BUS_PATTERN_ANY      0x02
 
+/* per byte of pattern and name, before the matching is done in a safer way */
+#define NGX_WS_BUS_PATTERN_STEPS    4
+
 #define ngx_ws_bus_pattern_is_wildcard(ch)                                    \
     ((ch) <= NGX_WS_BUS_PATTERN_ANY)
 
@@ -42,6 +45,8 @@ static const ngx_str_t *ngx_ws_bus_pattern_braces(
 static ngx_uint_t ngx_ws_bus_pattern_value(const ngx_str_t *value);
 static ngx_uint_t ngx_ws_bus_pattern_one(ngx_uint_t wildcard,
     const u_char *name, size_t len);
+static ngx_int_t ngx_ws_bus_pattern_few(const u_char *pattern, size_t len,
+    const u_char *name, size_t name_len);
 static ngx_uint_t ngx_ws_bus_pattern_many(const u_char *pattern, size_t len,
     const u_char *name, size_t name_len);
 static ngx_int_t ngx_ws_bus_origin_split(const ngx_str_t *text,
@@ -271,6 +276,7 @@ ngx_uint_t
 ngx_ws_bus_pattern_match(const u_char *pattern, size_t len,
     const ngx_str_t *name)
 {
+    ngx_int_t      rc;
     const u_char  *p, *end, *s, *last;
 
     p = pattern;
@@ -312,9 +318,13 @@ ngx_ws_bus_pattern_match(const u_char *pattern, size_t len,
         return ngx_ws_bus_pattern_one(*p, s, last - s);
     }
 
-    if (last - s > NGX_WS_BUS_CHANNEL_MAX
-        || end - p > NGX_WS_BUS_PATTERN_SIZE)
-    {
+    rc = ngx_ws_bus_pattern_few(p, end - p, s, last - s);
+
+    if (rc != NGX_AGAIN) {
+        return rc == NGX_OK;
+    }
+
+    if (end - p > NGX_WS_BUS_PATTERN_SIZE) {
         return 0;
     }
 
@@ -342,10 +352,91 @@ ngx_ws_bus_pattern_one(ngx_uint_t wildcard, const u_char *name, size_t len)
 
 
 /*
- * Several wildcards: all ways to match are followed at once.  After each byte
- * of the name, row[j] says whether the first j bytes of the pattern match
- * what has been read.  No way is tried twice, so there is nothing that
- * a pattern could blow up.
+ * Several wildcards, each taking as little as it can.  Where that does not
+ * go on, the last "*" takes a byte more if it may, else the last "**" does:
+ * what wildcards before them took cannot matter.
+ *
+ * NGX_OK        matches
+ * NGX_DECLINED  does not
+ * NGX_AGAIN     not known after as many steps as are worth trying
+ */
+
+static ngx_int_t
+ngx_ws_bus_pattern_few(const u_char *pattern, size_t len, const u_char *name,
+    size_t name_len)
+{
+    ngx_uint_t     steps;
+    const u_char  *p, *end, *s, *last, *one, *one_s, *any, *any_s;
+
+    p = pattern;
+    end = pattern + len;
+
+    s = name;
+    last = name + name_len;
+
+    one = NULL;
+    one_s = NULL;
+    any = NULL;
+    any_s = NULL;
+
+    steps = NGX_WS_BUS_PATTERN_STEPS * (len + name_len);
+
+    while (s < last) {
+
+        if (steps-- == 0) {
+            return NGX_AGAIN;
+        }
+
+        if (p < end) {
+
+            if (*p == NGX_WS_BUS_PATTERN_SEGMENT) {
+                one = ++p;
+                one_s = s;
+                continue;
+            }
+
+            if (*p == NGX_WS_BUS_PATTERN_ANY) {
+                any = ++p;
+                any_s = s;
+                one = NULL;
+                continue;
+            }
+
+            if (*p == *s) {
+                p++;
+                s++;
+                continue;
+            }
+        }
+
+        if (one != NULL && !ngx_ws_bus_pattern_is_separator(*one_s)) {
+            p = one;
+            s = ++one_s;
+            continue;
+        }
+
+        if (any == NULL) {
+            return NGX_DECLINED;
+        }
+
+        one = NULL;
+        p = any;
+        s = ++any_s;
+    }
+
+    while (p < end && ngx_ws_bus_pattern_is_wildcard(*p)) {
+        p++;
+    }
+
+    return (p == end) ? NGX_OK : NGX_DECLINED;
+}
+
+
+/*
+ * The same, with all ways to match followed at once.  After each byte of the
+ * name, row[j] says whether the first j bytes of the pattern match what has
+ * been read.  No way is tried twice, so there is nothing that a pattern could
+ * blow up.
  */
 
 static ngx_uint_t

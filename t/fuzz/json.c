@@ -197,6 +197,12 @@ check_string(const ngx_str_t *raw)
     s.data = p;
     s.len = raw->len;
 
+    /* a string is shorter than its slice, and not as long if escaped */
+
+    fuzz_check(ngx_ws_bus_json_is(&s, raw->data, raw->len) == 0);
+    fuzz_check(ngx_ws_bus_json_is(&s, raw->data + 1, raw->len - 2)
+               == (memchr(raw->data, '\\', raw->len) == NULL));
+
     if (want == NULL) {
         fuzz_check(ngx_ws_bus_json_unescape(&s) == NGX_ERROR);
         free(p);

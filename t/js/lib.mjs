@@ -11,7 +11,7 @@ import { connect } from '../../contrib/js/index.js';
 import { Server } from './server.mjs';
 
 
-const require = createRequire(new URL('../../build/', import.meta.url));
+const require = createRequire(new URL('../../build/js/', import.meta.url));
 
 export const WebSocket = process.env.WS_BUS_TEST_WEBSOCKET === 'global'
     ? globalThis.WebSocket : require('ws');

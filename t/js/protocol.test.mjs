@@ -246,18 +246,67 @@ test('presence, joined and left', async () => {
 
 test('acknowledgements', async () => {
     const server = await serve();
-    const { bus, sub } = await listener(server);
+    const { bus, sub } = await listener(server, { consumer: 'a b' });
 
+    assert.equal(server.peer.consumer, 'a b');
     sub.on('message', message => sub.ack(message));
     server.publish('c', 1);
-    await until(() => server.received.length === 2);
-    bus.ack('c', 7);
+    server.publish('c', 2);
     await until(() => server.received.length === 3);
 
     assert.deepEqual(server.received.slice(1), [
         { type: 'ack', channel: 'c', seq: 1 },
-        { type: 'ack', channel: 'c', seq: 7 },
+        { type: 'ack', channel: 'c', seq: 2 },
     ]);
+
+    // what could not be sent is sent later
+
+    server.drop();
+    await until(() => !sub.live);
+    bus.ack('c', 7);
+    await until(() => server.acks.get('a b c') === 7);
+    bus.ack('unknown', 1);
+
+    // unless it is about another epoch
+
+    server.drop();
+    server.channel('c').forget();
+    await bus.publish('d', 1);
+    assert.equal(server.received.filter(({ type }) => type === 'ack').length,
+                 3);
+
+    const { sub: nameless } = await listener(server);
+
+    assert.throws(() => nameless.ack({ seq: 1 }), { code: 'not_available' });
+});
+
+
+test('goes on from what was acknowledged', async () => {
+    const server = await serve({ keep: 3 });
+
+    for (let i = 1; i <= 5; i++) {
+        server.publish('c', i);
+    }
+
+    server.acks.set('me c', 3);
+
+    const { got } = await listener(server, { consumer: 'me' },
+                                   { from: 'ack' });
+
+    await shows(got, '4', '5');
+
+    // from then on it knows better
+
+    server.drop();
+    server.publish('c', 6);
+    await shows(got, '4', '5', '6');
+
+    // nothing acknowledged, or too long ago: all that there is
+
+    const { got: more } = await listener(server, { consumer: 'other' },
+                                         { from: 'ack' });
+
+    await shows(more, 'reset', '4', '5', '6');
 });
 
 

@@ -84,6 +84,8 @@ class Peer {
         this.request = request;
         this.socket = socket;
         this.own = own;
+        this.consumer = new URL(request.url, 'http://x').searchParams
+            .get('consumer');
         this.received = [];
         this.subscriptions = new Map();     // name -> listener
         this.buffer = Buffer.alloc(0);
@@ -267,6 +269,14 @@ class Peer {
         }
 
         case 'ack':
+            if (!this.consumer) {
+                this.error(id, 'not_available', 'no consumer is named');
+
+            } else {
+                this.server.acks.set(this.consumer + ' ' + message.channel,
+                                     message.seq);
+            }
+
             break;
 
         default:
@@ -303,7 +313,12 @@ class Peer {
         }
     }
 
-    subscribe({ id, channel, epoch, seq }) {
+    subscribe({ id, channel, epoch, seq, from }) {
+        if (from === 'ack') {
+            epoch = this.server.channel(channel).epoch;
+            seq = this.server.acks.get(this.consumer + ' ' + channel) ?? -1;
+        }
+
         if (this.server.forbidden.has(channel)) {
             this.error(id, 'forbidden');
 
@@ -391,6 +406,7 @@ export class Server {
         Object.assign(this, options);
 
         this.channels = new Map();
+        this.acks = new Map();
         this.peers = new Set();
         this.streams = new Set();
         this.received = [];
@@ -523,10 +539,9 @@ export class Server {
         const recovered = epoch === channel.epoch;
         const from = recovered ? Number(seq) : channel.seq;
 
-        response.writeHead(200, { 'Content-Type': 'text/event-stream',
-                                  'Ws-Bus-Epoch': channel.epoch,
-                                  'Ws-Bus-Seq': from });
-        response.write(': hello\n\n');
+        response.writeHead(200, { 'Content-Type': 'text/event-stream' });
+        response.write(channel.keep ? `id: ${channel.epoch}:${from}\n\n`
+                                    : ': open\n\n');
 
         const listener = message => {
             const { seq, data, text, base64 } = message;

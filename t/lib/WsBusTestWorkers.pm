@@ -319,8 +319,8 @@ sub sequence_error {
 }
 
 
-# Of a process: the CPU time, in 1/100 s; how often it has slept; the resident
-# memory, in bytes; the number of open files.
+# Of a process: the CPU time, in 1/100 s; how often it has slept; its own
+# resident memory, without what is shared, in bytes; the number of open files.
 
 sub cpu_ticks {
     my ($pid) = @_;
@@ -345,9 +345,9 @@ sub wakeups {
 sub rss {
     my ($pid) = @_;
 
-    open(my $fh, '<', "/proc/$pid/statm") or return 0;
+    open(my $fh, '<', "/proc/$pid/status") or return 0;
 
-    return (split(' ', <$fh>))[1] * 4096;
+    return 1024 * (join('', <$fh>) =~ /^RssAnon:\s*(\d+)/m)[0];
 }
 
 

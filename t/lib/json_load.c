@@ -47,7 +47,10 @@
 #define FAULTS         20
 
 /* what is not told by bytes is done after this, ms */
-#define PATIENCE       2000
+#define PATIENCE       1000
+
+/* messages: a client that is not further behind is live */
+#define NEAR           256
 
 /* a message's publisher and number in one word */
 #define ID(p, n)       ((uint64_t) ((p) + 1) << 40 | (n))
@@ -128,11 +131,13 @@ static void timers(void);
 static void publish(void);
 static void publish_to(conn_t *c, unsigned n);
 static uint64_t lag(void);
+static uint64_t behind(conn_t *c);
 
 static void conn_plan(conn_t *c);
 static void conn_open(conn_t *c);
 static void conn_close(conn_t *c, int reset);
 static void conn_act(conn_t *c);
+static void dropped(conn_t *c);
 static void conn_read(conn_t *c);
 static void conn_write(conn_t *c);
 static void conn_watch(conn_t *c, int op);
@@ -192,9 +197,10 @@ static unsigned   ending;
 
 static struct {
     uint64_t      dropped;
+    uint64_t      live;           /* of them, not far behind */
     uint64_t      left;
-    uint64_t      asked;          /* from a position */
     uint64_t      recovered;
+    uint64_t      unrecovered;
     uint64_t      replayed;       /* at least that many messages */
     uint64_t      messages;
     uint64_t      published;
@@ -281,9 +287,10 @@ main(int argc, char **argv)
     printf(#name " %llu\n", (unsigned long long) stats.name)
 
     print(dropped);
+    print(live);
     print(left);
-    print(asked);
     print(recovered);
+    print(unrecovered);
     print(replayed);
     print(messages);
     print(published);
@@ -504,26 +511,38 @@ publish_to(conn_t *c, unsigned n)
 static uint64_t
 lag(void)
 {
-    unsigned   i, k;
-    uint64_t   max, behind;
+    unsigned   i;
+    uint64_t   max, n;
 
     max = 0;
 
     for (i = 0; i < nclients; i++) {
-        behind = 0;
+        n = behind(&conns[i]);
 
-        for (k = 0; k < nchannels; k++) {
-            if (conns[i].subs[k].had) {
-                behind += head[k] - conns[i].subs[k].seq;
-            }
-        }
-
-        if (behind > max) {
-            max = behind;
+        if (n > max) {
+            max = n;
         }
     }
 
     return max;
+}
+
+
+static uint64_t
+behind(conn_t *c)
+{
+    unsigned   k;
+    uint64_t   n;
+
+    n = 0;
+
+    for (k = 0; k < nchannels; k++) {
+        if (c->subs[k].had) {
+            n += head[k] - c->subs[k].seq;
+        }
+    }
+
+    return n;
 }
 
 
@@ -553,11 +572,7 @@ conn_plan(conn_t *c)
         break;
 
     case 1:
-        c->limit = 200 + rnd(200000);
-        break;
-
-    default:
-        c->limit = 200 + rnd(20000);
+        c->limit = 200 + rnd(50000);
         break;
     }
 }
@@ -654,7 +669,7 @@ conn_act(conn_t *c)
             (void) shutdown(c->fd, SHUT_WR);
         }
 
-        stats.dropped++;
+        dropped(c);
         conn_close(c, c->drop == DROP_RESET);
         return;
     }
@@ -683,6 +698,17 @@ conn_act(conn_t *c)
                  "\"channel\":\"x.%u\"}", "u", k);
 
     conn_send(c, out, last - out);
+}
+
+
+static void
+dropped(conn_t *c)
+{
+    stats.dropped++;
+
+    if (c->subs[0].state == LIVE && behind(c) < NEAR) {
+        stats.live++;
+    }
 }
 
 
@@ -753,7 +779,7 @@ static void
 conn_ended(conn_t *c)
 {
     if (c->state == CLOSING) {
-        stats.dropped++;
+        dropped(c);
 
     } else {
         stats.ended++;
@@ -853,8 +879,6 @@ subscribe(conn_t *c, unsigned channel, uint8_t **last)
                       "\"channel\":\"x.%u\"}", channel);
         return;
     }
-
-    stats.asked++;
 
     *last = frame(*last, "{\"type\":\"subscribe\",\"id\":\"r\","
                   "\"channel\":\"x.%u\",\"epoch\":\"%s\",\"seq\":%llu}",
@@ -1009,7 +1033,7 @@ static void
 closed(conn_t *c, unsigned code)
 {
     if (c->state == CLOSING) {
-        stats.dropped++;
+        dropped(c);
 
     } else if (code == 1001) {
         stats.close_1001++;
@@ -1161,6 +1185,14 @@ message_subscribed(conn_t *c, unsigned channel, const char *p,
         if (seq != sub->seq || memcmp(epoch + 1, sub->epoch, 16) != 0) {
             fault("client %u: asked for %s %llu, got %.*s", c->id, sub->epoch,
                   (unsigned long long) sub->seq, (int) (last - p), p);
+        }
+
+    } else if (sub->had) {
+
+        stats.unrecovered++;
+
+        if (recovered == NULL || memcmp(recovered, "false", 5) != 0) {
+            fault("client %u: %.*s", c->id, (int) (last - p), p);
         }
 
     } else if (seq != top) {

@@ -11,6 +11,8 @@ use strict;
 
 use Carp;
 use Exporter qw/ import /;
+use File::Basename qw/ dirname /;
+use POSIX ();
 use Test::More ();
 use Time::HiRes qw/ time /;
 
@@ -20,7 +22,10 @@ use parent qw/ Test::WsBus::Client /;
 
 our @CARP_NOT = qw/ Test::WsBus Test::WsBus::Client /;
 
-our @EXPORT = qw/ PROTOCOL json format_request parse_json is_next is_error /;
+our @EXPORT = qw/
+    PROTOCOL json format_request parse_json is_next is_error
+    load_start load_result
+/;
 
 use constant PROTOCOL => 'ws-bus.v1.json';
 
@@ -408,6 +413,48 @@ sub is_error {
 }
 
 
+# The load client.
+
+sub load_start {
+    my ($t, $path, %opt) = @_;
+
+    my $program = $t->testdir() . '/json_load';
+    my $source = dirname(__FILE__) . '/../../json_load.c';
+
+    -x $program || system('cc', '-O2', '-Wall', '-Werror', '-o', $program,
+                          $source) == 0
+        or croak("the load client is not compiled");
+
+    my @command = ($program, port => Test::WsBus::port(8080),
+        seed => $ENV{WS_BUS_TEST_SEED} // int(time() * 1000) % 1_000_000,
+        patience => Test::WsBus::scale(20), %opt, $path);
+
+    Test::More::note("@command[1 .. $#command]");
+
+    my $pid = fork() // croak("fork() failed: $!");
+
+    return $pid if $pid;
+
+    open(STDOUT, '>', "$program.out") or POSIX::_exit(1);
+    exec(@command) or POSIX::_exit(1);
+}
+
+
+sub load_result {
+    my ($t, $pid) = @_;
+
+    waitpid($pid, 0);
+
+    my $text = $t->read_file('json_load.out');
+
+    return {
+        faults => 'it died',
+        $text =~ /^(\w+) (\d+)$/mg,
+        said => join("\n", $text =~ /^(?:fault|died): (.*)$/mg),
+    };
+}
+
+
 sub _fail {
     my ($name, @why) = @_;
 
@@ -488,6 +535,12 @@ What comes, within a moment, when nothing should: '' if nothing does.
 It has these members, and no others.
 
 =item is_error(client or message, code, id or undef, name, reason => qr/.../)
+
+=item load_start(test, path, option => value, ...), load_result(pid)
+
+Compiles F<t/lib/json_load.c> if need be and starts it; the options are in
+there.  The result, after its end, is a hash of what it counted; C<said> has
+its faults.  WS_BUS_TEST_SEED makes it choose the same again.
 
 =back
 
