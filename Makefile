@@ -35,7 +35,7 @@ BUILD =		build
 TREE =		$(BUILD)/nginx
 
 SRCS =		$(wildcard $(MODULE)/*.c $(MODULE)/*/*.c)
-LIBS =		-lcrypto -lz
+LIBS =		-lcrypto -ljansson -lz
 MAP =		$(MODULE)/$(MODULE).map
 
 INCS =		-I $(MODULE)/proto -I $(MODULE)/bus -I $(MODULE)/http \

@@ -24,7 +24,7 @@ my $tools = "$root/build/js";
 my $dir = $t->testdir();
 
 # seconds for one run
-use constant LIMIT => 120;
+use constant LIMIT => 100;
 
 $t->log_level('info')->time_limit(600);
 

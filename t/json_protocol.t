@@ -65,27 +65,27 @@ http {
         location = /j {
             ws_bus;
             ws_bus_publish on;
-            ws_bus_channels room* x.**;
+            ws_bus_channels room** x.**;
         }
 
         location = /lean {
             ws_bus;
             ws_bus_publish on;
-            ws_bus_channels room* x.**;
+            ws_bus_channels room** x.**;
             ws_bus_lean on;
         }
 
         location = /deflate {
             ws_bus;
             ws_bus_publish on;
-            ws_bus_channels room* x.**;
+            ws_bus_channels room** x.**;
             ws_bus_deflate on;
         }
 
         location = /off {
             ws_bus;
             ws_bus_publish on;
-            ws_bus_channels room* x.**;
+            ws_bus_channels room** x.**;
             ws_bus_history off;
         }
 
@@ -110,6 +110,12 @@ http {
             ws_bus;
             ws_bus_channels x.**;
             ws_bus_max_channels 2;
+        }
+
+        location = /patterns {
+            ws_bus;
+            ws_bus_channels news one.* *.end;
+            ws_bus_publish on;
         }
 
         location = /none {
@@ -1198,6 +1204,24 @@ sub permissions {
         is_error($c->ask('history', channel => $name), 'forbidden', undef,
             "history of $name");
         is(http_get("/pub/$name")->status(), 404, "nothing happened to $name");
+    }
+
+    $c = json('/patterns');
+
+    for (qw/ subscribe publish history /) {
+        my @data = $_ eq 'publish' ? (data => 1) : ();
+
+        for my $name (qw/ news one. one.a x.end .end /) {
+            my $m = $c->ask($_, channel => $name, @data);
+            isnt($m->{code}, 'forbidden', "$_: $name is allowed");
+        }
+
+        for my $name (qw{ new newss one one.a.b one.a:b one.a/b x.y.end
+            x.ends end })
+        {
+            is_error($c->ask($_, channel => $name, @data), 'forbidden', undef,
+                "$_: $name is forbidden");
+        }
     }
 
     $c = json('/none');

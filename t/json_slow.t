@@ -106,7 +106,7 @@ http {
 
 EOC
 
-$t->run();
+$t->time_limit(240)->run();
 
 my $h = Test::WsBus::HTTP->new(port => port(8080));
 my $body = '=' x 1000;
@@ -637,7 +637,7 @@ sub answers {
         # what can be had of them is whole
 
         is_closed($c, 1013, "$policy: $name: answers that nobody reads",
-            reason => qr/slow consumer/, timeout => scale(20));
+            reason => qr/slow consumer/, timeout => scale(5));
 
         my $wrong = grep { parse_json($_->{data})->{type} !~ /ed$|^history$/ }
             @{$c->{skipped} // []};

@@ -323,7 +323,7 @@ is(join(' ', map { $_->read_response()->status() } @waiting),
 cmp_ok(time() - $begin, '<', scale(6), 'within ws_bus_drain');
 ok($t->wait_until(sub { $t->workers() == 2 }, 10), 'the old workers are gone');
 
-like($t->read_file('bus.log'), qr/^\/ws\/news 200 long poll\|4\|0$/m,
+like($t->read_file('bus.log'), qr/^\/ws\/news 200 poll\|4\|0$/m,
      'variables');
 
 $t->done_testing();

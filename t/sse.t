@@ -315,9 +315,9 @@ ok($t->wait_until(sub { status()->{connections} == 0 }), 'reset');
 
 my $log = $t->read_file('bus.log');
 
-like($log, qr!^GET /ws/news 200 event stream\|news\|14\|\d+\|4004\|server$!m,
+like($log, qr!^GET /ws/news 200 sse\|news\|14\|\d+\|4004\|server$!m,
      'variables of a stream that was ended');
-like($log, qr!^GET /plain/going 200 event stream\|going\|0\|0\|1006\|client$!m,
+like($log, qr!^GET /plain/going 200 sse\|going\|0\|0\|1006\|client$!m,
      'and of one that was left');
 
 $t->done_testing();

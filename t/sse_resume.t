@@ -148,14 +148,14 @@ isnt($r->header('Ws-Bus-Epoch'), $epoch, 'which is new');
 # publishing at full speed, and a client that loses its connection all the
 # time
 
-my @publishers = map { publisher($t, $_, '/pub/busy') } qw/ a b /;
+publisher($t, $_, '/pub/busy', count => 15000) for qw/ a b /;
 
 my $id;
 my @seqs;
 my $rounds = 0;
 my $until = time() + scale(4);
 
-while (time() < $until) {
+while (time() < $until && progress($t, 'a', 'b') < 30000) {
     ($e, $r) = stream('/long/busy', last_id => $id);
     my $enough = 1 + int(rand(400));
 

@@ -929,47 +929,52 @@ ngx_ws_bus_hub_encode_at(ngx_ws_bus_channel_t *ch,
 
 ngx_int_t
 ngx_ws_bus_hub_encode_unkept(ngx_ws_bus_channel_t *ch,
-    ngx_ws_bus_format_t *format, uint64_t from, uint64_t to,
+    ngx_ws_bus_format_t *format, uint64_t *from, uint64_t to,
     ngx_ws_bus_run_t *run)
 {
     u_char               *payload;
+    uint64_t              tail;
     ngx_int_t             rc;
+    ngx_uint_t            n;
     ngx_ws_bus_log_t     *log;
     ngx_ws_bus_record_t   rec;
 
     log = &ch->hub->zone->sh->log;
 
-    while (ngx_ws_bus_log_read(log, &from, to, &rec, &payload) == NGX_OK) {
+    tail = __atomic_load_n(&log->tail, __ATOMIC_ACQUIRE);
+    *from = ngx_max(*from, tail);
 
-        rc = NGX_DONE;
+    for (n = 0; n < NGX_WS_BUS_HUB_READ; n++) {
+
+        rc = ngx_ws_bus_log_read(log, from, to, &rec, &payload);
+
+        if (rc != NGX_OK) {
+
+            /* what was overtaken just now is looked at again */
+
+            return (rc == NGX_DONE) ? NGX_OK : NGX_AGAIN;
+        }
 
         if (rec.channel == ch->id && rec.seq == 0) {
+
             rc = format->encode(format, run, ch->node, ch->epoch, &rec,
                                 payload);
-        }
 
-        if (rc == NGX_ERROR) {
-            ngx_ws_bus_run_undo(run);
-            return NGX_ERROR;
-        }
+            if (rc == NGX_OK && ngx_ws_bus_log_intact(log, *from)) {
+                rc = ngx_ws_bus_run_mark(run, *from, 0, rec.time, rec.len,
+                                         ch->hub->log);
 
-        if (rc == NGX_OK) {
-
-            if (!ngx_ws_bus_log_intact(log, from)) {
+            } else {
                 ngx_ws_bus_run_undo(run);
-                break;
             }
 
-            if (ngx_ws_bus_run_mark(run, from, 0, rec.time, rec.len,
-                                    ch->hub->log)
-                != NGX_OK)
-            {
+            if (rc == NGX_ERROR) {
                 return NGX_ERROR;
             }
         }
 
-        from += rec.size;
+        *from += rec.size;
     }
 
-    return NGX_OK;
+    return NGX_AGAIN;
 }

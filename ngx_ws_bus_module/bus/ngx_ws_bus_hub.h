@@ -199,12 +199,17 @@ ngx_int_t ngx_ws_bus_hub_encode_at(ngx_ws_bus_channel_t *ch,
 
 
 /*
- * Encodes what is not kept of the channel's records in [from, to) of the log:
- * for a subscription that was catching up meanwhile.  What has been forgotten
- * is left out.  NGX_OK, or NGX_ERROR without memory.
+ * Encodes what is not kept of the channel's records in [*from, to) of the
+ * log: for a subscription that was catching up meanwhile.  What has been
+ * forgotten is left out.  *from moves on, by so much as one turn of the event
+ * loop may take.
+ *
+ * NGX_OK     *from has reached "to"
+ * NGX_AGAIN  there is more
+ * NGX_ERROR  no memory
  */
 ngx_int_t ngx_ws_bus_hub_encode_unkept(ngx_ws_bus_channel_t *ch,
-    ngx_ws_bus_format_t *format, uint64_t from, uint64_t to,
+    ngx_ws_bus_format_t *format, uint64_t *from, uint64_t to,
     ngx_ws_bus_run_t *run);
 
 /*

@@ -49,11 +49,6 @@ ngx_ws_bus_hub_subscribe(ngx_ws_bus_hub_t *hub, const ngx_str_t *name,
     group = ngx_ws_bus_hub_group(ch, format);
 
     if (group == NULL) {
-
-        if (ch->group.nsubs == 0 && ch->group.next == NULL) {
-            ngx_ws_bus_hub_remove(ch);
-        }
-
         goto failed;
     }
 

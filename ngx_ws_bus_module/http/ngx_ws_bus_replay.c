@@ -29,7 +29,7 @@ struct ngx_ws_bus_replay_s {
     ngx_uint_t            i;
     uint64_t              epoch;
     uint64_t              seq;       /* the last one sent */
-    uint64_t              head;      /* of the log when it began */
+    uint64_t              head;      /* what is not kept follows from here */
 };
 
 
@@ -267,7 +267,7 @@ ngx_ws_bus_replay_next(ngx_ws_bus_session_t *s)
 
         rc = ngx_ws_bus_replay_more(s);
 
-        if (rc == NGX_DONE && s->replay) {
+        if ((rc == NGX_DONE && s->replay) || rc == NGX_AGAIN) {
             ngx_post_event(s->connection->write, &ngx_posted_next_events);
         }
 
@@ -325,8 +325,8 @@ failed:
 
 
 /*
- * NGX_OK: there is more; NGX_DONE: the subscription is live; NGX_ERROR: the
- * session is closing.
+ * NGX_OK: there is more; NGX_AGAIN: it has to go on in another turn; NGX_DONE:
+ * the subscription is live; NGX_ERROR: the session is closing.
  */
 
 static ngx_int_t
@@ -409,10 +409,10 @@ ngx_ws_bus_replay_live(ngx_ws_bus_session_t *s, ngx_ws_bus_view_t *view)
     run = ngx_ws_bus_run_create(s->connection->log);
 
     rc = run ? ngx_ws_bus_hub_encode_unkept(group->channel, group->format,
-                                            replay->head, view->head, run)
+                                            &replay->head, view->head, run)
              : NGX_ERROR;
 
-    if (rc != NGX_OK) {
+    if (rc == NGX_ERROR) {
 
         if (run) {
             ngx_ws_bus_run_release(run);
@@ -423,6 +423,10 @@ ngx_ws_bus_replay_live(ngx_ws_bus_session_t *s, ngx_ws_bus_view_t *view)
     }
 
     ngx_ws_bus_replay_send(s, run);
+
+    if (rc == NGX_AGAIN) {
+        return NGX_AGAIN;
+    }
 
     replay->sub->from = view->head;
     ngx_ws_bus_replay_end(s, replay->sub);

@@ -311,7 +311,9 @@ ngx_ws_bus_stream_timeout(ngx_ws_bus_session_t *s)
                                 "server is shutting down");
         return;
 
-    } else if ((ngx_msec_int_t) (s->stream->next - now) <= 0) {
+    } else if (s->stream->next
+               && (ngx_msec_int_t) (s->stream->next - now) <= 0)
+    {
         s->stream->fallback->timeout(s);
     }
 

@@ -49,7 +49,7 @@ static ngx_ws_bus_format_t  ngx_ws_bus_poll_format = {
 
 
 const ngx_ws_bus_fallback_t  ngx_ws_bus_poll = {
-    { ngx_string("long poll"),
+    { ngx_string("poll"),
       NULL,
       NULL,
       NULL,

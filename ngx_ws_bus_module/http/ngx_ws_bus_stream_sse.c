@@ -46,7 +46,7 @@ static ngx_ws_bus_format_t  ngx_ws_bus_sse_format = {
 
 
 const ngx_ws_bus_fallback_t  ngx_ws_bus_sse = {
-    { ngx_string("event stream"),
+    { ngx_string("sse"),
       NULL,
       NULL,
       NULL,

@@ -1199,6 +1199,12 @@ message_subscribed(conn_t *c, unsigned channel, const char *p,
         fault("client %u: not live: %.*s", c->id, (int) (last - p), p);
     }
 
+    /* there may be messages of another run */
+
+    if (top > head[channel]) {
+        head[channel] = top;
+    }
+
     sub->had = 1;
     sub->seq = seq;
     memcpy(sub->epoch, epoch + 1, 16);

@@ -16,6 +16,7 @@ static void test_delete(void);
 static void test_once(void);
 static void test_once_race(void);
 static void test_once_limit(void);
+static void test_acks(void);
 static void test_slots(void);
 static void test_sweep(void);
 static void test_pressure(void);
@@ -27,6 +28,10 @@ static void test_random(size_t size, ngx_uint_t buckets);
 int
 main(void)
 {
+    /* a walk over a broken list may never end */
+
+    alarm(300);
+
     test_zone_init();
     test_join();
     test_publish();
@@ -36,6 +41,7 @@ main(void)
     test_once();
     test_once_race();
     test_once_limit();
+    test_acks();
     test_slots();
     test_sweep();
     test_pressure();
@@ -636,6 +642,107 @@ test_once_limit(void)
     tap_each(find("c")->seq == 100, "each once");
     check_zone("many keys", 0);
     tap_all("no more keys than there may be");
+}
+
+
+/* the positions of durable consumers */
+
+static u_char *
+consumer(const char *name)
+{
+    static u_char  key[NGX_WS_BUS_ONCE_LEN];
+
+    ngx_memzero(key, sizeof(key));
+    memcpy(key, name, strlen(name));
+
+    return key;
+}
+
+
+static ngx_uint_t
+acked(const char *name, uint64_t epoch, uint64_t seq)
+{
+    uint64_t  e, s;
+
+    return ngx_ws_bus_once_acked(&test_zone, consumer(name), &e, &s) == NGX_OK
+           && e == epoch && s == seq;
+}
+
+
+static void
+test_acks(void)
+{
+    char        key[NGX_WS_BUS_ONCE_LEN];
+    uint64_t    epoch, seq;
+    ngx_uint_t  i;
+
+    zone_create(4096, 4);
+    enter(1);
+
+    tap_is(ngx_ws_bus_once_acked(&test_zone, consumer("a"), &epoch, &seq),
+           NGX_DECLINED, "a consumer without a position");
+
+    tap_is(ngx_ws_bus_once_ack(&test_zone, consumer("a"), 7, 10), NGX_OK,
+           "it acknowledges");
+    ngx_ws_bus_once_ack(&test_zone, consumer("b"), 7, 3);
+
+    tap_ok(acked("a", 7, 10) && acked("b", 7, 3), "each its own");
+
+    ngx_ws_bus_once_ack(&test_zone, consumer("a"), 7, 12);
+    tap_ok(acked("a", 7, 12), "it goes on");
+
+    ngx_ws_bus_once_ack(&test_zone, consumer("a"), 7, 11);
+    tap_ok(acked("a", 7, 12), "and never back");
+
+    ngx_ws_bus_once_ack(&test_zone, consumer("a"), 8, 1);
+    tap_ok(acked("a", 8, 1), "but in another epoch");
+
+    zone_ok("positions");
+
+    test_now += NGX_WS_BUS_ACK_TIME - 1;
+    tap_ok(acked("a", 8, 1), "it is known for a week");
+
+    ngx_ws_bus_once_ack(&test_zone, consumer("a"), 8, 2);
+    test_now += NGX_WS_BUS_ACK_TIME - 1;
+    tap_ok(acked("a", 8, 2) && !acked("b", 7, 3), "after the last time");
+
+    /* keys make way, positions as long as there are keys */
+
+    zone_create(4096, 4);
+    enter(1);
+    sh->max_onces = 20;
+
+    for (i = 0; i < 10; i++) {
+        sprintf(key, "c%lu", (u_long) i);
+        ngx_ws_bus_once_ack(&test_zone, consumer(key), 1, i + 1);
+    }
+
+    for (i = 0; i < 100; i++) {
+        sprintf(key, "k%lu", (u_long) i);
+        publish("c", "m", 0, 0, key);
+    }
+
+    for (i = 0; i < 10; i++) {
+        sprintf(key, "c%lu", (u_long) i);
+        tap_each(acked(key, 1, i + 1), "consumer %lu", (u_long) i);
+    }
+
+    for (i = 0; i < 100; i++) {
+        sprintf(key, "d%lu", (u_long) i);
+
+        tap_each(ngx_ws_bus_once_ack(&test_zone, consumer(key), 1, 1)
+                 == NGX_OK && acked(key, 1, 1), "consumer %lu", (u_long) i);
+        tap_each(sh->nonces <= 20, "%lu entries", (u_long) sh->nonces);
+    }
+
+    check_zone("many consumers", 0);
+    tap_all("keys make way, then positions");
+
+    fail_at = 0;
+    sh->max_onces = 1000;
+    tap_ok(ngx_ws_bus_once_ack(&test_zone, consumer("last"), 1, 1) == NGX_OK
+           && acked("last", 1, 1), "also when there is no memory");
+    zone_ok("positions in a full zone");
 }
 
 

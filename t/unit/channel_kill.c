@@ -15,6 +15,10 @@ static void test_together(void);
 int
 main(void)
 {
+    /* a walk over a broken list may never end */
+
+    alarm(300);
+
     if (!TEST_THREADS) {
         test_steps();
         test_kills();
@@ -111,6 +115,47 @@ crash_key_nobody(void)
 }
 
 
+/* a consumer of epoch 1 acknowledges in epoch 2 */
+
+static void
+crash_ack(void)
+{
+    u_char  key[NGX_WS_BUS_ONCE_LEN] = "consumer";
+
+    ngx_ws_bus_once_ack(&test_zone, key, 2, 5);
+}
+
+
+static void
+crash_ack_check(ngx_uint_t done)
+{
+    u_char    key[NGX_WS_BUS_ONCE_LEN] = "consumer";
+    uint64_t  epoch, seq;
+
+    crash_other_check(done);
+
+    if (!tap_each(ngx_ws_bus_once_acked(&test_zone, key, &epoch, &seq)
+                  == NGX_OK, "%s: it is known", crash->name))
+    {
+        return;
+    }
+
+    tap_each((epoch == 1 && (seq == 100 || seq == 0))
+             || (epoch == 2 && (seq == 0 || seq == 5)),
+             "%s: epoch %lu, seq %lu", crash->name, (u_long) epoch,
+             (u_long) seq);
+}
+
+
+static void
+crash_ack_new(void)
+{
+    u_char  key[NGX_WS_BUS_ONCE_LEN] = "another consumer";
+
+    ngx_ws_bus_once_ack(&test_zone, key, 2, 5);
+}
+
+
 static void
 crash_keep_new(void)
 {
@@ -199,6 +244,10 @@ static crash_t  crashes[] = {
       crash_key_check, "3:new 4:after", "3:new 4:after", 1024 },
     { "killed while it has a key to nobody", 1, crash_key_nobody,
       crash_other_check, "3:after", "3:after", 1024 },
+    { "killed while it acknowledges", 1, crash_ack, crash_ack_check,
+      "3:after", "3:after", 1024 },
+    { "killed while it acknowledges for the first time", 1, crash_ack_new,
+      crash_ack_check, "3:after", "3:after", 1024 },
     { "killed while it keeps a message in a new channel", 1, crash_keep_new,
       crash_keep_new_check, "3:after", "3:after", 1024 },
     { "killed while it deletes a channel", 4, crash_delete,
@@ -225,6 +274,8 @@ static crash_t  crashes[] = {
 static void
 crash_prepare(void)
 {
+    u_char  key[NGX_WS_BUS_ONCE_LEN] = "consumer";
+
     zone_share(SMALL, crash->size, crash->buckets, 0);
 
     enter(1);
@@ -243,6 +294,7 @@ crash_prepare(void)
     test_now += 2 * NGX_WS_BUS_ONCE_TIME;
 
     publish("x", "m", 0, 0, "other");
+    ngx_ws_bus_once_ack(&test_zone, key, 1, 100);
 
     join(3, "c");
     join(2, "c");
