@@ -3,8 +3,9 @@
 # Copyright (C) the ngx_ws_bus_module authors
 
 # The documentation says what the code does: directives, refusals, close codes,
-# log messages and variables are compared in both directions.  Its links,
-# configurations, example session and example client work.
+# log messages, variables, and the requests, errors and limits of the
+# subprotocol are compared in both directions.  Its links, configurations,
+# example sessions and example clients work.
 
 use warnings;
 use strict;
@@ -16,6 +17,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::WsBus;
 use Test::WsBus::Conn;
+use Test::WsBus::Json;
 
 my $t = Test::WsBus->new()->log_level('info');
 
@@ -23,7 +25,8 @@ my $root = "$FindBin::Bin/..";
 my $module = "$root/ngx_ws_bus_module";
 
 my %doc = map { $_ => text("$root/docs/$_.md") }
-    qw/ directives protocol http-api operations design performance /;
+    qw/ directives protocol subprotocol http-api operations design
+        performance /;
 
 my $conf = text("$module/ngx_ws_bus_module.c");
 my $code = join("\n", map { text($_) } glob("$module/*.[ch] $module/*/*.[ch]"));
@@ -183,6 +186,79 @@ is(join("\n", map { "$_->{level} $_->{text}" } grep {
 } @lines), '', 'no other ones are');
 
 
+# The subprotocol: types, members, errors, limits.
+
+my $message = text("$module/proto/ngx_ws_bus_message.c");
+my $writer = text("$module/proto/ngx_ws_bus_message_write.c");
+my $sub = sections($doc{subprotocol});
+
+my %request = requests($message);
+my %asks = subsections($sub->{Requests});
+
+is_deeply([ sort keys %asks ], [ sort keys %request ],
+    'subprotocol: a heading for each request, and for nothing else');
+
+for my $type (sort keys %request) {
+    my %member;
+
+    for my $row (rows($asks{$type})) {
+        $member{$_} = $row->[1] =~ /^needed/ ? 'needed' : 'optional'
+            for $row->[0] =~ /`(\w+)`/g;
+    }
+
+    # reserved ones have no table
+
+    is_deeply(\%member, $request{$type}, "subprotocol, $type: members")
+        if $type !~ /^auth/;
+}
+
+is_deeply([ sort keys %{{ subsections($sub->{'What the server sends'}) }} ],
+    [ sort $writer =~ /_(?:head|moved)\(p, "(\w+)"/g, 'message' ],
+    'subprotocol: a heading for each message of the server');
+
+my %code = map { $_->[0] =~ /^`(\w+)`$/ ? ($1 => $_) : () }
+    rows($sub->{Errors});
+
+is_deeply([ sort keys %code ],
+    [ sort $writer =~ /\{ ngx_string\("(\w+)"\),\s+ngx_string/g ],
+    'subprotocol: codes of errors');
+
+# those that something answers with, and no others, are said to be possible
+
+my %used = map { $_ => 1 } $code =~ /ngx_string\("(\w+)"\), ngx_string/g,
+    $message =~ /ngx_string\("(\w+)"\), ngx_string/,
+    map { lc } $code =~ /_errors\[\s*NGX_WS_BUS_CODE_(\w+)\]/g;
+
+is(join(' ', grep { $code{$_}[1] =~ /^reserved/ } sort keys %code),
+    join(' ', grep { !$used{$_} } sort keys %code),
+    'subprotocol: reserved codes');
+
+is(join(' ', grep { !$code{$_} } sort map { /`(\w+)`/g }
+    map { /^Errors: (.*?)\n\n/msg } values %asks), '',
+    'subprotocol: requests have no other ones');
+
+my %limit = map { $_->[0] => $_->[1] } rows($sub->{Limits});
+
+for my $case (
+    [ nesting => constant('NGX_WS_BUS_JSON_DEPTH') . ' levels' ],
+    [ '`id`' => constant('NGX_WS_BUS_MESSAGE_ID_MAX') . ' bytes as written' ],
+    [ '`key`' => constant('NGX_WS_BUS_MESSAGE_KEY_MAX') . ' bytes' ],
+    [ '`channel`, the name of a consumer or member' =>
+      constant('NGX_WS_BUS_CHANNEL_MAX') . ' bytes' ],
+    [ '`channel`, the name of a consumer or member' =>
+      constant('NGX_WS_BUS_MEMBER_MAX') . ' bytes' ],
+    [ 'one answer to `history`' => constant('NGX_WS_BUS_V1_HISTORY')
+      . ' messages, about ' . constant('NGX_WS_BUS_V1_HISTORY_SIZE') / 1024
+      . ' KB' ],
+    [ errors => constant('NGX_WS_BUS_V1_ERRORS') . ' in '
+      . constant('NGX_WS_BUS_V1_ERRORS_TIME') / 1000 . ' seconds' ],
+    [ 'subscriptions of a connection' => '`ws_bus_max_channels`, '
+      . merged('max_channels') . ' by default; then `limit`' ],
+) {
+    is($limit{$case->[0]}, $case->[1], "subprotocol: $case->[0]");
+}
+
+
 # Variables and metrics.
 
 is_deeply(
@@ -255,7 +331,7 @@ for my $file (@files) {
 }
 
 
-# The session in bytes, and the client.
+# The sessions, and the clients.
 
 configure();
 $t->run();
@@ -263,47 +339,20 @@ $t->run();
 http_post('/pub/news', $_) for qw/ one two hello /;
 
 session();
+json_session();
 
 SKIP: {
     my $python = '/usr/bin/python3';
-    my $n = 0;
 
-    skip('the example needs python3-websockets, version 10', 6)
+    skip('the examples need python3-websockets, version 10', 12)
         if system("$python -c 'import websockets.version as v; "
             . "exit(int(v.version.split(\".\")[0]) not in range(10, 14))' "
             . '>/dev/null 2>&1');
 
-    $t->write_file('client.py', (fenced($doc{protocol}, 'python'))[0]);
+    my $server = 'ws://127.0.0.1:' . port(8080);
 
-    $t->run_daemon($python, $t->testdir() . '/client.py',
-        'ws://127.0.0.1:' . port(8080) . '/ws/python');
-
-    # a message's text is its number
-
-    my $publish = sub {
-        return http_post('/pub/python', ++$n)->json()->{subscribers};
-    };
-
-    my $there = sub {
-        return http_get('/pub/python')->body() =~ /"subscribers":1\b/;
-    };
-
-    ok($t->wait_until($there, 20), 'the client is there');
-    $publish->();
-
-    ok($t->reload(), 'reload');
-
-    ok($t->wait_until(sub { !$publish->() }, 20), 'the client is gone');
-    $publish->() for 1 .. 20;
-
-    ok($t->wait_until($there, 20), 'the client is back');
-    $publish->();
-
-    ok($t->find_in_file('daemon.log', qr/^$n $n$/m, timeout => 20),
-        'it has the newest message');
-
-    is($t->read_file('daemon.log'), join('', map { "$_ $_\n" } 1 .. $n),
-        'and has missed nothing');
+    client('protocol', 'python', $python, "$server/ws/python");
+    client('subprotocol', 'room:python', $python, "$server/ws", 'room:python');
 }
 
 
@@ -516,6 +565,47 @@ sub sections {
 }
 
 
+# Third-level heading => text up to the next one.
+
+sub subsections {
+    my ($text) = @_;
+
+    my (undef, @parts) = split(/^### (.*)\n/m, $text);
+
+    return @parts;
+}
+
+
+# Type => member => "needed" or "optional", from the table of the parser.
+
+sub requests {
+    my ($c) = @_;
+
+    my %request;
+
+    my ($table) = $c =~ /message_types\[\] = \{(.*?)\n\};/s
+        or die 'no table of requests';
+
+    while ($table =~ /\{ ngx_string\("(\w+)"\),\s*([^,]+?),\s*([^,]+?) \}/g) {
+        my ($type, %flags) = ($1, needed => $2, optional => $3);
+        my %member;
+
+        for my $how (keys %flags) {
+            $member{lc $_} = $how
+                for $flags{$how} =~ /NGX_WS_BUS_MEMBER\((\w+)\)/g;
+        }
+
+        if ($flags{optional} =~ /MEMBER_PAYLOADS/) {
+            $member{$_} = 'optional' for qw/ data text base64 /;
+        }
+
+        $request{$type} = \%member;
+    }
+
+    return %request;
+}
+
+
 # The block below a directive's heading, by clause.
 
 sub clauses {
@@ -698,6 +788,15 @@ http {
             ws_bus_publish on;
         }
 
+        location = /ws {
+            ws_bus;
+            ws_bus_channels news room:* prices.**;
+            ws_bus_publish on;
+
+            ws_bus_presence members;
+            ws_bus_member $arg_user;
+        }
+
         location ~ ^/pub/(?<chan>.+)$ {
             ws_bus_publisher $chan;
         }
@@ -748,6 +847,116 @@ sub session {
 
     cmp_ok($n, '>', 15, 'session: lines');
     ok($c->at_eof(), 'session: the end');
+}
+
+
+# Plays the session of subprotocol.md.  The lines between two of the client's
+# may come in any order.
+
+sub json_session {
+    my ($here) = $sub->{'In short'} =~ /(ws_bus_channels .*?)\n    }/s;
+    my ($conf) = $t->read_file('nginx.conf') =~ /(ws_bus_channels .*?)\n\s+}/s;
+
+    is($conf =~ s/\s+/ /gr, $here =~ s/\s+/ /gr,
+        'JSON session: its configuration');
+
+    my ($uri) = $sub->{'A session'} =~ m!`(/ws\?\S+)`!;
+    my @published = $sub->{'A session'} =~ /Meanwhile `(.*?)` and `(.*?)`/;
+    my @sessions = fenced($sub->{'A session'}, 'session');
+    my ($epoch, $n) = ('', 0);
+
+    for my $i (0 .. $#sessions) {
+
+        if ($i) {
+            $t->wait_until(sub {
+                return !http_get('/pub/room:7')->json()->{subscribers};
+            });
+
+            # the others' event, by which it is known to have left
+
+            sleep(scale(2));
+            http_post('/pub/room:7', $_) for @published;
+        }
+
+        my $c = json($uri);
+        my @expected;
+
+        for my $line (split(/\n/, $sessions[$i]), '> ') {
+            my ($way, $what) = $line =~ /^([<>]) (.*)$/ or next;
+
+            if ($way eq '<') {
+                push @expected, $what;
+                next;
+            }
+
+            my @got = map { $_->{text_} } $c->next_n(scalar(@expected));
+
+            # it differs from day to day
+
+            ($epoch) = "@got" =~ /"epoch":"(\w+)"/ if $epoch eq '';
+            s/"epoch":"\K\Q$epoch\E/2786805bd0e29cd5/ for @got;
+
+            is_deeply([ sort @got ], [ sort @expected ],
+                "JSON session: before $what") if @expected;
+
+            $n += @got;
+            @expected = ();
+
+            if (length $what) {
+                $c->text($what =~ s/2786805bd0e29cd5/$epoch/r);
+                $n++;
+            }
+        }
+
+        is($c->surplus(0.1), '', 'JSON session: no more');
+        $c->disconnect();
+    }
+
+    cmp_ok($n, '>', 20, 'JSON session: lines');
+}
+
+
+# Runs the client of a document, which prints number and text of each message
+# of the channel, through a reload.
+
+sub client {
+    my ($name, $channel, $python, @args) = @_;
+
+    my $n = 0;
+
+    $t->write_file("$name.py", (fenced($doc{$name}, 'python'))[0]);
+    $t->write_file('daemon.log', '');
+    $t->run_daemon($python, $t->testdir() . "/$name.py", @args);
+
+    # a message's text is its number
+
+    my $publish = sub {
+        return http_post("/pub/$channel", ++$n)->json()->{subscribers};
+    };
+
+    my $there = sub {
+        return http_get("/pub/$channel")->body() =~ /"subscribers":1\b/;
+    };
+
+    ok($t->wait_until($there, 20), "$name: the client is there");
+    $publish->();
+
+    ok($t->reload(), "$name: reload");
+
+    ok($t->wait_until(sub { !$publish->() }, 20),
+        "$name: the client is gone");
+    $publish->() for 1 .. 20;
+
+    ok($t->wait_until($there, 20), "$name: the client is back");
+    $publish->();
+
+    ok($t->find_in_file('daemon.log', qr/^$n $n$/m, timeout => 20),
+        "$name: it has the newest message");
+
+    is($t->read_file('daemon.log'), join('', map { "$_ $_\n" } 1 .. $n),
+        "$name: and has missed nothing");
+
+    $t->stop_daemons();
 }
 
 

@@ -113,6 +113,7 @@ my $epoch = qr/^[0-9a-f]{16}$/;
 positions();
 limits();
 forgotten();
+many();
 not_kept();
 several();
 live_and_replayed();
@@ -310,6 +311,36 @@ sub forgotten {
         'the oldest is there');
     is(join(' ', map { $_->{seq} } $c->next_n(1002 - $state->{oldest})),
         join(' ', $state->{oldest} .. 1001), 'and what follows');
+}
+
+
+# However many are kept, "oldest" is the first of them.
+
+sub many {
+    my $c = json('/j');
+
+    $c->write(frame(TEXT, format_request(type => 'publish',
+        channel => 'x.many', data => '')) x 10_000);
+
+    is($c->ask('history', channel => 'x.many', limit => 1)
+        ->{messages}[0]{seq}, 1, 'the first of many');
+
+    my $m = $c->ask('subscribe', channel => 'x.many', epoch => '0' x 16,
+        seq => 9000);
+
+    is_next($m, { type => 'subscribed', channel => 'x.many',
+        epoch => $epoch, seq => 10_000, head => 10_000, oldest => 1,
+        recovered => 'false' }, 'oldest of many');
+
+    $c->ask('unsubscribe', channel => 'x.many');
+    $c->say('subscribe', id => 1, channel => 'x.many',
+        epoch => $m->{epoch}, seq => 0);
+
+    is_next($c, { type => 'subscribed', id => 1, channel => 'x.many',
+        epoch => $m->{epoch}, seq => 0, head => 10_000, oldest => 1,
+        recovered => 'true' }, 'from the first of many');
+    is(join(' ', map { $_->{seq} } $c->next_n(10_000)),
+        join(' ', 1 .. 10_000), 'all of many');
 }
 
 

@@ -79,6 +79,27 @@ http {
             ws_bus_deflate on;
         }
 
+        location = /burst-oldest {
+            ws_bus;
+            ws_bus_buffer 8k oldest;
+        }
+
+        location = /burst-latest {
+            ws_bus;
+            ws_bus_buffer 8k latest;
+        }
+
+        location = /burst-batch {
+            ws_bus;
+            ws_bus_buffer 8k oldest;
+            ws_bus_batch 5ms;
+        }
+
+        location = /off {
+            ws_bus;
+            ws_bus_history off;
+        }
+
         location = /small {
             ws_bus zone=small;
             ws_bus_message_max_size 8k;
@@ -131,6 +152,8 @@ compressed();
 unsubscribed();
 answers($_) for qw/ close oldest latest /;
 overtaken();
+bursts(0);
+bursts(1);
 lapped();
 storm();
 
@@ -651,6 +674,112 @@ sub answers {
                 "$policy: $name: they do not pile up");
         }
     }
+}
+
+
+# Messages that come many at a time to clients that read a little in between:
+# a gap is where the lost messages would have been.  Then with messages that
+# are not kept among them.
+
+sub bursts {
+    my ($mixed) = @_;
+
+    my $name = $mixed ? 'bursts, not all kept' : 'bursts';
+    my ($gaps, %wrong) = (0);
+
+    for my $round (1 .. 3) {
+        my @channels = map { "x.burst-$mixed-$round-$_" } 0, 1;
+        my @c = map { subscriber("/burst-$_", \@channels, port => port(8081),
+            rcvbuf => 4096 + int rand 20000) } (qw/ oldest latest batch /) x 6;
+
+        $c[$_]{policy} = (qw/ oldest latest batch /)[$_ % 3] for 0 .. $#c;
+
+        my ($kept, $off) = (json('/close'), json('/off'));
+        my @last = (0, 0);
+        my $fill = 10 + int rand 300;
+
+        for my $burst (1 .. 60) {
+            my %text = (kept => '', off => '');
+
+            for my $n (1 .. 50) {
+                my $which = $mixed && rand() < 0.3 ? 'off' : 'kept';
+
+                $text{$which} .= frame(TEXT, format_request(
+                    type => 'publish', channel => $channels[$n % 2],
+                    text => '=' x ($fill + $n)));
+
+                $last[$n % 2]++ if $which eq 'kept';
+            }
+
+            $kept->write($text{kept});
+            $off->write($text{off}) if $mixed;
+
+            # all of it is published
+
+            $_->ask('publish', channel => 'x.nobody', text => '')
+                for $kept, $off;
+
+            for my $c (@c) {
+                push @{$c->{received}}, $c->next_n(int rand 4, 0);
+            }
+        }
+
+        $kept->ask('publish', channel => $_, text => 'end') for @channels;
+
+        for my $c (@c) {
+            my %end;
+
+            while (keys %end < 2) {
+                my $m = $c->next() // last;
+
+                push @{$c->{received}}, $m;
+                $end{$m->{channel}} = 1 if ($m->{text} // '') eq 'end';
+            }
+
+            for my $i (0, 1) {
+                my $wrong = burst_holes($c, $channels[$i], $last[$i] + 1);
+
+                push @{$wrong{$c->{policy}}}, $wrong if $wrong;
+            }
+
+            $gaps += grep { $_->{type} eq 'gap' } @{$c->{received}};
+
+            $c->disconnect();
+        }
+    }
+
+    for my $policy (qw/ oldest latest batch /) {
+        my @wrong = @{$wrong{$policy} // []};
+
+        is(join("\n", splice(@wrong, 0, 5)), '',
+            "$name: $policy: gaps are where the messages were");
+    }
+
+    cmp_ok($gaps, '>', 20, "$name: there were gaps");
+}
+
+
+sub burst_holes {
+    my ($c, $channel, $last) = @_;
+
+    my $next = 1;
+
+    for my $m (grep { ($_->{channel} // '') eq $channel } @{$c->{received}}) {
+
+        # what was not kept has no number, and no place
+
+        next if !defined $m->{seq} && !defined $m->{from};
+
+        my ($from, $to) = $m->{type} eq 'gap' ? ($m->{from}, $m->{to})
+                                              : ($m->{seq}, $m->{seq});
+
+        return substr($m->{text_}, 0, 100) . ", expected was $next"
+            if $from != $next || $to < $from;
+
+        $next = $to + 1;
+    }
+
+    return $next == $last + 1 ? '' : "the last one is " . ($next - 1);
 }
 
 

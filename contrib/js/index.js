@@ -190,10 +190,9 @@ export class Subscription extends Emitter {
 
     /** Acknowledges a message and all before it: see Client.ack(). */
     ack({ seq }) {
-        this.#acked = Math.max(this.#acked, seq);
-
-        if (this.live) {
-            this.#client._ack(this.channel, this.#acked);
+        if (seq > this.#acked) {
+            this.#client._ack(this, seq);
+            this.#acked = seq;
         }
     }
 
@@ -265,8 +264,7 @@ export class Subscription extends Emitter {
             from = had.seq;
 
         } else if (had || recovered === false) {
-            this.#acked = 0;
-            this._emit('reset', { channel, epoch, previous: had });
+            this.#reset(had);
             from = first;
 
         } else if (this.#options.last) {
@@ -274,7 +272,7 @@ export class Subscription extends Emitter {
         }
 
         if (this.#acked) {
-            this.#client._ack(channel, this.#acked);
+            this.#client._ack(this, this.#acked);
         }
 
         this.#options.last = 0;
@@ -310,7 +308,7 @@ export class Subscription extends Emitter {
             this.seq = undefined;
 
             if (previous) {
-                this._emit('reset', { channel: this.channel, epoch, previous });
+                this.#reset(previous);
             }
         }
 
@@ -458,6 +456,13 @@ export class Subscription extends Emitter {
                 this._message(message);
             }
         }
+    }
+
+    #reset(previous) {
+        const { channel, epoch } = this;
+
+        this.#acked = 0;
+        this._emit('reset', { channel, epoch, previous });
     }
 
     #lost(from, to) {
@@ -748,7 +753,7 @@ export class Client extends Emitter {
     #id = 0;
     #keys = randomString();
     #pending = new Map();       // id -> what waits for an answer
-    #subscriptions = new Set();
+    #subscriptions = new Map();     // by channel; undefined: not known yet
     #timers = new Timers();
     #over = new AbortController();
     _noStreams = false;
@@ -811,7 +816,7 @@ export class Client extends Emitter {
     subscribe(channel = this.#own, options = {}) {
         this.#check();
 
-        const known = this.#find(channel);
+        const known = this.#subscriptions.get(channel);
 
         if (known) {
             return known;
@@ -819,7 +824,7 @@ export class Client extends Emitter {
 
         const subscription = new Subscription(this, channel, { ...options });
 
-        this.#subscriptions.add(subscription);
+        this.#subscriptions.set(channel, subscription);
         this.#declined &&= channel !== this.#own;
 
         if (this.#link) {
@@ -899,7 +904,7 @@ export class Client extends Emitter {
      * by the same name, the option "consumer", can go on from there.
      */
     ack(channel, seq) {
-        this.#find(channel)?.ack({ seq });
+        this.#subscriptions.get(channel)?.ack({ seq });
     }
 
     /** Connects now instead of later; checks a connection that is open. */
@@ -945,7 +950,7 @@ export class Client extends Emitter {
             this.#upgradeLater();
         }
 
-        for (const subscription of this.#subscriptions) {
+        for (const subscription of this.#subscriptions.values()) {
             if (link === this.#link) {
                 this.#attach(subscription);
             }
@@ -996,7 +1001,7 @@ export class Client extends Emitter {
         this.#heard = performance.now();
 
         const entry = this.#pending.get(id);
-        const subscription = channel !== undefined && this.#find(channel);
+        const subscription = this.#subscriptions.get(channel);
 
         if (entry) {
             this.#settle(entry);
@@ -1044,12 +1049,12 @@ export class Client extends Emitter {
         });
     }
 
-    _ack(channel, seq) {
+    _ack({ channel, live }, seq) {
         if (!this.options.consumer) {
             throw new BusError('not_available', 'no consumer is named');
         }
 
-        if (this.transport === 'websocket') {
+        if (live && this.transport === 'websocket') {
             this.#link.send(JSON.stringify({ type: 'ack', channel, seq }));
         }
     }
@@ -1057,12 +1062,11 @@ export class Client extends Emitter {
     async _unsubscribe(subscription) {
         const { channel } = subscription;
 
-        if (!this.#subscriptions.delete(subscription)) {
+        if (subscription.ended) {
             return;
         }
 
-        this.#timers.clear(subscription);
-        subscription._end(null);
+        this.#remove(subscription, null);
 
         if (channel === this.#own) {
             this.#declined = true;
@@ -1085,10 +1089,8 @@ export class Client extends Emitter {
     // The server does not want a subscription.
 
     _fail(subscription, error) {
-        this.#subscriptions.delete(subscription);
-        this.#timers.clear(subscription);
         subscription._emit('error', error);
-        subscription._end(error);
+        this.#remove(subscription, error);
     }
 
     _streamUrl({ channel }) {
@@ -1137,7 +1139,7 @@ export class Client extends Emitter {
 
     #open(token) {
         const { WebSocket, fallback, fetch } = this.options;
-        const streamed = [...this.#subscriptions].filter(
+        const streamed = [...this.#subscriptions.values()].filter(
             subscription => this._streamUrl(subscription));
 
         if (fallback && fetch && streamed.length && !this._noStreams
@@ -1157,7 +1159,7 @@ export class Client extends Emitter {
     #socket(token) {
         const url = new URL(this.#url);
         const { consumer } = this.options;
-        const position = this.#find(this.#own)?._position();
+        const position = this.#subscriptions.get(this.#own)?._position();
 
         if (consumer) {
             url.searchParams.set('consumer', consumer);
@@ -1273,7 +1275,7 @@ export class Client extends Emitter {
 
         this.#link = null;
         this.#timers.clear('stable', 'watch', 'upgrade', 'refresh',
-                           ...this.#subscriptions);
+                           ...this.#subscriptions.values());
         this.#subscriptions.forEach(subscription => subscription._pause());
 
         for (const entry of this.#pending.values()) {
@@ -1300,9 +1302,8 @@ export class Client extends Emitter {
             entry.reject(error ?? new BusError('closed', reason));
         }
 
-        for (const subscription of this.#subscriptions) {
-            this.#subscriptions.delete(subscription);
-            subscription._end(error);
+        for (const subscription of this.#subscriptions.values()) {
+            this.#remove(subscription, error);
         }
 
         if (error) {
@@ -1401,9 +1402,15 @@ export class Client extends Emitter {
 
     // Subscribing.
 
-    #find(channel) {
-        return [...this.#subscriptions].find(
-            subscription => subscription.channel === channel);
+    #remove(subscription, error) {
+        const { channel } = subscription;
+
+        if (this.#subscriptions.get(channel) === subscription) {
+            this.#subscriptions.delete(channel);
+        }
+
+        this.#timers.clear(subscription);
+        subscription._end(error);
     }
 
     #attach(subscription) {
@@ -1475,13 +1482,22 @@ export class Client extends Emitter {
 
     #greeted(link, message) {
         const { channel } = message;
-        const subscription = this.#find(channel) ?? this.#find(undefined);
+        const named = this.#subscriptions.get(channel);
+        const nameless = this.#subscriptions.get(undefined);
 
         this.#own = channel;
         link.greeting = message;
 
-        if (subscription) {
-            subscription._begin(message);
+        if (named && nameless) {
+            this._fail(nameless, new BusError('already_subscribed', channel));
+
+        } else if (nameless) {
+            this.#subscriptions.delete(undefined);
+            this.#subscriptions.set(channel, nameless);
+        }
+
+        if (named ?? nameless) {
+            (named ?? nameless)._begin(message);
 
         } else if (this.#declined) {
             link.greeting = false;

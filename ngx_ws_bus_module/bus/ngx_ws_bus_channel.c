@@ -12,6 +12,9 @@
 #include "ngx_ws_bus_presence.h"
 
 
+/* the slab's size for a channel with a short name */
+#define NGX_WS_BUS_CHANNEL_CLASS  128
+
 /* buckets that an allocation may look through for room, a pass */
 #define NGX_WS_BUS_CHANNEL_SCAN  1024
 
@@ -697,13 +700,15 @@ ngx_ws_bus_channel_view_locked(ngx_ws_bus_zone_t *zone,
 
 /*
  * When the slab pool is short, idle channels make way, then channels that
- * only have a history.
+ * only have a history.  The places they leave are of a channel's size, and a
+ * page of them is seldom free as a whole: what is smaller takes one of them.
  */
 
 static void *
 ngx_ws_bus_channel_alloc_locked(ngx_ws_bus_zone_t *zone, size_t size)
 {
     void        *p;
+    size_t       more;
     ngx_uint_t   i, n, force;
 
     p = ngx_slab_calloc_locked(zone->shpool, size);
@@ -714,8 +719,19 @@ ngx_ws_bus_channel_alloc_locked(ngx_ws_bus_zone_t *zone, size_t size)
 
         for (i = 0; p == NULL && i < n; i++) {
 
-            if (ngx_ws_bus_channel_sweep_locked(zone, force)) {
-                p = ngx_slab_calloc_locked(zone->shpool, size);
+            if (ngx_ws_bus_channel_sweep_locked(zone, force) == 0) {
+                continue;
+            }
+
+            p = ngx_slab_calloc_locked(zone->shpool, size);
+
+            for (more = NGX_WS_BUS_CHANNEL_CLASS;
+                 p == NULL && more < 8 * NGX_WS_BUS_CHANNEL_CLASS;
+                 more *= 2)
+            {
+                if (size < more) {
+                    p = ngx_slab_calloc_locked(zone->shpool, more);
+                }
             }
         }
     }

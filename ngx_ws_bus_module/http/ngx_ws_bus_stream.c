@@ -234,14 +234,20 @@ ngx_ws_bus_stream_leave(ngx_ws_bus_session_t *s)
 static void
 ngx_ws_bus_stream_read_handler(ngx_http_request_t *r)
 {
-    ngx_event_t  *rev;
+    ngx_event_t           *rev;
+    ngx_ws_bus_session_t  *s;
 
     rev = r->connection->read;
+    s = ngx_http_get_module_ctx(r, ngx_ws_bus_module);
+
+    if (s->broken) {
+        ngx_http_finalize_request(r, NGX_ERROR);
+        return;
+    }
 
     if (rev->timedout) {
         rev->timedout = 0;
-        ngx_ws_bus_stream_timeout(ngx_http_get_module_ctx(r,
-                                                          ngx_ws_bus_module));
+        ngx_ws_bus_stream_timeout(s);
         return;
     }
 

@@ -32,7 +32,8 @@ static void ngx_ws_bus_sse_lost(ngx_ws_bus_session_t *s,
     ngx_ws_bus_node_t *node, uint64_t from, uint64_t to);
 static ngx_int_t ngx_ws_bus_sse_write(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_sse_timeout(ngx_ws_bus_session_t *s);
-static ngx_int_t ngx_ws_bus_sse_flush(ngx_ws_bus_session_t *s);
+static ngx_int_t ngx_ws_bus_sse_flush(ngx_ws_bus_session_t *s,
+    ngx_uint_t tried);
 static void ngx_ws_bus_sse_push(ngx_ws_bus_session_t *s);
 static ngx_int_t ngx_ws_bus_sse_send(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_sse_follow(ngx_ws_bus_session_t *s);
@@ -170,7 +171,7 @@ ngx_ws_bus_sse_open(ngx_ws_bus_session_t *s)
                             ngx_ws_bus_sse_comment(stream->note, "open"));
     }
 
-    if (ngx_ws_bus_sse_flush(s) != NGX_OK) {
+    if (ngx_ws_bus_sse_flush(s, 0) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -190,7 +191,7 @@ ngx_ws_bus_sse_deliver(ngx_ws_bus_session_t *s, ngx_ws_bus_run_t *run,
 
     ngx_ws_bus_sse_push(s);
 
-    if (s->out
+    if (s->out && !s->broken
         && ngx_ws_bus_out_limit(s, s->sub.group->channel->node) != NGX_OK)
     {
         ngx_ws_bus_session_slow(s);
@@ -233,7 +234,7 @@ ngx_ws_bus_sse_write(ngx_ws_bus_session_t *s)
         }
     }
 
-    if (ngx_ws_bus_sse_flush(s) != NGX_OK) {
+    if (ngx_ws_bus_sse_flush(s, 1) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -241,7 +242,7 @@ ngx_ws_bus_sse_write(ngx_ws_bus_session_t *s)
 
         ngx_ws_bus_replay_next(s);
 
-        if (ngx_ws_bus_sse_flush(s) != NGX_OK) {
+        if (ngx_ws_bus_sse_flush(s, 0) != NGX_OK) {
             return NGX_ERROR;
         }
 
@@ -297,7 +298,7 @@ ngx_ws_bus_sse_timeout(ngx_ws_bus_session_t *s)
 static void
 ngx_ws_bus_sse_push(ngx_ws_bus_session_t *s)
 {
-    if (ngx_ws_bus_sse_flush(s) != NGX_OK) {
+    if (ngx_ws_bus_sse_flush(s, 0) != NGX_OK) {
         s->broken = 1;
         ngx_post_event(s->connection->write, &ngx_posted_events);
     }
@@ -306,11 +307,12 @@ ngx_ws_bus_sse_push(ngx_ws_bus_session_t *s)
 
 /*
  * Gives the output filters piece after piece, as long as they take all of it.
- * NGX_OK, or NGX_ERROR.
+ * If they have just tried to send, send_timeout begins anew; what is queued
+ * behind does not prolong it.  NGX_OK, or NGX_ERROR.
  */
 
 static ngx_int_t
-ngx_ws_bus_sse_flush(ngx_ws_bus_session_t *s)
+ngx_ws_bus_sse_flush(ngx_ws_bus_session_t *s, ngx_uint_t tried)
 {
     ngx_event_t          *wev;
     ngx_connection_t     *c;
@@ -327,7 +329,7 @@ ngx_ws_bus_sse_flush(ngx_ws_bus_session_t *s)
         if (stream->busy) {
 
             if (r->buffered || c->buffered || r->postponed) {
-                return ngx_ws_bus_stream_blocked(s);
+                return tried ? ngx_ws_bus_stream_blocked(s) : NGX_OK;
             }
 
             stream->busy = 0;
@@ -351,6 +353,8 @@ ngx_ws_bus_sse_flush(ngx_ws_bus_session_t *s)
         if (ngx_ws_bus_sse_send(s) != NGX_OK) {
             return NGX_ERROR;
         }
+
+        tried = 1;
     }
 }
 

@@ -4,6 +4,7 @@
 // WS_BUS_TEST_URL, with the master process WS_BUS_TEST_MASTER.
 
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { before, test as run } from 'node:test';
 
 import { client, once, record, rejects, shows, sleep, until } from './lib.mjs';
@@ -28,20 +29,39 @@ before(async () => {
 });
 
 
+// A kept-alive connection may be one of a worker that was killed.
+
+async function request(path, options) {
+    for (let attempt = 1; ; attempt++) {
+        try {
+            return await fetch(base + path, options);
+
+        } catch (error) {
+            if (attempt === 10) {
+                throw error;
+            }
+
+            await sleep(20);
+        }
+    }
+}
+
+
 function remove(channel) {
-    return fetch(`${base}/pub/${channel}`, { method: 'DELETE' });
+    return request(`/pub/${channel}`, { method: 'DELETE' });
 }
 
 
 function post(channel, body, type = 'text/plain') {
-    return fetch(`${base}/pub/${channel}`, {
-        method: 'POST', body, headers: { 'Content-Type': type },
+    return request(`/pub/${channel}`, {
+        method: 'POST', body,
+        headers: { 'Content-Type': type, 'Idempotency-Key': randomUUID() },
     });
 }
 
 
 async function workers() {
-    const status = await (await fetch(`${base}/status`)).json();
+    const status = await (await request('/status')).json();
 
     return status.zones.bus.workers;
 }

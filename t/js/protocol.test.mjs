@@ -419,6 +419,15 @@ test('the channel of the location, by its name or later', async () => {
     await shows(more, 'two');
     assert.deepEqual(got, ['one', 'unsubscribed']);
 
+    // both
+
+    const both = client(server.url + '/own');
+
+    both.subscribe('own');
+    await rejects(both.subscribe().ready, 'already_subscribed');
+    await both.subscribe('own').ready;
+    assert.equal(both.subscribe(), both.subscribe('own'));
+
     // when nobody has asked for it yet
 
     const late = client(server.url + '/own');
