@@ -68,8 +68,8 @@ for my $dir (qw/ ws kept /) {
             next;
         }
 
-        $c->text($i);
-        $wrong++ if $c->message() ne $i;
+        $c->text("message $i");
+        $wrong++ if $c->recv() ne "message $i";
         $c->finish();
     }
 
@@ -79,7 +79,7 @@ for my $dir (qw/ ws kept /) {
 
 for my $i (0 .. $#stay) {
     $stay[$i]->text("still $i");
-    is($stay[$i]->message(), "still $i", "channel $i is as it was");
+    is($stay[$i]->recv(), "still $i", "channel $i is as it was");
 }
 
 is(http_get('/status')->json()->{zones}{bus}{refused}{unavailable}, 0,
