@@ -26,7 +26,7 @@ events {
 http {
     %%TEST_GLOBALS_HTTP%%
 
-    ws_bus_zone bus 256k;
+    ws_bus_zone bus 4m;
     ws_bus_message_max_size 1k;
 
     server {
@@ -43,6 +43,11 @@ http {
             ws_bus_history 10;
         }
 
+        location ~ ^/pub/(.+)$ {
+            ws_bus_publisher $1;
+            ws_bus_history 10;
+        }
+
         location = /status {
             ws_bus_status;
         }
@@ -52,6 +57,22 @@ http {
 EOF
 
 $t->run();
+
+# channels that only have a history leave no page to anything else, and still
+# make room for the first subscriber
+
+my $posted = 0;
+
+for my $i (1 .. 12000) {
+    $posted++ if http_post("/pub/$i", 'x')->status() == 201;
+}
+
+is($posted, 12000, 'channels with a history');
+
+my $first = ws('/ws/first');
+
+ok($first->accepted(), 'the first subscriber');
+$first->finish();
 
 # far more than fit, and a few that stay
 

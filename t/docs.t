@@ -79,9 +79,12 @@ like($section{ws_bus_deflate}, qr/`min_length`, by default $length,/,
 like($section{ws_bus_zone}, qr/The smallest size is $smallest\./,
     'ws_bus_zone: smallest size');
 
+my $directives = join('', $conf, map { text("$module/http/ngx_ws_bus_$_.c") }
+    qw/ directives access /);
+
 is(missing($doc{directives},
-    $conf =~ /ngx_conf_log_error\(\w+,\s*cf,\s*0,\s*($literals)/g,
-    $conf =~ /return\s+("(?!is duplicate")[^"]*")/g), '',
+    $directives =~ /ngx_conf_log_error\(\w+,\s*cf,\s*0,\s*($literals)/g,
+    $directives =~ /return\s+("(?!is duplicate")(?:[^"\\]|\\.)*")/g), '',
     'what "nginx -t" says is there');
 
 
@@ -458,10 +461,12 @@ sub default {
         ws_bus_drain => sub { $time->('drain') },
         ws_bus_batch => sub { merged('batch') },
         ws_bus_lean => sub { $flag->('lean') },
+        ws_bus_fallback => sub { $flag->('fallback') },
         ws_bus_max_channels => sub { merged('max_channels') },
         ws_bus_channels => sub {
             merged('channels') eq 'NULL' ? 'none' : '?'
         },
+        ws_bus_origin => sub { merged('origins') eq 'NULL' ? 'same' : '?' },
         ws_bus_presence => sub { lc(merged('presence') =~ s/.*_//r) },
         ws_bus_protocols => sub {
             join(' ', map { lc } merged('protocols')
@@ -541,7 +546,7 @@ sub missing {
     my @quoted = prose($text) =~ /`([^`]+)`/g;
 
     return join("\n", grep {
-        my $re = /^(?:is|needs) / ? qr/^"\w+" directive \Q$_\E$/
+        my $re = /^(?:is|needs|takes) / ? qr/^"\w+" directive \Q$_\E$/
                                   : pattern($_);
         !grep { $_ =~ $re } @quoted
     } map { unquote($_) } @literals);

@@ -133,8 +133,6 @@ is_message($c[0], 'posted', 'delivered');
 is($h->request('POST', '/pub-off/nobody', body => 'x')->status(), 201,
     'to nobody, not kept');
 
-is(post("$long-new")->status(), 503, 'a new channel to be kept');
-
 
 # Who leaves makes room.
 

@@ -18,6 +18,10 @@ use Test::WsBus;
 
 my $t = Test::WsBus->new()->has(qw! bin/node bin/npm !);
 
+my ($version) = `node --version` =~ /^v(\d+)/;
+
+plan(skip_all => "Node.js $version is too old") if $version < 18;
+
 my $root = "$FindBin::Bin/..";
 my $tests = "$FindBin::Bin/js";
 my $tools = "$root/build/js";
@@ -89,10 +93,6 @@ EOC
 
 $t->run();
 $t->expect_log(qr/worker process \d+ exited on signal 9/);
-
-my ($version) = `node --version` =~ /^v(\d+)/;
-
-plan(skip_all => "Node.js $version is too old") if $version < 18;
 
 package_contents();
 

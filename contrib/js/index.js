@@ -726,7 +726,7 @@ class StreamLink {
             }
 
         } else {
-            client._noStreams ||= status < 500;
+            client._noStreams ||= status < 500 && status !== 429;
             this.fail(1006, reason);
         }
 
@@ -1066,7 +1066,8 @@ export class Client extends Emitter {
             return;
         }
 
-        this.#remove(subscription, null);
+        this.#forget(subscription);
+        subscription._end(null);
 
         if (channel === this.#own) {
             this.#declined = true;
@@ -1089,8 +1090,9 @@ export class Client extends Emitter {
     // The server does not want a subscription.
 
     _fail(subscription, error) {
+        this.#forget(subscription);
         subscription._emit('error', error);
-        this.#remove(subscription, error);
+        subscription._end(error);
     }
 
     _streamUrl({ channel }) {
@@ -1212,10 +1214,17 @@ export class Client extends Emitter {
             return;
         }
 
-        const token = await this.#token('connect').catch(() => null);
+        try {
+            const token = await this.#token('connect');
 
-        if (link === this.#link && !this.#dialing) {
-            this.#socket(token);
+            if (link === this.#link && !this.#dialing) {
+                this.#socket(token);
+            }
+
+        } catch {
+            if (link === this.#link) {
+                this.#upgradeLater();
+            }
         }
     }
 
@@ -1303,7 +1312,8 @@ export class Client extends Emitter {
         }
 
         for (const subscription of this.#subscriptions.values()) {
-            this.#remove(subscription, error);
+            this.#forget(subscription);
+            subscription._end(error);
         }
 
         if (error) {
@@ -1402,7 +1412,7 @@ export class Client extends Emitter {
 
     // Subscribing.
 
-    #remove(subscription, error) {
+    #forget(subscription) {
         const { channel } = subscription;
 
         if (this.#subscriptions.get(channel) === subscription) {
@@ -1410,7 +1420,6 @@ export class Client extends Emitter {
         }
 
         this.#timers.clear(subscription);
-        subscription._end(error);
     }
 
     #attach(subscription) {

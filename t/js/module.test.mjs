@@ -109,7 +109,8 @@ test('subscribes, publishes, receives', async () => {
         { kind: 'json', data: 'once' },
         { kind: 'json', data: { by: 'POST' } },
         { kind: 'text', data: 'no JSON' },
-    ].map((message, i) => ({ channel: 'talk', epoch, seq: i + 1, ...message })));
+    ].map((message, i) =>
+        ({ channel: 'talk', epoch, seq: i + 1, ...message })));
 
     const { messages: kept, more } = await bus.history('talk', { seq: 4 });
 

@@ -159,8 +159,17 @@ test('errors reject', async () => {
 
     // it is not the last word
 
-    server.forbidden.clear();
-    await bus.subscribe('secret').ready;
+    const again = bus.subscribe('secret');
+    let last;
+
+    again.on('error', () => {
+        server.forbidden.clear();
+        last = bus.subscribe('secret');
+    });
+
+    await rejects(again.ready, 'forbidden');
+    assert.notEqual(last, again);
+    await last.ready;
 });
 
 

@@ -231,6 +231,40 @@ test('turn about, while neither works', async () => {
 });
 
 
+test('too many requests is not for ever', async () => {
+    const { server, bus } = await streamer({}, { streamStatus: 429 });
+
+    await until(() => server.gets.length === 2);
+    server.streamStatus = 200;
+    await until(() => bus.transport === 'sse');
+});
+
+
+test('without a token there is no WebSocket instead of a stream', async () => {
+    let broken = false;
+    const { server, bus, sub } = await streamer({
+        retryWebSocket: 10,
+        token() {
+            if (broken) {
+                throw new Error('broken');
+            }
+
+            return 't';
+        },
+    });
+
+    await sub.ready;
+    broken = true;
+    server.refuse = 0;
+    await sleep(50);
+    assert.equal(bus.transport, 'sse');
+    broken = false;
+    await until(() => bus.transport === 'websocket');
+    assert.match(server.upgrades.at(-1).headers['sec-websocket-protocol'],
+                 /bearer\.t$/);
+});
+
+
 test('a server without streams is not asked again', async () => {
     const { server } = await streamer({}, { streamStatus: 426 });
 

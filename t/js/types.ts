@@ -2,7 +2,8 @@
 
 // Compiles if the types are right; lines after "@ts-expect-error" must not.
 
-import { BusError, Client, connect, PROTOCOL, Subscription } from 'ws-bus-client';
+import { BusError, Client, connect, PROTOCOL, Subscription }
+    from 'ws-bus-client';
 import type { BinaryMessage, ErrorCode, History, Message, Options, Position,
               Presence, Published, TokenRequest } from 'ws-bus-client';
 
