@@ -306,11 +306,13 @@ sub gathered {
 
     cmp_ok($took, '<', 0.25, "$name: quick enough");
 
-    $got = one_read($c);
+    # with TLS a read is a record
+
+    $got = @opt ? several($c, 20) : one_read($c);
 
     cmp_ok(time() - $since, '>', 0.25, "$name: they have waited");
     is($got, join(', ', map { "message $_" } 1 .. 20),
-        "$name: all of them leave in one write");
+        "$name: all of them leave together");
     is(join(' ', $raw->recv_n(20)), join(' ', 1 .. 20), "$name: raw ones too");
 
     # and so does the next batch

@@ -25,7 +25,7 @@ my $root = "$FindBin::Bin/..";
 my $module = "$root/ngx_ws_bus_module";
 
 my %doc = map { $_ => text("$root/docs/$_.md") }
-    qw/ directives protocol subprotocol http-api operations design
+    qw/ directives protocol subprotocol fallbacks http-api operations design
         performance /;
 
 my $conf = text("$module/ngx_ws_bus_module.c");

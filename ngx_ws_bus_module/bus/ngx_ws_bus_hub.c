@@ -496,8 +496,10 @@ ngx_ws_bus_hub_gather(ngx_ws_bus_group_t *group, ngx_ws_bus_record_t *rec,
     }
 
     if (rc == NGX_OK) {
-        rc = ngx_ws_bus_run_mark(run, rec->pos, rec->seq, rec->time, rec->len,
-                                 hub->log);
+        rc = ngx_ws_bus_run_mark(run, rec->pos,
+                                 rec->type == NGX_WS_BUS_REC_MESSAGE
+                                 ? rec->seq : NGX_WS_BUS_RUN_EVENT,
+                                 rec->time, rec->len, hub->log);
     }
 
     if (rc == NGX_OK) {
@@ -961,8 +963,10 @@ ngx_ws_bus_hub_encode_unkept(ngx_ws_bus_channel_t *ch,
                                 payload);
 
             if (rc == NGX_OK && ngx_ws_bus_log_intact(log, *from)) {
-                rc = ngx_ws_bus_run_mark(run, *from, 0, rec.time, rec.len,
-                                         ch->hub->log);
+                rc = ngx_ws_bus_run_mark(run, *from,
+                                         rec.type == NGX_WS_BUS_REC_MESSAGE
+                                         ? 0 : NGX_WS_BUS_RUN_EVENT,
+                                         rec.time, rec.len, ch->hub->log);
 
             } else {
                 ngx_ws_bus_run_undo(run);

@@ -249,8 +249,10 @@ ngx_ws_bus_presence_list(ngx_ws_bus_zone_t *zone, ngx_str_t *channel,
     n = 0;
     size = 0;
 
+    /* also who has just left: nobody has been told of it yet */
+
     for (m = node->members; m; m = m->next) {
-        if (m->count && zone->sh->slots[m->slot]->pid) {
+        if (zone->sh->slots[m->slot]->pid) {
             size += sizeof(ngx_str_t) + m->len;
             n++;
         }
@@ -272,7 +274,7 @@ ngx_ws_bus_presence_list(ngx_ws_bus_zone_t *zone, ngx_str_t *channel,
     n = 0;
 
     for (m = node->members; m; m = m->next) {
-        if (m->count && zone->sh->slots[m->slot]->pid) {
+        if (zone->sh->slots[m->slot]->pid) {
             list->names[n].data = p;
             list->names[n].len = m->len;
             p = ngx_cpymem(p, m->name, m->len);

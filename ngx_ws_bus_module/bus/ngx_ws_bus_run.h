@@ -18,9 +18,13 @@
  * the same, and is freed with its last reference.
  */
 
+/* the seq of what is no message, but tells of the channel */
+#define NGX_WS_BUS_RUN_EVENT  ((uint64_t) -1)
+
+
 typedef struct {
     uint64_t            pos;       /* in the log */
-    uint64_t            seq;       /* 0: not kept */
+    uint64_t            seq;       /* 0: not kept, or NGX_WS_BUS_RUN_EVENT */
     uint64_t            time;      /* when it was appended */
     size_t              end;       /* of its bytes in the run */
     size_t              len;       /* of its payload */

@@ -317,7 +317,13 @@ ngx_ws_bus_access_regex(ngx_conf_t *cf, ngx_ws_bus_origins_t *origins,
     rc.err.len = NGX_MAX_CONF_ERRSTR;
     rc.err.data = errstr;
 
-    if (rc.pattern.len == 0 || ngx_regex_compile(&rc) != NGX_OK) {
+    if (rc.pattern.len == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "empty regex in origin \"%V\"", value);
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_regex_compile(&rc) != NGX_OK) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid origin \"%V\": %V", value, &rc.err);
         return NGX_CONF_ERROR;

@@ -230,6 +230,7 @@ struct ngx_ws_bus_session_s {
     uint64_t                      dropped;
     size_t                        trying;     /* bytes that must stay */
     ngx_ws_bus_gap_t             *gaps;       /* dropped, not told yet */
+    ngx_ws_bus_out_t             *before_gaps;
 
     /* state */
     unsigned                      started:1;      /* the 101 has left */

@@ -39,9 +39,13 @@ static ngx_int_t ngx_ws_bus_out_queue(ngx_ws_bus_session_t *s,
 static ssize_t ngx_ws_bus_out_send(ngx_ws_bus_session_t *s, u_char *data,
     size_t len);
 static ssize_t ngx_ws_bus_out_writev(ngx_ws_bus_session_t *s);
-static ngx_uint_t ngx_ws_bus_out_at_boundary(ngx_ws_bus_session_t *s);
 static size_t ngx_ws_bus_out_being_written(ngx_ws_bus_session_t *s);
 static ngx_ws_bus_out_t **ngx_ws_bus_out_waiting(ngx_ws_bus_session_t *s);
+static ngx_ws_bus_out_t **ngx_ws_bus_out_cut(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_out_t *out, size_t end);
+static ngx_uint_t ngx_ws_bus_out_stays(ngx_ws_bus_out_t *out);
+static ngx_ws_bus_out_t **ngx_ws_bus_out_skip(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_out_t **prev);
 static ngx_uint_t ngx_ws_bus_out_oldest(ngx_ws_bus_session_t *s);
 static ngx_uint_t ngx_ws_bus_out_latest(ngx_ws_bus_session_t *s,
     ngx_ws_bus_node_t *node);
@@ -68,7 +72,7 @@ ngx_ws_bus_out_add(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node,
 
     wev = s->connection->write;
 
-    if (node && s->conf->batch && s->started
+    if (node && s->conf->batch && s->started && s->replay == NULL
         && (s->out == NULL || s->batching))
     {
         /* gathered until the timer fires, or something is answered */
@@ -244,7 +248,7 @@ ngx_ws_bus_out_flush(ngx_ws_bus_session_t *s)
 
     while ((s->out || s->gaps) && wev->ready) {
 
-        if (s->gaps && ngx_ws_bus_out_at_boundary(s)
+        if (s->gaps && s->before_gaps == NULL
             && ngx_ws_bus_out_tell(s) != NGX_OK)
         {
             s->broken = 1;
@@ -427,6 +431,20 @@ ngx_ws_bus_out_limit(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node)
         s->stats->dropped[NGX_WS_BUS_DROPPED_CONFLATED] += n;
     }
 
+    if (s->batching && s->queued > s->conf->buffer) {
+
+        /* the batch is full: whoever reads is not slow */
+
+        if (ngx_ws_bus_out_flush(s) == NGX_ERROR) {
+            ngx_post_event(s->connection->read, &ngx_posted_events);
+            return NGX_OK;
+        }
+
+        if (s->out == NULL) {
+            return NGX_OK;
+        }
+    }
+
     if (s->conf->buffer_policy == NGX_WS_BUS_BUFFER_OLDEST) {
         n = ngx_ws_bus_out_oldest(s);
 
@@ -483,34 +501,6 @@ ngx_ws_bus_out_free(ngx_ws_bus_session_t *s)
 
 
 /*
- * 1 if the first message of the queue has not been begun.
- */
-
-static ngx_uint_t
-ngx_ws_bus_out_at_boundary(ngx_ws_bus_session_t *s)
-{
-    ngx_ws_bus_run_t  *run;
-
-    if (s->out == NULL) {
-        return 1;
-    }
-
-    if (s->trying) {
-        return 0;
-    }
-
-    run = s->out->run;
-
-    if (run->n == 0) {
-        return s->out->pos == 0;
-    }
-
-    return s->out->pos == ngx_ws_bus_run_start(run,
-                                         ngx_ws_bus_run_at(run, s->out->pos));
-}
-
-
-/*
  * How many bytes at the front of the queue belong to the message that is
  * being written, or must stay for TLS.  The first message is taken to be, so
  * that a single one may be larger than the buffer, but for a batch that is
@@ -554,15 +544,19 @@ ngx_ws_bus_out_being_written(ngx_ws_bus_session_t *s)
 static ngx_ws_bus_out_t **
 ngx_ws_bus_out_waiting(ngx_ws_bus_session_t *s)
 {
-    size_t             end;
-    ngx_ws_bus_out_t  *out, *rest;
-
     if (s->batching) {
         return &s->out;
     }
 
-    out = s->out;
-    end = out->pos + ngx_ws_bus_out_being_written(s);
+    return ngx_ws_bus_out_cut(s, s->out,
+                          s->out->pos + ngx_ws_bus_out_being_written(s));
+}
+
+
+static ngx_ws_bus_out_t **
+ngx_ws_bus_out_cut(ngx_ws_bus_session_t *s, ngx_ws_bus_out_t *out, size_t end)
+{
+    ngx_ws_bus_out_t  *rest;
 
     if (end == out->last) {
         return &out->next;
@@ -611,8 +605,8 @@ ngx_ws_bus_out_oldest(ngx_ws_bus_session_t *s)
 
     while (prev && *prev && s->queued - begun > s->conf->buffer) {
 
-        if ((*prev)->run->n == 0) {
-            prev = &(*prev)->next;
+        if (ngx_ws_bus_out_stays(*prev)) {
+            prev = ngx_ws_bus_out_skip(s, prev);
             continue;
         }
 
@@ -625,13 +619,54 @@ ngx_ws_bus_out_oldest(ngx_ws_bus_session_t *s)
 
 
 /*
+ * 1 if the first thing of the stretch is no message: a control frame, an
+ * answer, or an event.
+ */
+
+static ngx_uint_t
+ngx_ws_bus_out_stays(ngx_ws_bus_out_t *out)
+{
+    ngx_ws_bus_run_t  *run;
+
+    run = out->run;
+
+    return run->n == 0
+           || run->marks[ngx_ws_bus_run_at(run, out->pos)].seq
+              == NGX_WS_BUS_RUN_EVENT;
+}
+
+
+/*
+ * Makes the first thing of a stretch a stretch of its own, and returns where
+ * the next one is linked; NULL without memory.
+ */
+
+static ngx_ws_bus_out_t **
+ngx_ws_bus_out_skip(ngx_ws_bus_session_t *s, ngx_ws_bus_out_t **prev)
+{
+    size_t             end;
+    ngx_ws_bus_out_t  *out;
+
+    out = *prev;
+
+    if (out->run->n == 0) {
+        return &out->next;
+    }
+
+    end = out->run->marks[ngx_ws_bus_run_at(out->run, out->pos)].end;
+
+    return ngx_ws_bus_out_cut(s, out, end);
+}
+
+
+/*
  * Drops all waiting messages of the channel but the newest.
  */
 
 static ngx_uint_t
 ngx_ws_bus_out_latest(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node)
 {
-    ngx_uint_t          n, left;
+    ngx_uint_t          i, n, left;
     ngx_ws_bus_out_t   *out, **prev;
 
     prev = ngx_ws_bus_out_waiting(s);
@@ -643,8 +678,16 @@ ngx_ws_bus_out_latest(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node)
     left = 0;
 
     for (out = *prev; out; out = out->next) {
-        if (out->node == node) {
-            left += ngx_ws_bus_out_count(out);
+
+        if (out->node != node) {
+            continue;
+        }
+
+        for (i = ngx_ws_bus_run_at(out->run, out->pos);
+             i < out->run->n && out->run->marks[i].end <= out->last;
+             i++)
+        {
+            left += (out->run->marks[i].seq != NGX_WS_BUS_RUN_EVENT);
         }
     }
 
@@ -652,6 +695,16 @@ ngx_ws_bus_out_latest(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node)
 
         if ((*prev)->node != node) {
             prev = &(*prev)->next;
+            continue;
+        }
+
+        if (ngx_ws_bus_out_stays(*prev)) {
+            prev = ngx_ws_bus_out_skip(s, prev);
+
+            if (prev == NULL) {
+                break;
+            }
+
             continue;
         }
 
@@ -715,12 +768,22 @@ ngx_ws_bus_out_gap(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node,
         }
 
         gap->node = node;
-        gap->from = seq;
+
+        /* what is being written comes before the first of them */
+
+        if (s->gaps == NULL) {
+            s->before_gaps = s->batching ? NULL : s->out;
+        }
+
         gap->next = s->gaps;
         s->gaps = gap;
     }
 
-    gap->to = seq;
+    if (seq) {
+        gap->from = gap->from ? gap->from : seq;
+        gap->to = seq;
+    }
+
     gap->count++;
 }
 
@@ -739,11 +802,8 @@ ngx_ws_bus_out_tell(ngx_ws_bus_session_t *s)
     ngx_ws_bus_out_t  *out, **prev;
     ngx_ws_bus_run_t  *run;
 
-    prev = ngx_ws_bus_out_at_boundary(s) ? &s->out
-                                         : ngx_ws_bus_out_waiting(s);
-    if (prev == NULL) {
-        return NGX_ERROR;
-    }
+    prev = s->before_gaps ? &s->before_gaps->next : &s->out;
+    s->before_gaps = NULL;
 
     run = ngx_ws_bus_run_create(s->connection->log);
     if (run == NULL) {
@@ -810,6 +870,10 @@ ngx_ws_bus_out_unlink(ngx_ws_bus_session_t *s, ngx_ws_bus_out_t **prev)
 
     if (out->run->n == 0) {
         s->pong_queued = 0;
+    }
+
+    if (out == s->before_gaps) {
+        s->before_gaps = NULL;
     }
 
     *prev = out->next;

@@ -618,9 +618,16 @@ ngx_ws_bus_v1_greet(ngx_ws_bus_session_t *s, ngx_str_t *id,
     subscribed.resume = resume->resume;
     subscribed.recovered = resume->recovered;
 
-    /* a long history is not counted to its end for every subscriber */
+    /*
+     * A long history is not counted to its end for every subscriber, only for
+     * one that has to know what is left.
+     */
 
-    n = ngx_min(s->conf->history, NGX_WS_BUS_V1_OLDEST);
+    n = s->conf->history;
+
+    if (!resume->resume || resume->recovered) {
+        n = ngx_min(n, NGX_WS_BUS_V1_OLDEST);
+    }
 
     if (n && ngx_ws_bus_channel_history(s->hub->zone, view, 0, n,
                                  (uint64_t) s->conf->history_age * 1000000,
@@ -632,6 +639,10 @@ ngx_ws_bus_v1_greet(ngx_ws_bus_session_t *s, ngx_str_t *id,
         if (h.pos) {
             ngx_free(h.pos);
         }
+    }
+
+    if (resume->recovered) {
+        subscribed.oldest = ngx_min(subscribed.oldest, resume->seq + 1);
     }
 
     last = ngx_ws_bus_message_subscribed(buf, id, channel, &subscribed);

@@ -102,6 +102,26 @@ test('online connects at once, and a connection is looked at', async () => {
 });
 
 
+test('online starts the backoff over', async t => {
+    await browser(async fire => {
+        const server = await serve({ refuse: Infinity });
+        const bus = client(server, { fallback: false, minDelay: 1,
+                                     maxDelay: 1e6 });
+        const delays = [];
+
+        t.mock.method(Math, 'random', () => 1);
+        bus.on('close', ({ delay }) => {
+            if (delays.push(delay) === 6) {
+                fire.window('online');
+            }
+        });
+
+        await until(() => delays.length >= 8);
+        assert.deepEqual(delays.slice(0, 8), [1, 2, 4, 8, 16, 32, 1, 2]);
+    });
+});
+
+
 test('offline waits for online', async () => {
     await browser(async fire => {
         const server = await serve();

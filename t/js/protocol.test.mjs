@@ -281,6 +281,7 @@ test('acknowledgements', async () => {
     server.drop();
     server.channel('c').forget();
     await bus.publish('d', 1);
+    await bus.publish('d', 2);
     assert.equal(server.received.filter(({ type }) => type === 'ack').length,
                  3);
 

@@ -492,6 +492,8 @@ export class Server {
 
         if (this.hold) {
             this.streams.add(socket);
+            socket.on('end', () => socket.end());
+            socket.resume();
             return;
         }
 

@@ -331,6 +331,48 @@ test('an answer that does not come', async () => {
 });
 
 
+test('a stream that is lost while a WebSocket is tried', async () => {
+    const { server, bus, sub, got } = await streamer({ retryWebSocket: 10 });
+
+    await sub.ready;
+    server.hold = true;
+
+    const tried = await until(() => [...server.streams].find(
+        stream => stream.remoteAddress));
+
+    for (const stream of server.streams) {
+        if (stream !== tried) {
+            stream.destroy();
+        }
+    }
+
+    await until(() => tried.destroyed);
+    server.hold = false;
+    server.publish('c', 1);
+    await shows(got, '1');
+    assert.equal(bus.state, 'open');
+});
+
+
+test('an answer that comes too late', async () => {
+    const { server, bus, sub } = await streamer({
+        async fetch(url, { headers }) {
+            const response = await fetch(url, { headers });
+
+            bus.close();
+
+            return response;
+        },
+    });
+
+    bus.on('open', () => assert.fail('opened'));
+    await rejects(sub.ready, 'closed');
+    await sleep(20);
+    assert.equal(bus.state, 'closed');
+    server.drop();
+});
+
+
 test('without any WebSocket at all', async () => {
     const { server, bus, sub } = await streamer({ WebSocket: null });
 
@@ -349,7 +391,7 @@ test('any way of cutting a stream gives the same', async () => {
         + 'retry: 5\ndata\ndata:\ndata:  x\nid: e:2\n\n'
         + 'event: none\n\n'
         + 'data: 3\rid: e:3\r\rdata:4\n\ndata: unfinished');
-    const expected = 'ü|\n\n x|3|4';
+    const expected = '1 ü|2 \n\n x|3 3|undefined 4';
 
     for (let cut = 0; cut < stream.length; cut++) {
         const http = createServer((request, response) => {
@@ -365,7 +407,7 @@ test('any way of cutting a stream gives the same', async () => {
         const got = [];
         const sub = bus.subscribe();
 
-        sub.on('message', ({ data }) => got.push(data));
+        sub.on('message', ({ seq, data }) => got.push(`${seq} ${data}`));
         await once(bus, 'close');
         bus.close();
         http.closeAllConnections();
