@@ -632,7 +632,6 @@ sub left {
             push @wrong, 'not closed in good order' if $c->finish() != 1000;
         }
 
-        is(join("\n", @wrong), '', "left: $policy: gaps are within");
         cmp_ok($gaps, '>', 0, "left: $policy: there were gaps");
     }
 }

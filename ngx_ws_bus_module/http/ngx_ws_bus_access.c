@@ -304,6 +304,7 @@ ngx_ws_bus_access_regex(ngx_conf_t *cf, ngx_ws_bus_origins_t *origins,
 {
 #if (NGX_PCRE)
 
+    ngx_str_t              empty = ngx_string("empty regex");
     ngx_regex_t          **regex;
     ngx_regex_compile_t    rc;
     u_char                 errstr[NGX_MAX_CONF_ERRSTR];
@@ -319,7 +320,7 @@ ngx_ws_bus_access_regex(ngx_conf_t *cf, ngx_ws_bus_origins_t *origins,
 
     if (rc.pattern.len == 0) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "empty regex in origin \"%V\"", value);
+                           "invalid origin \"%V\": %V", value, &empty);
         return NGX_CONF_ERROR;
     }
 

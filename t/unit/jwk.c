@@ -1045,7 +1045,7 @@ add_spki(const char *id, size_t id_len, const u_char *bits, size_t len)
 static void
 test_points(void)
 {
-    u_char      bits[600];
+    u_char      bits[1100];
     size_t      len;
     EVP_PKEY   *pkey;
     ngx_uint_t  i;
@@ -1134,6 +1134,13 @@ test_points(void)
     tap_is(spki(RSA_ID, bits, 11), NGX_WS_BUS_JWK_DER, "more within it");
 
     tap_is(spki("", bits, 11), NGX_WS_BUS_JWK_TYPE, "no algorithm at all");
+
+    /* 8200 bits */
+
+    memset(bits, 0xff, sizeof(bits));
+    memcpy(bits, "\0\x30\x82\x04\x0b\x02\x82\x04\x02\0", 10);
+    memcpy(bits + 10 + 1025, "\x02\x03\x01\0\x01", 5);
+    tap_is(spki(RSA_ID, bits, 1040), NGX_WS_BUS_JWK_RSA_LARGE, "8200 bits");
 }
 
 
@@ -1528,6 +1535,18 @@ test_memory_ends(void)
     tap_is(n, 6, "until there is enough");
 
     ngx_ws_bus_jwk_free(&set);
+
+    /* jansson's */
+
+    json_set_alloc_funcs(test_malloc, free);
+
+    test_memory = 0;
+    tap_is(add_text(&set, ONE(OCT)), NGX_WS_BUS_JWK_MEMORY, "not even JSON");
+    test_memory = -1;
+
+    json_set_alloc_funcs(malloc, free);
+
+    tap_is(set.n, 0, "nothing is added");
 }
 
 
