@@ -322,7 +322,15 @@ for (const [name, transport] of [['ws', 'websocket'], ['sse', 'sse']]) {
 
             } else {
                 for (const pid of await busy()) {
-                    process.kill(pid, 'SIGKILL');
+                    try {
+                        process.kill(pid, 'SIGKILL');
+
+                    } catch (e) {
+                        // a worker of before the reload may have left since
+                        if (e.code !== 'ESRCH') {
+                            throw e;
+                        }
+                    }
                 }
             }
         });
