@@ -697,9 +697,10 @@ ngx_ws_bus_hub_lost(ngx_ws_bus_channel_t *ch, uint64_t seq, uint64_t pos)
         {
             sub = ngx_queue_data(q, ngx_ws_bus_sub_t, queue);
 
-            if (sub->from <= pos) {
+            if (sub->from <= pos && sub->seq < seq) {
                 ch->hub->slot->stats.dropped[NGX_WS_BUS_DROPPED_LOST]++;
-                ngx_ws_bus_hub_owner(sub)->lost(sub, ch->seq + 1, seq);
+                ngx_ws_bus_hub_owner(sub)->lost(sub,
+                                        ngx_max(ch->seq, sub->seq) + 1, seq);
             }
         }
     }

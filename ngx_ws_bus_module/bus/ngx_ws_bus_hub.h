@@ -55,6 +55,7 @@ struct ngx_ws_bus_sub_s {
     ngx_queue_t            queue;      /* in the group */
     ngx_ws_bus_group_t    *group;
     uint64_t               from;       /* wants what is in the log from here */
+    uint64_t               seq;        /* of the channel at that point */
     void                  *owner;      /* begins with ngx_ws_bus_owner_t */
     ngx_ws_bus_sub_t      *next;       /* the owner's */
     ngx_uint_t             present;    /* the owner's */

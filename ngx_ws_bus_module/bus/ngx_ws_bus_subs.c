@@ -54,6 +54,7 @@ ngx_ws_bus_hub_subscribe(ngx_ws_bus_hub_t *hub, const ngx_str_t *name,
 
     sub->group = group;
     sub->from = view->head;
+    sub->seq = view->seq;
 
     ngx_queue_insert_tail(&group->subs, &sub->queue);
     group->nsubs++;

@@ -429,6 +429,7 @@ ngx_ws_bus_replay_live(ngx_ws_bus_session_t *s, ngx_ws_bus_view_t *view)
     }
 
     replay->sub->from = view->head;
+    replay->sub->seq = view->seq;
     ngx_ws_bus_replay_end(s, replay->sub);
 
     return NGX_DONE;
