@@ -584,7 +584,7 @@ sub compressed {
 
 sub left {
     for my $policy (qw/ oldest latest /) {
-        my (@wrong, $gaps);
+        my (@wrong, @stray, $gaps);
 
         for my $n (map { ($_, 25 * $_) } 1 .. 8) {
             my ($channel, $other) = ("x.left-$policy-$n", 'x.other');
@@ -625,13 +625,14 @@ sub left {
             post("/pub/$other", 'end');
 
             while (my $m = $c->next()) {
-                push @wrong, "$n: $m->{text_}" if $m->{channel} eq $channel;
+                push @stray, "$n: $m->{text_}" if $m->{channel} eq $channel;
                 last if ($m->{text} // '') eq 'end';
             }
 
-            push @wrong, 'not closed in good order' if $c->finish() != 1000;
+            push @stray, 'not closed in good order' if $c->finish() != 1000;
         }
 
+        is(join("\n", @stray), '', "left: $policy: nothing after that");
         cmp_ok($gaps, '>', 0, "left: $policy: there were gaps");
     }
 }
