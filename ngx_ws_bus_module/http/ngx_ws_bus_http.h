@@ -109,6 +109,7 @@ typedef struct {
 
 
 typedef struct ngx_ws_bus_session_s   ngx_ws_bus_session_t;
+typedef struct ngx_ws_bus_auth_s      ngx_ws_bus_auth_t;
 typedef struct ngx_ws_bus_protocol_s  ngx_ws_bus_protocol_t;
 typedef struct ngx_ws_bus_out_s       ngx_ws_bus_out_t;
 typedef struct ngx_ws_bus_gap_s       ngx_ws_bus_gap_t;
@@ -278,6 +279,16 @@ struct ngx_ws_bus_session_s {
 };
 
 
+/*
+ * What the module knows of a request.
+ */
+
+typedef struct {
+    ngx_ws_bus_session_t         *session;    /* NULL: none yet */
+    ngx_ws_bus_auth_t            *auth;       /* NULL: no good token */
+} ngx_ws_bus_ctx_t;
+
+
 extern ngx_module_t                     ngx_ws_bus_module;
 extern const ngx_ws_bus_protocol_t      ngx_ws_bus_raw;
 extern const ngx_ws_bus_protocol_t      ngx_ws_bus_v1;
@@ -291,6 +302,17 @@ extern const ngx_ws_bus_fallback_t      ngx_ws_bus_poll;
 ngx_int_t ngx_ws_bus_upgrade_handler(ngx_http_request_t *r);
 ngx_int_t ngx_ws_bus_publisher_handler(ngx_http_request_t *r);
 ngx_int_t ngx_ws_bus_status_handler(ngx_http_request_t *r);
+
+/*
+ * What is known of the request, made if need be; NULL without memory.  It
+ * stays with the request over internal redirects, as for error_page.
+ */
+ngx_ws_bus_ctx_t *ngx_ws_bus_ctx(ngx_http_request_t *r);
+
+/*
+ * The session of the request, or NULL.
+ */
+ngx_ws_bus_session_t *ngx_ws_bus_ctx_session(ngx_http_request_t *r);
 
 /*
  * The gates, http/ngx_ws_bus_access.c: a preaccess phase handler, and the

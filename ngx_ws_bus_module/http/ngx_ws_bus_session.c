@@ -53,13 +53,15 @@ ngx_ws_bus_session_t *
 ngx_ws_bus_session_create(ngx_http_request_t *r, ngx_ws_bus_hub_t *hub,
     ngx_pool_t *pool)
 {
+    ngx_ws_bus_ctx_t      *ctx;
     ngx_pool_cleanup_t    *cln;
     ngx_ws_bus_session_t  *s;
 
     s = ngx_pcalloc(pool, sizeof(ngx_ws_bus_session_t));
     cln = ngx_pool_cleanup_add(r->pool, 0);
+    ctx = ngx_ws_bus_ctx(r);
 
-    if (s == NULL || cln == NULL) {
+    if (s == NULL || cln == NULL || ctx == NULL) {
         return NULL;
     }
 
@@ -78,7 +80,7 @@ ngx_ws_bus_session_create(ngx_http_request_t *r, ngx_ws_bus_hub_t *hub,
     cln->handler = ngx_ws_bus_session_cleanup;
     cln->data = s;
 
-    ngx_http_set_ctx(r, s, ngx_ws_bus_module);
+    ctx->session = s;
 
     return s;
 }
@@ -149,7 +151,7 @@ ngx_ws_bus_session_start_handler(ngx_event_t *rev)
 
     c = rev->data;
     r = c->data;
-    s = ngx_http_get_module_ctx(r, ngx_ws_bus_module);
+    s = ngx_ws_bus_ctx_session(r);
 
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, c->log, 0,
                    "ws bus session on \"%V\"", &s->channel);

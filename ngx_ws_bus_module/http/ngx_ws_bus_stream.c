@@ -238,7 +238,7 @@ ngx_ws_bus_stream_read_handler(ngx_http_request_t *r)
     ngx_ws_bus_session_t  *s;
 
     rev = r->connection->read;
-    s = ngx_http_get_module_ctx(r, ngx_ws_bus_module);
+    s = ngx_ws_bus_ctx_session(r);
 
     if (s->broken) {
         ngx_http_finalize_request(r, NGX_ERROR);
@@ -265,7 +265,7 @@ ngx_ws_bus_stream_write_handler(ngx_http_request_t *r)
 
     c = r->connection;
     wev = c->write;
-    s = ngx_http_get_module_ctx(r, ngx_ws_bus_module);
+    s = ngx_ws_bus_ctx_session(r);
 
     if (wev->timedout) {
         ngx_log_error(NGX_LOG_INFO, c->log, NGX_ETIMEDOUT,

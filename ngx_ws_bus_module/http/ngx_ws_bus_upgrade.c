@@ -472,8 +472,7 @@ ngx_ws_bus_upgrade_write_handler(ngx_http_request_t *r)
     }
 
     if (!r->buffered && !c->buffered) {
-        ngx_ws_bus_session_start(ngx_http_get_module_ctx(r,
-                                                         ngx_ws_bus_module));
+        ngx_ws_bus_session_start(ngx_ws_bus_ctx_session(r));
         return;
     }
 

@@ -94,7 +94,7 @@ ngx_ws_bus_variable_channel(ngx_http_request_t *r,
     ngx_ws_bus_session_t   *s;
     ngx_ws_bus_loc_conf_t  *wlcf;
 
-    s = ngx_http_get_module_ctx(r, ngx_ws_bus_module);
+    s = ngx_ws_bus_ctx_session(r);
 
     if (s) {
         ngx_ws_bus_variable_string(v, &s->channel);
@@ -124,7 +124,7 @@ ngx_ws_bus_variable_protocol(ngx_http_request_t *r,
 {
     ngx_ws_bus_session_t  *s;
 
-    s = ngx_http_get_module_ctx(r, ngx_ws_bus_module);
+    s = ngx_ws_bus_ctx_session(r);
 
     if (s == NULL || s->protocol == NULL) {
         v->not_found = 1;
@@ -143,7 +143,7 @@ ngx_ws_bus_variable_counter(ngx_http_request_t *r,
 {
     ngx_ws_bus_session_t  *s;
 
-    s = ngx_http_get_module_ctx(r, ngx_ws_bus_module);
+    s = ngx_ws_bus_ctx_session(r);
 
     if (s == NULL) {
         v->not_found = 1;
@@ -161,7 +161,7 @@ ngx_ws_bus_variable_close_code(ngx_http_request_t *r,
 {
     ngx_ws_bus_session_t  *s;
 
-    s = ngx_http_get_module_ctx(r, ngx_ws_bus_module);
+    s = ngx_ws_bus_ctx_session(r);
 
     if (s == NULL || s->close_code == 0) {
         v->not_found = 1;
@@ -181,7 +181,7 @@ ngx_ws_bus_variable_close_by(ngx_http_request_t *r,
     static const ngx_str_t  client = ngx_string("client");
     static const ngx_str_t  server = ngx_string("server");
 
-    s = ngx_http_get_module_ctx(r, ngx_ws_bus_module);
+    s = ngx_ws_bus_ctx_session(r);
 
     if (s == NULL || s->close_code == 0) {
         v->not_found = 1;
