@@ -702,7 +702,14 @@ sub memory {
 
     my $before = rss($pid);
     $send->();
-    cmp_ok(rss($pid) - $before, '<', 1000000, '10,000 lines take no memory');
+
+    SKIP: {
+        skip('the sanitizer keeps what is freed', 1)
+            if $ENV{WS_BUS_TEST_PRELOAD};
+
+        cmp_ok(rss($pid) - $before, '<', 1000000,
+            '10,000 lines take no memory');
+    }
 
     $c->finish();
 }

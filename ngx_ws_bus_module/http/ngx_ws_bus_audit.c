@@ -60,7 +60,7 @@ ngx_ws_bus_audit_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     access_log = ngx_ws_bus_audit_command("access_log");
     if (access_log == NULL) {
-        return "cannot be used with this nginx";
+        return "needs nginx's log module";
     }
 
     value = cf->args->elts;
@@ -187,7 +187,7 @@ ngx_ws_bus_audit_format(ngx_conf_t *cf)
 
     log_format = ngx_ws_bus_audit_command("log_format");
     if (log_format == NULL) {
-        return "cannot be used with this nginx";
+        return "needs nginx's log module";
     }
 
     ngx_str_set(&value[0], "log_format");
