@@ -507,8 +507,10 @@ ngx_ws_bus_v1_publish(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
         return &ngx_ws_bus_message_errors[NGX_WS_BUS_CODE_UNAVAILABLE];
     }
 
-    ngx_ws_bus_audit(s->request, NGX_WS_BUS_EVENT_PUBLISH, &q->channel, 0,
-                     place.repeated ? "repeated" : NULL, msg.len);
+    if (s->conf->audit) {
+        ngx_ws_bus_audit(s->request, NGX_WS_BUS_EVENT_PUBLISH, &q->channel, 0,
+                         place.repeated ? "repeated" : NULL, msg.len);
+    }
 
     if (q->id.len) {
         last = ngx_ws_bus_message_published(buf, &q->id, &q->channel,
