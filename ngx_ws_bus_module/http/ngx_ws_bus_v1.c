@@ -44,8 +44,6 @@ static void ngx_ws_bus_v1_close(ngx_ws_bus_session_t *s);
 static ngx_int_t ngx_ws_bus_v1_may_send(ngx_ws_bus_session_t *s);
 static ngx_int_t ngx_ws_bus_v1_message(ngx_ws_bus_session_t *s,
     ngx_uint_t opcode, u_char *data, size_t len);
-static void ngx_ws_bus_v1_lost(ngx_ws_bus_session_t *s,
-    ngx_ws_bus_node_t *node, uint64_t from, uint64_t to);
 static u_char *ngx_ws_bus_v1_gap(u_char *p, ngx_ws_bus_node_t *node,
     uint64_t from, uint64_t to, uint64_t count);
 
@@ -77,7 +75,7 @@ const ngx_ws_bus_protocol_t  ngx_ws_bus_v1 = {
     ngx_ws_bus_v1_close,
     ngx_ws_bus_v1_may_send,
     ngx_ws_bus_v1_message,
-    ngx_ws_bus_v1_lost,
+    ngx_ws_bus_out_lost,
     ngx_ws_bus_v1_gap
 };
 
@@ -565,22 +563,6 @@ ngx_ws_bus_v1_consumer(ngx_ws_bus_session_t *s, ngx_str_t *channel,
     ngx_sha1_update(&sha1, "\0", 1);
     ngx_sha1_update(&sha1, s->consumer.data, s->consumer.len);
     ngx_sha1_final(digest, &sha1);
-}
-
-
-static void
-ngx_ws_bus_v1_lost(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node,
-    uint64_t from, uint64_t to)
-{
-    u_char     buf[NGX_WS_BUS_MESSAGE_MAX], *last;
-    ngx_str_t  channel;
-
-    channel.data = node->name;
-    channel.len = node->len;
-
-    last = ngx_ws_bus_message_gap(buf, &channel, from, to);
-
-    ngx_ws_bus_out_reply(s, buf, last - buf);
 }
 
 
