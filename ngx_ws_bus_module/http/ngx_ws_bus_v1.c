@@ -498,7 +498,7 @@ ngx_ws_bus_v1_publish(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
 
     if (q->id.len) {
         last = ngx_ws_bus_message_published(buf, &q->id, &q->channel,
-                                            place.seq);
+                                            place.epoch, place.seq);
         ngx_ws_bus_out_reply(s, buf, last - buf);
     }
 
