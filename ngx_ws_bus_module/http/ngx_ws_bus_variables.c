@@ -22,6 +22,8 @@ static ngx_int_t ngx_ws_bus_variable_close_code(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_ws_bus_variable_close_by(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_ws_bus_variable_limit(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_ws_bus_variable_number(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uint64_t n);
 static void ngx_ws_bus_variable_string(ngx_http_variable_value_t *v,
@@ -55,6 +57,9 @@ static ngx_http_variable_t  ngx_ws_bus_variables[] = {
     { ngx_string("ws_bus_dropped"), NULL, ngx_ws_bus_variable_counter,
       offsetof(ngx_ws_bus_session_t, dropped),
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("ws_bus_limit"), NULL, ngx_ws_bus_variable_limit,
+      0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("ws_bus_close_code"), NULL, ngx_ws_bus_variable_close_code,
       0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
@@ -189,6 +194,28 @@ ngx_ws_bus_variable_close_by(ngx_http_request_t *r,
     }
 
     ngx_ws_bus_variable_string(v, s->by_client ? &client : &server);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_ws_bus_variable_limit(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    const ngx_str_t       *outcome;
+    ngx_ws_bus_session_t  *s;
+
+    s = ngx_ws_bus_ctx_session(r);
+
+    outcome = s ? ngx_ws_bus_limit_outcome(s) : NULL;
+
+    if (outcome == NULL) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    ngx_ws_bus_variable_string(v, outcome);
 
     return NGX_OK;
 }
