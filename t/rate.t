@@ -9,6 +9,7 @@ use warnings;
 use strict;
 
 use Test::More;
+use POSIX ();
 use Time::HiRes qw/ time /;
 
 use FindBin;
