@@ -233,6 +233,13 @@ static ngx_command_t  ngx_ws_bus_commands[] = {
       offsetof(ngx_ws_bus_loc_conf_t, limit_log_level),
       &ngx_ws_bus_limit_log_levels },
 
+    { ngx_string("ws_bus_log"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_ws_bus_audit_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
       ngx_null_command
 };
 
@@ -528,7 +535,14 @@ ngx_ws_bus_init_main_conf(ngx_conf_t *cf, void *conf)
 {
     ngx_ws_bus_main_conf_t *wmcf = conf;
 
-    ngx_str_t  name = ngx_string("default");
+    ngx_str_t               name = ngx_string("default");
+    ngx_ws_bus_loc_conf_t  *wlcf;
+
+    wlcf = ngx_http_conf_get_module_loc_conf(cf, ngx_ws_bus_module);
+
+    if (ngx_ws_bus_audit_merge(cf, NULL, wlcf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
 
     if (!wmcf->used || wmcf->zones.nelts) {
         return NGX_CONF_OK;
@@ -563,6 +577,7 @@ ngx_ws_bus_create_loc_conf(ngx_conf_t *cf)
      *     wlcf->channel = NULL;
      *     wlcf->limits = NULL;
      *     wlcf->status = NGX_WS_BUS_STATUS_JSON;
+     *     wlcf->audit_off = 0;
      */
 
     wlcf->publish = NGX_CONF_UNSET_PTR;
@@ -587,6 +602,7 @@ ngx_ws_bus_create_loc_conf(ngx_conf_t *cf)
     wlcf->fallback = NGX_CONF_UNSET;
     wlcf->limit_dry_run = NGX_CONF_UNSET;
     wlcf->limit_log_level = NGX_CONF_UNSET_UINT;
+    wlcf->audit = NGX_CONF_UNSET_PTR;
 
     return wlcf;
 }
@@ -658,6 +674,10 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_ERROR;
     }
 
+    if (ngx_ws_bus_audit_merge(cf, prev, conf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
+
     if (conf->handler == NULL || conf->handler == ngx_ws_bus_status_handler) {
         return NGX_CONF_OK;
     }
@@ -715,7 +735,7 @@ ngx_ws_bus_init(ngx_conf_t *cf)
 
     *h = ngx_ws_bus_access_handler;
 
-    return NGX_OK;
+    return ngx_ws_bus_audit_init(cf);
 }
 
 

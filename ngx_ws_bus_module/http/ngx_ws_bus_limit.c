@@ -40,15 +40,15 @@ static ngx_ws_bus_limit_zone_t *ngx_ws_bus_limit_zone_find(
     ngx_ws_bus_main_conf_t *wmcf, ngx_str_t *name);
 
 
-static const ngx_str_t  ngx_ws_bus_limit_outcomes[] = {
-    ngx_null_string,
-    ngx_string("PASSED"),
-    ngx_string("DELAYED_DRY_RUN"),
-    ngx_string("DROPPED_DRY_RUN"),
-    ngx_string("CLOSED_DRY_RUN"),
-    ngx_string("DELAYED"),
-    ngx_string("DROPPED"),
-    ngx_string("CLOSED")
+static const char *const  ngx_ws_bus_limit_outcomes[] = {
+    NULL,
+    "PASSED",
+    "DELAYED_DRY_RUN",
+    "DROPPED_DRY_RUN",
+    "CLOSED_DRY_RUN",
+    "DELAYED",
+    "DROPPED",
+    "CLOSED"
 };
 
 
@@ -121,6 +121,9 @@ ngx_ws_bus_limit_message(ngx_ws_bus_session_t *s, u_char *data, size_t len)
             outcome = outcome - NGX_WS_BUS_LIMIT_DELAYED
                       + NGX_WS_BUS_LIMIT_DELAYED_DRY_RUN;
         }
+
+        ngx_ws_bus_audit(s->request, NGX_WS_BUS_EVENT_LIMIT, NULL, 0,
+                         ngx_ws_bus_limit_outcomes[outcome], len);
     }
 
     l->outcome = ngx_max(l->outcome, outcome);
@@ -291,14 +294,10 @@ ngx_ws_bus_limit_log(ngx_ws_bus_session_t *s, ngx_uint_t outcome,
 }
 
 
-const ngx_str_t *
+const char *
 ngx_ws_bus_limit_outcome(ngx_ws_bus_session_t *s)
 {
-    if (s->limit == NULL || s->limit->outcome == NGX_WS_BUS_LIMIT_NONE) {
-        return NULL;
-    }
-
-    return &ngx_ws_bus_limit_outcomes[s->limit->outcome];
+    return s->limit ? ngx_ws_bus_limit_outcomes[s->limit->outcome] : NULL;
 }
 
 

@@ -291,7 +291,8 @@ ngx_ws_bus_upgrade_session(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
 
     c = r->connection;
     conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
-    pool = (conf->lean && u->fallback == NULL) ? c->pool : r->pool;
+    pool = (conf->lean && conf->audit == NULL && u->fallback == NULL)
+           ? c->pool : r->pool;
 
     if (conf->zone->hub == NULL) {
         return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_unavailable);
@@ -633,6 +634,9 @@ ngx_ws_bus_upgrade_refuse(ngx_http_request_t *r,
 
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                   "websocket handshake refused: %s", refusal->text);
+
+    ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_REFUSE, NULL, refusal->status,
+                     refusal->text, 0);
 
     if (refusal->header) {
         value = refusal->value;
