@@ -52,11 +52,50 @@ struct ngx_ws_bus_auth_s {
 
 typedef struct {
     ngx_uint_t                   outcome;    /* ngx_ws_bus_auth_outcome_e */
-    ngx_uint_t                   status;     /* 401, 403 or 503 */
+    ngx_uint_t                   status;     /* 400, 401, 403 or 503 */
     ngx_str_t                    text;
+    const char                  *error;      /* RFC 6750, 3.1; NULL: none */
     const char                  *description;
 } ngx_ws_bus_auth_refusal_t;
 
+
+/*
+ * The directives about tokens, http/ngx_ws_bus_auth_conf.c.  "list" is a list
+ * of strings at cmd->offset.
+ */
+char *ngx_ws_bus_jwt_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_ws_bus_jwt_algorithms_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_ws_bus_jwt_list_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_ws_bus_jwt_require_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_ws_bus_jwt_grants_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_ws_bus_jwt_claim_set_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_ws_bus_auth_timeout_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+/*
+ * What is wrong with a location, when all of it is known.
+ */
+char *ngx_ws_bus_auth_conf_check(ngx_conf_t *cf, ngx_ws_bus_loc_conf_t *wlcf);
+
+/*
+ * Variables, http/ngx_ws_bus_auth_variables.c: of ws_bus_jwt_claim_set, with
+ * an array of names for data; $ws_bus_claim_NAME; $ws_bus_subject;
+ * $ws_bus_auth.
+ */
+ngx_int_t ngx_ws_bus_auth_variable_claim_set(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+ngx_int_t ngx_ws_bus_auth_variable_claim(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+ngx_int_t ngx_ws_bus_auth_variable_subject(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+ngx_int_t ngx_ws_bus_auth_variable_outcome(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
 
 /*
  * The access phase handler of all locations of the module.
@@ -104,13 +143,14 @@ ngx_queue_t *ngx_ws_bus_auth_sessions(void);
 ngx_ws_bus_auth_t *ngx_ws_bus_auth_get(ngx_http_request_t *r);
 
 /*
- * 1 if grants are off here, or the token grants the channel; else 0.  "auth"
- * may be NULL: no token, no grants.
+ * 1 if the token grants the channel, or grants are off here; else 0.  A
+ * client that another gate let in without a token ("satisfy any"), auth NULL,
+ * is not bound by grants.
  */
-ngx_uint_t ngx_ws_bus_auth_may_subscribe(ngx_ws_bus_loc_conf_t *conf,
-    ngx_ws_bus_auth_t *auth, const ngx_str_t *channel);
-ngx_uint_t ngx_ws_bus_auth_may_publish(ngx_ws_bus_loc_conf_t *conf,
-    ngx_ws_bus_auth_t *auth, const ngx_str_t *channel);
+ngx_uint_t ngx_ws_bus_auth_may_subscribe(const ngx_ws_bus_auth_t *auth,
+    const ngx_str_t *channel);
+ngx_uint_t ngx_ws_bus_auth_may_publish(const ngx_ws_bus_auth_t *auth,
+    const ngx_str_t *channel);
 
 
 #endif /* _NGX_WS_BUS_AUTH_H_INCLUDED_ */

@@ -28,7 +28,7 @@ typedef struct {
  */
 
 typedef struct {
-    ngx_flag_t                 on;          /* ws_bus_jwt */
+    ngx_flag_t                 on;          /* NGX_CONF_UNSET: never said */
     ngx_str_t                  realm;
     ngx_http_complex_value_t  *token;       /* NULL: no variable */
 
@@ -41,33 +41,13 @@ typedef struct {
 
     time_t                     refresh;     /* seconds; 0: no warning */
     ngx_msec_t                 timeout;     /* 0: a token at the handshake */
+
+    const char                *idle;        /* said here, useless alone */
 } ngx_ws_bus_auth_conf_t;
 
 
 /*
- * Directives of a location; conf is its ngx_ws_bus_loc_conf_t.
- */
-char *ngx_ws_bus_jwt_directive(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_ws_bus_jwt_algorithms_directive(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_ws_bus_jwt_list_directive(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_ws_bus_jwt_require_directive(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_ws_bus_jwt_grants_directive(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_ws_bus_auth_timeout_directive(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-
-/*
- * The directive of http that gives a claim to a variable of its own.
- */
-char *ngx_ws_bus_jwt_claim_set_directive(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-
-/*
- * Nothing is configured yet; takes over what the level above says.
+ * Nothing is configured yet; what the level above says is taken over.
  */
 void ngx_ws_bus_auth_conf_init(ngx_ws_bus_auth_conf_t *conf);
 void ngx_ws_bus_auth_conf_merge(ngx_ws_bus_auth_conf_t *conf,
