@@ -10,6 +10,7 @@
 #include <ngx_http.h>
 
 #include "ngx_ws_bus_http.h"
+#include "ngx_ws_bus_keys.h"
 
 
 static char *ngx_ws_bus_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -95,6 +96,13 @@ static ngx_command_t  ngx_ws_bus_commands[] = {
       ngx_ws_bus_origin_directive,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
+      NULL },
+
+    { ngx_string("ws_bus_jwt_key_file"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_ws_bus_keys_file_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, keys),
       NULL },
 
     { ngx_string("ws_bus_protocols"),
@@ -521,6 +529,7 @@ ngx_ws_bus_create_loc_conf(ngx_conf_t *cf)
      *     wlcf->handler = NULL;
      *     wlcf->channel = NULL;
      *     wlcf->status = NGX_WS_BUS_STATUS_JSON;
+     *     wlcf->keys = NULL;
      */
 
     wlcf->publish = NGX_CONF_UNSET_PTR;
@@ -579,6 +588,7 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
                                   |NGX_WS_BUS_PROTOCOL_RAW
                                   |NGX_WS_BUS_PROTOCOL_JSON));
     ngx_conf_merge_ptr_value(conf->origins, prev->origins, NULL);
+    ngx_ws_bus_keys_merge(&conf->keys, prev->keys);
     ngx_conf_merge_ptr_value(conf->channels, prev->channels, NULL);
     ngx_conf_merge_uint_value(conf->max_channels, prev->max_channels, 128);
     ngx_conf_merge_uint_value(conf->presence, prev->presence,

@@ -80,7 +80,7 @@ like($section{ws_bus_zone}, qr/The smallest size is $smallest\./,
     'ws_bus_zone: smallest size');
 
 my $directives = join('', $conf, map { text("$module/http/ngx_ws_bus_$_.c") }
-    qw/ directives access /);
+    qw/ directives access keys /);
 
 is(missing($doc{directives},
     $directives =~ /ngx_conf_log_error\(\w+,\s*cf,\s*0,\s*($literals)/g,
@@ -323,6 +323,11 @@ for my $file (@files) {
 # Configurations.
 
 $t->write_cert('localhost');
+$t->write_file('example.pem', <<'EOF');
+-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEAWZ4OlskU/Vnf4D0ihxrp5wFeVZqKtfZgqqUSPAJarv4=
+-----END PUBLIC KEY-----
+EOF
 
 for my $file (@files) {
     my $n = 0;
@@ -763,6 +768,7 @@ sub try_config {
     $text =~ s!/(?:etc|var/log)/nginx/!$dir/!g;
     $text =~ s!(ssl_certificate(?:_key)?)\s+\S+;!
         "$1 $dir/localhost." . ($1 =~ /key/ ? 'key' : 'crt') . ';'!gex;
+    $text =~ s!(ws_bus_jwt_key_file)\s+\S+;!$1 $dir/example.pem;!g;
     $text =~ s/^(\s*http\s*\{)/$1\n%%TEST_GLOBALS_HTTP%%/m;
 
     $t->write_file_expand('example.conf', "%%TEST_GLOBALS%%\n$text");

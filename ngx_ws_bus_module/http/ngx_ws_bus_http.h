@@ -65,6 +65,7 @@ typedef struct {
 
 
 typedef struct ngx_ws_bus_origins_s  ngx_ws_bus_origins_t;
+struct ngx_ws_bus_keys_s;
 
 
 typedef struct {
@@ -76,6 +77,7 @@ typedef struct {
     ngx_http_complex_value_t  *publish;
 
     ngx_ws_bus_origins_t      *origins;     /* NULL: the same only */
+    struct ngx_ws_bus_keys_s  *keys;        /* NULL: none to verify with */
 
     ngx_uint_t                 protocols;
     ngx_array_t               *channels;    /* of ngx_str_t, compiled */

@@ -41,12 +41,17 @@ struct ngx_ws_bus_keys_wait_s {
 
 /*
  * Directives ws_bus_jwt_key_file and ws_bus_jwt_key_request; the slot at
- * cmd->offset is a ngx_ws_bus_keys_t *.
+ * cmd->offset is a ngx_ws_bus_keys_t *, NULL if neither is there.
  */
 char *ngx_ws_bus_keys_file_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_ws_bus_keys_request_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+
+/*
+ * Inherits the keys of the outer level if this one has none of its own.
+ */
+void ngx_ws_bus_keys_merge(ngx_ws_bus_keys_t **conf, ngx_ws_bus_keys_t *prev);
 
 /*
  * The key sets as they are known now, for ngx_ws_bus_jwt_rules_t.  They stay
@@ -70,6 +75,13 @@ ngx_int_t ngx_ws_bus_keys_fetch(ngx_ws_bus_keys_t *keys,
  * Waits no longer; may be called at any time.
  */
 void ngx_ws_bus_keys_cancel(ngx_ws_bus_keys_wait_t *wait);
+
+
+/*
+ * Writes a key id at dst, at most NGX_WS_BUS_JWK_KID_MAX bytes, as it can be
+ * logged, and returns its length.
+ */
+size_t ngx_ws_bus_keys_kid(u_char *dst, const ngx_str_t *kid);
 
 
 #endif /* _NGX_WS_BUS_KEYS_H_INCLUDED_ */
