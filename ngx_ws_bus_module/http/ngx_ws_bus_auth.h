@@ -13,6 +13,14 @@
 #include "ngx_ws_bus_keys.h"
 
 
+/* a token among the subprotocols offered */
+#define NGX_WS_BUS_AUTH_BEARER_LEN  (sizeof("bearer.") - 1)
+
+#define ngx_ws_bus_auth_is_bearer(token)                                      \
+    ((token)->len > NGX_WS_BUS_AUTH_BEARER_LEN                                \
+     && ngx_strncmp((token)->data, "bearer.", NGX_WS_BUS_AUTH_BEARER_LEN) == 0)
+
+
 /*
  * What came of the gates, for $ws_bus_auth.
  */
@@ -118,6 +126,26 @@ ngx_int_t ngx_ws_bus_auth_verify(ngx_ws_bus_loc_conf_t *conf,
     ngx_ws_bus_auth_refusal_t *refusal);
 
 /*
+ * Applies ws_bus_jwt_require: evaluates its values for a request that has the
+ * token already, in its context or its session's.  NGX_OK, NGX_DECLINED with
+ * *refusal, or NGX_ERROR.
+ */
+ngx_int_t ngx_ws_bus_auth_required(ngx_http_request_t *r,
+    ngx_ws_bus_loc_conf_t *conf, ngx_ws_bus_auth_refusal_t *refusal);
+
+/*
+ * A refusal with 403, for this reason.
+ */
+void ngx_ws_bus_auth_forbidden(ngx_ws_bus_auth_refusal_t *refusal,
+    const char *text);
+
+/*
+ * Logs and counts a refusal.
+ */
+void ngx_ws_bus_auth_refuse(ngx_ws_bus_loc_conf_t *conf, ngx_log_t *log,
+    const ngx_ws_bus_auth_refusal_t *refusal);
+
+/*
  * Gives the session a token, in place of the one that it may have; it is in
  * the worker's queue from then on.
  */
@@ -127,6 +155,12 @@ void ngx_ws_bus_auth_set(ngx_ws_bus_session_t *s, ngx_ws_bus_auth_t *auth);
  * Frees a token, which leaves the queue; NULL is nothing.
  */
 void ngx_ws_bus_auth_free(ngx_ws_bus_auth_t *auth);
+
+/*
+ * The context's request ends: nothing is waited for, and a token that no
+ * session has taken is freed.
+ */
+void ngx_ws_bus_auth_release(ngx_ws_bus_ctx_t *ctx);
 
 /*
  * The tokens of all sessions of this worker, by auth->queue; of any zone: it
