@@ -261,6 +261,7 @@ struct ngx_ws_bus_session_s {
     unsigned                      publish:1;
     unsigned                      granted:1;      /* by the token, too */
     unsigned                      pending:1;      /* no token yet */
+    unsigned                      lean:1;         /* the request is to go */
     unsigned                      deflate:1;
     unsigned                      compressed:1;   /* the message coming in */
     unsigned                      pinged:1;       /* and not answered yet */

@@ -77,6 +77,11 @@ ngx_ws_bus_session_create(ngx_http_request_t *r, ngx_ws_bus_hub_t *hub,
     s->message_max = s->conf->message_max_size;
     s->granted = 1;
 
+    /* a line of the audit log, a newer token may need the request */
+
+    s->lean = (s->conf->lean && s->conf->audit == NULL
+               && (s->conf->auth.on != 1 || s->conf->auth.require == NULL));
+
     /* whatever is taken from here on is given back */
 
     cln->handler = ngx_ws_bus_session_cleanup;
@@ -214,7 +219,7 @@ ngx_ws_bus_session_start_handler(ngx_event_t *rev)
 
 #endif
 
-    if (s->conf->lean && s->conf->audit == NULL) {
+    if (s->lean && !s->pending) {
         ngx_ws_bus_session_let_go(s);
     }
 
@@ -236,8 +241,7 @@ ngx_ws_bus_session_start_handler(ngx_event_t *rev)
 /*
  * ws_bus_lean: ends the request, as ngx_http_set_keepalive() does, and frees
  * the buffers its header was read into.  What keeps the session is moved to
- * the connection.  Without memory for that, all stays as it is; so it does
- * while a token is due that the request's variables may be about.
+ * the connection.  Without memory for that, all stays as it is.
  */
 
 static void
@@ -253,12 +257,6 @@ ngx_ws_bus_session_let_go(ngx_ws_bus_session_t *s)
 
     c = s->connection;
     r = s->request;
-
-    if (r == NULL || s->pending
-        || (s->conf->auth.on == 1 && s->conf->auth.require))
-    {
-        return;
-    }
 
     hc = r->http_connection;
 
@@ -285,6 +283,7 @@ ngx_ws_bus_session_let_go(ngx_ws_bus_session_t *s)
     cln->data = s;
 
     s->request = NULL;
+    s->lean = 0;
 
     ngx_http_free_request(r, 0);
 
@@ -521,7 +520,7 @@ ngx_ws_bus_session_write_handler(ngx_event_t *wev)
 
     wev->timedout = 0;    /* of a batch */
 
-    if (s->conf->lean && s->request) {
+    if (s->lean && !s->pending) {
         ngx_ws_bus_session_let_go(s);
     }
 
