@@ -13,6 +13,7 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
+#include "ngx_ws_bus_auth_conf.h"
 #include "ngx_ws_bus_deflate.h"
 #include "ngx_ws_bus_frame.h"
 #include "ngx_ws_bus_hub.h"
@@ -80,6 +81,7 @@ typedef struct {
 
     ngx_ws_bus_origins_t      *origins;     /* NULL: the same only */
     struct ngx_ws_bus_keys_s  *keys;        /* NULL: none to verify with */
+    ngx_ws_bus_auth_conf_t     auth;
 
     ngx_uint_t                 protocols;
     ngx_array_t               *channels;    /* of ngx_str_t, compiled */
@@ -114,6 +116,7 @@ typedef struct {
 
 typedef struct ngx_ws_bus_session_s   ngx_ws_bus_session_t;
 typedef struct ngx_ws_bus_auth_s      ngx_ws_bus_auth_t;
+typedef struct ngx_ws_bus_auth_wait_s ngx_ws_bus_auth_wait_t;
 typedef struct ngx_ws_bus_protocol_s  ngx_ws_bus_protocol_t;
 typedef struct ngx_ws_bus_out_s       ngx_ws_bus_out_t;
 typedef struct ngx_ws_bus_gap_s       ngx_ws_bus_gap_t;
@@ -240,6 +243,7 @@ struct ngx_ws_bus_session_s {
     /* state */
     unsigned                      started:1;      /* the 101 has left */
     unsigned                      publish:1;
+    unsigned                      granted:1;      /* so does the token */
     unsigned                      deflate:1;
     unsigned                      compressed:1;   /* the message coming in */
     unsigned                      pinged:1;       /* and not answered yet */
@@ -273,6 +277,7 @@ struct ngx_ws_bus_session_s {
     ngx_str_t                     consumer;       /* durable, or empty */
     ngx_str_t                     member;         /* present as, or empty */
     ngx_ws_bus_hub_t             *hub;
+    ngx_ws_bus_auth_t            *auth;       /* NULL: no token */
     ngx_http_request_t           *request;    /* NULL: let go */
     const ngx_ws_bus_protocol_t  *protocol;
     ngx_ws_bus_format_t          *format;
@@ -289,7 +294,9 @@ struct ngx_ws_bus_session_s {
 
 typedef struct {
     ngx_ws_bus_session_t         *session;    /* NULL: none yet */
-    ngx_ws_bus_auth_t            *auth;       /* NULL: no good token */
+    ngx_ws_bus_auth_t            *auth;       /* until there is a session */
+    ngx_ws_bus_auth_wait_t       *wait;       /* for keys; NULL: not yet */
+    ngx_uint_t                    outcome;    /* ngx_ws_bus_auth_outcome_e */
 } ngx_ws_bus_ctx_t;
 
 
@@ -312,6 +319,11 @@ ngx_int_t ngx_ws_bus_status_handler(ngx_http_request_t *r);
  * stays with the request over internal redirects, as for error_page.
  */
 ngx_ws_bus_ctx_t *ngx_ws_bus_ctx(ngx_http_request_t *r);
+
+/*
+ * The same, or NULL if nothing is known yet.
+ */
+ngx_ws_bus_ctx_t *ngx_ws_bus_ctx_find(ngx_http_request_t *r);
 
 /*
  * The session of the request, or NULL.

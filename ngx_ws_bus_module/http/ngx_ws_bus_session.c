@@ -9,7 +9,7 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
-#include "ngx_ws_bus_http.h"
+#include "ngx_ws_bus_auth.h"
 
 
 /* one receive buffer a worker */
@@ -82,6 +82,11 @@ ngx_ws_bus_session_create(ngx_http_request_t *r, ngx_ws_bus_hub_t *hub,
 
     ctx->session = s;
 
+    if (ctx->auth) {
+        ngx_ws_bus_auth_set(s, ctx->auth);
+        ctx->auth = NULL;
+    }
+
     return s;
 }
 
@@ -118,6 +123,9 @@ ngx_ws_bus_session_cleanup(void *data)
     if (s->control) {
         ngx_free(s->control);
     }
+
+    ngx_ws_bus_auth_free(s->auth);
+    s->auth = NULL;
 }
 
 

@@ -9,8 +9,8 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
+#include "ngx_ws_bus_auth.h"
 #include "ngx_ws_bus_handshake.h"
-#include "ngx_ws_bus_http.h"
 #include "ngx_ws_bus_sse.h"
 
 
@@ -573,7 +573,7 @@ ngx_ws_bus_upgrade_check(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u)
 
 /*
  * Chooses the first subprotocol offered that is served here; none offered
- * means raw mode.
+ * means raw mode, and a token among them is none.
  */
 
 static const ngx_ws_bus_refusal_t *
@@ -581,26 +581,30 @@ ngx_ws_bus_upgrade_protocol(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u)
 {
     ngx_int_t               rc;
     ngx_str_t               rest, token;
+    ngx_uint_t              tokens, others;
     ngx_ws_bus_loc_conf_t  *conf;
 
     conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
 
-    if (u->protocols.len == 0) {
-
-        u->protocol = &ngx_ws_bus_raw;
-
-        return (conf->channel && (conf->protocols & NGX_WS_BUS_PROTOCOL_RAW))
-               ? NULL : &ngx_ws_bus_refused_raw;
-    }
-
+    tokens = 0;
+    others = 0;
     rest = u->protocols;
 
     for ( ;; ) {
         rc = ngx_ws_bus_handshake_next_token(&rest, &token);
 
         if (rc == NGX_DECLINED) {
-            return &ngx_ws_bus_refused_protocol;
+            break;
         }
+
+        if (rc == NGX_OK && conf->auth.on == 1
+            && ngx_ws_bus_auth_is_bearer(&token))
+        {
+            tokens++;
+            continue;
+        }
+
+        others++;
 
         if (rc == NGX_OK
             && (conf->protocols & NGX_WS_BUS_PROTOCOL_JSON)
@@ -612,6 +616,15 @@ ngx_ws_bus_upgrade_protocol(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u)
             return NULL;
         }
     }
+
+    if (others || (u->protocols.len && tokens == 0)) {
+        return &ngx_ws_bus_refused_protocol;
+    }
+
+    u->protocol = &ngx_ws_bus_raw;
+
+    return (conf->channel && (conf->protocols & NGX_WS_BUS_PROTOCOL_RAW))
+           ? NULL : &ngx_ws_bus_refused_raw;
 }
 
 
@@ -777,8 +790,15 @@ ngx_ws_bus_upgrade_member(ngx_http_request_t *r, ngx_ws_bus_session_t *s)
         return NGX_OK;
     }
 
-    if (ngx_http_complex_value(r, s->conf->member, &value) != NGX_OK) {
-        return NGX_ERROR;
+    ngx_str_null(&value);
+
+    if (s->conf->member) {
+        if (ngx_http_complex_value(r, s->conf->member, &value) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+    } else if (s->auth) {
+        value = s->auth->jwt.sub;
     }
 
     if (value.len == 0 || value.len > NGX_WS_BUS_MEMBER_MAX
