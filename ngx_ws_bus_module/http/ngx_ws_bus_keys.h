@@ -131,7 +131,7 @@ struct ngx_ws_bus_keys_call_s {
 
     /*
      * Called once, in the course of the request: status is 0 if there was no
-     * whole answer; "body" is lost afterwards.
+     * answer, 206 if half of it is missing; "body" is lost afterwards.
      */
     void                      (*handler)(ngx_ws_bus_keys_call_t *call,
                                     ngx_uint_t status, ngx_str_t *body);

@@ -495,6 +495,14 @@ ngx_ws_bus_keys_call_wake(ngx_http_request_t *r)
         body.len = b->last - b->pos;
     }
 
+    /* an upstream that ends too early does not show in the result */
+
+    if (status == NGX_HTTP_OK && sr->headers_out.content_length_n != -1
+        && sr->headers_out.content_length_n != (off_t) body.len)
+    {
+        status = NGX_HTTP_PARTIAL_CONTENT;
+    }
+
     call = ctx->call;
     ctx->call = NULL;
 

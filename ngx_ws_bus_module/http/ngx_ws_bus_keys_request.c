@@ -80,6 +80,7 @@ static void ngx_ws_bus_keys_retire_handler(ngx_event_t *ev);
 
 
 static const ngx_str_t  ngx_ws_bus_keys_no_answer = ngx_string("no answer");
+static const ngx_str_t  ngx_ws_bus_keys_half = ngx_string("half an answer");
 static const ngx_str_t  ngx_ws_bus_keys_late = ngx_string("timed out");
 static const ngx_str_t  ngx_ws_bus_keys_no_memory = ngx_string("no memory");
 static const ngx_str_t  ngx_ws_bus_keys_no_request =
@@ -641,6 +642,9 @@ ngx_ws_bus_keys_answer(ngx_ws_bus_keys_call_t *call, ngx_uint_t status,
 
     if (status == NGX_HTTP_OK) {
         reason = ngx_ws_bus_keys_take(request, body);
+
+    } else if (status == NGX_HTTP_PARTIAL_CONTENT) {
+        reason = &ngx_ws_bus_keys_half;
 
     } else if (status) {
         text.data = buf;
