@@ -63,12 +63,6 @@ static ngx_int_t ngx_ws_bus_auth_answer(ngx_http_request_t *r,
      && ngx_strncmp((h)->lowcase_key, name, sizeof(name) - 1) == 0)
 
 
-static const ngx_ws_bus_auth_refusal_t  ngx_ws_bus_auth_missing = {
-    NGX_WS_BUS_AUTH_REJECTED_TOKEN, NGX_HTTP_UNAUTHORIZED,
-    ngx_string("there is none"), NULL, NULL
-};
-
-
 static const ngx_ws_bus_auth_refusal_t  ngx_ws_bus_auth_several = {
     NGX_WS_BUS_AUTH_REJECTED_TOKEN, NGX_HTTP_BAD_REQUEST,
     ngx_string("there are several"), "invalid_request",
@@ -108,9 +102,19 @@ ngx_ws_bus_auth_handler(ngx_http_request_t *r)
 
     ngx_ws_bus_auth_free(ctx->auth);
     ctx->auth = NULL;
+    ctx->pending = 0;
+    ctx->conf = conf;
 
     if (q.n > 1) {
         return ngx_ws_bus_auth_answer(r, ctx, &ngx_ws_bus_auth_several);
+    }
+
+    if (q.n == 0 && q.websocket && conf->auth.timeout) {
+
+        /* the first message is to bring it */
+
+        ctx->pending = 1;
+        return NGX_OK;
     }
 
     if (q.n == 0) {

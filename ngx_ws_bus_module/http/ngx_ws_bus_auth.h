@@ -13,6 +13,12 @@
 #include "ngx_ws_bus_keys.h"
 
 
+/* an "auth" with the largest token, its names and an id */
+#define NGX_WS_BUS_AUTH_MESSAGE_MAX  (NGX_WS_BUS_JWT_MAX + 1024)
+
+/* milliseconds; then it is looked again */
+#define NGX_WS_BUS_AUTH_NEVER        3600000
+
 /* a token among the subprotocols offered */
 #define NGX_WS_BUS_AUTH_BEARER_LEN  (sizeof("bearer.") - 1)
 
@@ -65,6 +71,9 @@ typedef struct {
     const char                  *error;      /* RFC 6750, 3.1; NULL: none */
     const char                  *description;
 } ngx_ws_bus_auth_refusal_t;
+
+
+extern const ngx_ws_bus_auth_refusal_t  ngx_ws_bus_auth_missing;
 
 
 /*
@@ -140,6 +149,11 @@ void ngx_ws_bus_auth_forbidden(ngx_ws_bus_auth_refusal_t *refusal,
     const char *text);
 
 /*
+ * A refusal with 401, since the token is not of the session's subject.
+ */
+void ngx_ws_bus_auth_other(ngx_ws_bus_auth_refusal_t *refusal);
+
+/*
  * Logs and counts a refusal.
  */
 void ngx_ws_bus_auth_refuse(ngx_ws_bus_loc_conf_t *conf, ngx_log_t *log,
@@ -152,6 +166,12 @@ void ngx_ws_bus_auth_refuse(ngx_ws_bus_loc_conf_t *conf, ngx_log_t *log,
 void ngx_ws_bus_auth_set(ngx_ws_bus_session_t *s, ngx_ws_bus_auth_t *auth);
 
 /*
+ * Keeps in the session what follows from its token, for every message; the
+ * channel, the protocol and "publish" are known.
+ */
+void ngx_ws_bus_auth_apply(ngx_ws_bus_session_t *s);
+
+/*
  * Frees a token, which leaves the queue; NULL is nothing.
  */
 void ngx_ws_bus_auth_free(ngx_ws_bus_auth_t *auth);
@@ -161,6 +181,56 @@ void ngx_ws_bus_auth_free(ngx_ws_bus_auth_t *auth);
  * session has taken is freed.
  */
 void ngx_ws_bus_auth_release(ngx_ws_bus_ctx_t *ctx);
+
+/*
+ * 1 if messages about tokens may come in raw mode, else 0.
+ */
+#define ngx_ws_bus_auth_is_refreshable(s)                                     \
+    ((s)->auth != NULL && (s)->auth->jwt.exp != 0)
+
+/*
+ * Tokens of sessions, http/ngx_ws_bus_auth_session.c.
+ *
+ * The handshake had no token: the session begins with its first message.
+ * NGX_OK, or NGX_ERROR without memory.
+ */
+ngx_int_t ngx_ws_bus_auth_defer(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_resume_t *resume);
+
+/*
+ * A message to a session without a token, s->pending.  NGX_OK, or NGX_ERROR
+ * if the session has been closed.
+ */
+ngx_int_t ngx_ws_bus_auth_first(ngx_ws_bus_session_t *s, ngx_uint_t opcode,
+    u_char *data, size_t len);
+
+/*
+ * A text message in raw mode, where the token can be refreshed.
+ *
+ * NGX_OK        it had a token
+ * NGX_ERROR     so it had, and the session has been closed
+ * NGX_DECLINED  it is to be published, as it is
+ */
+ngx_int_t ngx_ws_bus_auth_raw(ngx_ws_bus_session_t *s, u_char *data,
+    size_t len);
+
+/*
+ * "auth" or "auth_refresh" in JSON.  NULL, or the error to be answered.
+ */
+const ngx_ws_bus_message_error_t *ngx_ws_bus_auth_refresh(
+    ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q);
+
+/*
+ * Milliseconds until ngx_ws_bus_auth_tick() is to be called, which warns,
+ * or closes the session; for the session's one timer.
+ */
+ngx_msec_int_t ngx_ws_bus_auth_left(ngx_ws_bus_session_t *s);
+void ngx_ws_bus_auth_tick(ngx_ws_bus_session_t *s);
+
+/*
+ * Frees whatever the session has of tokens.
+ */
+void ngx_ws_bus_auth_leave(ngx_ws_bus_session_t *s);
 
 /*
  * The tokens of all sessions of this worker, by auth->queue; of any zone: it

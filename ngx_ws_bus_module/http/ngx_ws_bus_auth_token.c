@@ -30,6 +30,12 @@ static const ngx_ws_bus_auth_refusal_t  ngx_ws_bus_auth_no_keys = {
 };
 
 
+const ngx_ws_bus_auth_refusal_t  ngx_ws_bus_auth_missing = {
+    NGX_WS_BUS_AUTH_REJECTED_TOKEN, NGX_HTTP_UNAUTHORIZED,
+    ngx_string("there is none"), NULL, NULL
+};
+
+
 static ngx_queue_t  ngx_ws_bus_auth_queue;
 
 
@@ -218,15 +224,43 @@ ngx_ws_bus_auth_forbidden(ngx_ws_bus_auth_refusal_t *refusal,
 
 
 void
+ngx_ws_bus_auth_other(ngx_ws_bus_auth_refusal_t *refusal)
+{
+    refusal->outcome = NGX_WS_BUS_AUTH_REJECTED_TOKEN;
+    refusal->status = NGX_HTTP_UNAUTHORIZED;
+    ngx_str_set(&refusal->text, "it is of another subject");
+    refusal->error = "invalid_token";
+    refusal->description = "the token is not valid";
+}
+
+
+void
 ngx_ws_bus_auth_set(ngx_ws_bus_session_t *s, ngx_ws_bus_auth_t *auth)
 {
     ngx_ws_bus_auth_free(s->auth);
 
     auth->session = s;
     s->auth = auth;
-    s->granted = ngx_ws_bus_auth_may_publish(auth, &s->channel);
 
     ngx_queue_insert_tail(ngx_ws_bus_auth_sessions(), &auth->queue);
+
+    ngx_ws_bus_auth_apply(s);
+}
+
+
+void
+ngx_ws_bus_auth_apply(ngx_ws_bus_session_t *s)
+{
+    s->granted = ngx_ws_bus_auth_may_publish(s->auth, &s->channel);
+    s->message_max = s->conf->message_max_size;
+
+    if (s->protocol == &ngx_ws_bus_raw && !(s->publish && s->granted)
+        && ngx_ws_bus_auth_is_refreshable(s))
+    {
+        /* nothing but a token is taken */
+
+        s->message_max = NGX_WS_BUS_AUTH_MESSAGE_MAX;
+    }
 }
 
 

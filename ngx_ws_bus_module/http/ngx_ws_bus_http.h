@@ -117,6 +117,7 @@ typedef struct {
 typedef struct ngx_ws_bus_session_s   ngx_ws_bus_session_t;
 typedef struct ngx_ws_bus_auth_s      ngx_ws_bus_auth_t;
 typedef struct ngx_ws_bus_auth_wait_s ngx_ws_bus_auth_wait_t;
+typedef struct ngx_ws_bus_inband_s    ngx_ws_bus_inband_t;
 typedef struct ngx_ws_bus_protocol_s  ngx_ws_bus_protocol_t;
 typedef struct ngx_ws_bus_out_s       ngx_ws_bus_out_t;
 typedef struct ngx_ws_bus_gap_s       ngx_ws_bus_gap_t;
@@ -243,7 +244,8 @@ struct ngx_ws_bus_session_s {
     /* state */
     unsigned                      started:1;      /* the 101 has left */
     unsigned                      publish:1;
-    unsigned                      granted:1;      /* so does the token */
+    unsigned                      granted:1;      /* by the token, too */
+    unsigned                      pending:1;      /* no token yet */
     unsigned                      deflate:1;
     unsigned                      compressed:1;   /* the message coming in */
     unsigned                      pinged:1;       /* and not answered yet */
@@ -269,6 +271,7 @@ struct ngx_ws_bus_session_s {
     u_char                       *message;        /* so far */
     size_t                        message_len;
     size_t                        message_size;
+    size_t                        message_max;
     u_char                       *control;        /* a split control frame */
     uint64_t                      messages_in;
     uint64_t                      bytes_in;
@@ -278,6 +281,7 @@ struct ngx_ws_bus_session_s {
     ngx_str_t                     member;         /* present as, or empty */
     ngx_ws_bus_hub_t             *hub;
     ngx_ws_bus_auth_t            *auth;       /* NULL: no token */
+    ngx_ws_bus_inband_t          *inband;     /* NULL: not needed */
     ngx_http_request_t           *request;    /* NULL: let go */
     const ngx_ws_bus_protocol_t  *protocol;
     ngx_ws_bus_format_t          *format;
@@ -297,6 +301,8 @@ typedef struct {
     ngx_ws_bus_auth_t            *auth;       /* until there is a session */
     ngx_ws_bus_auth_wait_t       *wait;       /* for keys; NULL: not yet */
     ngx_uint_t                    outcome;    /* ngx_ws_bus_auth_outcome_e */
+    ngx_uint_t                    pending;    /* unsigned  pending:1; */
+    ngx_ws_bus_loc_conf_t        *conf;       /* whose auth and pending are */
 } ngx_ws_bus_ctx_t;
 
 
@@ -383,6 +389,15 @@ ngx_int_t ngx_ws_bus_session_subscribe(ngx_ws_bus_session_t *s,
     ngx_str_t *channel, ngx_ws_bus_sub_t *sub, ngx_ws_bus_view_t *view);
 void ngx_ws_bus_session_unsubscribe(ngx_ws_bus_session_t *s,
     ngx_ws_bus_sub_t *sub);
+
+/*
+ * Does what the handshake asked for: publishing, presence, the location's
+ * channel and what is to be replayed of it, and the protocol's beginning; the
+ * request is still there.  NGX_OK, NGX_DECLINED if the zone has no room,
+ * NGX_ERROR.
+ */
+ngx_int_t ngx_ws_bus_session_begin(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view);
 
 /*
  * TCP is gone, or of no use any more: ends the request and with it the
@@ -475,6 +490,12 @@ void ngx_ws_bus_format_shrink(void);
  */
 ngx_int_t ngx_ws_bus_v1_envelope(ngx_ws_bus_record_t *rec, u_char *payload,
     ngx_ws_bus_envelope_t *e);
+
+
+/*
+ * 1 if the session's token grants all of its subscriptions, else 0.
+ */
+ngx_uint_t ngx_ws_bus_v1_granted(ngx_ws_bus_session_t *s);
 
 
 /*

@@ -74,6 +74,8 @@ ngx_ws_bus_session_create(ngx_http_request_t *r, ngx_ws_bus_hub_t *hub,
     s->sub.owner = s;
     s->last_out = &s->out;
     s->last_in = ngx_current_msec;
+    s->message_max = s->conf->message_max_size;
+    s->granted = 1;
 
     /* whatever is taken from here on is given back */
 
@@ -82,8 +84,11 @@ ngx_ws_bus_session_create(ngx_http_request_t *r, ngx_ws_bus_hub_t *hub,
 
     ctx->session = s;
 
-    if (ctx->auth) {
-        ngx_ws_bus_auth_set(s, ctx->auth);
+    if (ctx->auth && ctx->conf == s->conf) {
+        s->auth = ctx->auth;
+        s->auth->session = s;
+        ngx_queue_insert_tail(ngx_ws_bus_auth_sessions(), &s->auth->queue);
+
         ctx->auth = NULL;
     }
 
@@ -124,8 +129,7 @@ ngx_ws_bus_session_cleanup(void *data)
         ngx_free(s->control);
     }
 
-    ngx_ws_bus_auth_free(s->auth);
-    s->auth = NULL;
+    ngx_ws_bus_auth_leave(s);
 }
 
 
@@ -230,7 +234,8 @@ ngx_ws_bus_session_start_handler(ngx_event_t *rev)
 /*
  * ws_bus_lean: ends the request, as ngx_http_set_keepalive() does, and frees
  * the buffers its header was read into.  What keeps the session is moved to
- * the connection.  Without memory for that, all stays as it is.
+ * the connection.  Without memory for that, all stays as it is; so it does
+ * while a token is due that the request's variables may be about.
  */
 
 static void
@@ -246,6 +251,13 @@ ngx_ws_bus_session_let_go(ngx_ws_bus_session_t *s)
 
     c = s->connection;
     r = s->request;
+
+    if (r == NULL || s->pending
+        || (s->conf->auth.on == 1 && s->conf->auth.require))
+    {
+        return;
+    }
+
     hc = r->http_connection;
 
     cln = ngx_pool_cleanup_add(c->pool, 0);
@@ -503,6 +515,10 @@ ngx_ws_bus_session_write_handler(ngx_event_t *wev)
 
     wev->timedout = 0;    /* of a batch */
 
+    if (s->conf->lean && s->request) {
+        ngx_ws_bus_session_let_go(s);
+    }
+
     if (ngx_ws_bus_out_flush(s) == NGX_ERROR) {
         ngx_ws_bus_session_end(s);
         return;
@@ -646,6 +662,10 @@ ngx_ws_bus_session_timeout(ngx_ws_bus_session_t *s)
         }
     }
 
+    if (s->auth || s->pending) {
+        ngx_ws_bus_auth_tick(s);
+    }
+
     if (!s->broken) {
         ngx_ws_bus_session_set_timer(s);
     }
@@ -680,6 +700,12 @@ ngx_ws_bus_session_set_timer(ngx_ws_bus_session_t *s)
         }
 
         t = ngx_max(left, 1);
+    }
+
+    if ((s->auth || s->pending) && !s->close_sent) {
+        left = ngx_ws_bus_auth_left(s);
+        left = ngx_max(left, 1);
+        t = ngx_min(t, (ngx_msec_t) left);
     }
 
     if (s->draining || s->close_sent) {
