@@ -26,7 +26,7 @@ $t->time_limit(240);
 my %key = map { $_ => Test::WsBus::Token->key('ES256', kid => $_) }
     qw/ a b c stranger /;
 
-my %token = map { $_ => $key{$_}->token(sub => "of $_") } keys %key;
+my %token = map { $_ => $key{$_}->token(sub => 'alice') } keys %key;
 
 provide(keys => 'a', 'static.jwks' => 'a');
 mode('go');
@@ -47,6 +47,7 @@ servers();
 inside();
 failures();
 large();
+inband();
 background();
 stalled_reload();
 exiting();
@@ -70,6 +71,8 @@ sub locations_conf {
         big => '/_buffer/big',
         rewrite => '/_rewrite?x=/_jwks/ok',
         static => '/static.jwks',
+        inband => '/_jwks/inband',
+        lean => "/_jwks/lean;\nws_bus_lean on",
         both => "/_jwks/oops;\nws_bus_jwt_key_file %%TESTDIR%%/static.jwks",
     );
 
@@ -531,6 +534,38 @@ sub large {
     is(status('/ws/big', $token{a}), 503, 'more than the module takes');
     ok(logged('/_buffer/big" failed: key set is too large',
         offset => $mark), 'is too large');
+}
+
+
+# A token that is refreshed on a connection, with a key that is new.
+
+sub inband {
+    for my $name (qw/ inband lean /) {
+        provide(keys => 'a');
+
+        my $c = ws("/ws/$name",
+            headers => [ Authorization => "Bearer $token{a}" ]);
+
+        provide(keys => 'a b');
+        mode($name);
+
+        $c->text("{\"type\":\"auth_refresh\",\"token\":\"$token{b}\"}");
+        ok($t->wait_until(sub { hits($name) == 2 }), "$name: keys are fetched");
+
+        mode('go');
+        like($c->recv(), qr/^\{"type":"auth_ok"/, "$name: the token is good");
+
+        # and a bad one ends the connection
+
+        my $d = ws("/ws/$name",
+            headers => [ Authorization => "Bearer $token{a}" ]);
+
+        $d->text("{\"type\":\"auth_refresh\",\"token\":\"$token{c}\"}");
+        is_closed($d, 4001, "$name: an unknown key");
+        is(hits($name), 2, "$name: is not asked for again so soon");
+
+        $c->disconnect();
+    }
 }
 
 
