@@ -176,6 +176,13 @@ static ngx_command_t  ngx_ws_bus_commands[] = {
       offsetof(ngx_ws_bus_loc_conf_t, keys),
       NULL },
 
+    { ngx_string("ws_bus_jwt_key_request"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_ws_bus_keys_request_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, keys),
+      NULL },
+
     { ngx_string("ws_bus_protocols"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
       ngx_conf_set_bitmask_slot,
@@ -564,6 +571,12 @@ ngx_ws_bus_create_main_conf(ngx_conf_t *cf)
         return NULL;
     }
 
+    if (ngx_array_init(&wmcf->key_requests, cf->pool, 1, sizeof(void *))
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
     return wmcf;
 }
 
@@ -728,6 +741,10 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_ERROR;
     }
 
+    if (ngx_ws_bus_keys_use(cf, &conf->keys) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
     wmcf = ngx_http_conf_get_module_main_conf(cf, ngx_ws_bus_module);
 
     if (conf->zone_name.len) {
@@ -781,6 +798,10 @@ ngx_ws_bus_init(ngx_conf_t *cf)
 
     *h = ngx_ws_bus_auth_handler;
 
+    if (ngx_ws_bus_keys_init(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     return ngx_ws_bus_audit_init(cf);
 }
 
@@ -812,7 +833,7 @@ ngx_ws_bus_init_process(ngx_cycle_t *cycle)
         }
     }
 
-    return NGX_OK;
+    return ngx_ws_bus_keys_init_process(cycle);
 }
 
 

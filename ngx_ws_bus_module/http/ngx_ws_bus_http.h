@@ -70,6 +70,8 @@
 
 typedef struct {
     ngx_array_t                zones;       /* of ngx_ws_bus_zone_t * */
+    ngx_array_t                key_requests;
+                                    /* of ngx_ws_bus_keys_request_t * */
     ngx_uint_t                 used;        /* unsigned  used:1; */
     ngx_uint_t                 audit_id;    /* index of $request_id */
 

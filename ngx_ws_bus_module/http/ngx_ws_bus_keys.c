@@ -13,11 +13,6 @@
 #include "ngx_ws_bus_keys.h"
 
 
-struct ngx_ws_bus_keys_s {
-    ngx_array_t            sets;     /* of ngx_ws_bus_jwk_set_t *, of files */
-};
-
-
 /* a key file that is being read */
 
 typedef struct {
@@ -26,8 +21,6 @@ typedef struct {
 } ngx_ws_bus_keys_file_t;
 
 
-static ngx_ws_bus_keys_t *ngx_ws_bus_keys_create(ngx_conf_t *cf,
-    ngx_command_t *cmd, void *conf);
 static ssize_t ngx_ws_bus_keys_read(ngx_conf_t *cf, ngx_str_t *name,
     u_char *text);
 static void ngx_ws_bus_keys_skip(void *data, ngx_uint_t n,
@@ -105,10 +98,11 @@ ngx_ws_bus_keys_file_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
-static ngx_ws_bus_keys_t *
+ngx_ws_bus_keys_t *
 ngx_ws_bus_keys_create(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
-    ngx_ws_bus_keys_t  *keys, **keysp;
+    ngx_ws_bus_keys_t     *keys, **keysp;
+    ngx_ws_bus_jwk_set_t **set;
 
     keysp = (ngx_ws_bus_keys_t **) ((char *) conf + cmd->offset);
 
@@ -127,6 +121,11 @@ ngx_ws_bus_keys_create(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     {
         return NULL;
     }
+
+    /* the place of what is fetched */
+
+    set = ngx_array_push(&keys->sets);
+    *set = NULL;
 
     *keysp = keys;
 
@@ -228,11 +227,57 @@ ngx_ws_bus_keys_merge(ngx_ws_bus_keys_t **conf, ngx_ws_bus_keys_t *prev)
 
 
 ngx_int_t
+ngx_ws_bus_keys_use(ngx_conf_t *cf, ngx_ws_bus_keys_t **conf)
+{
+    ngx_ws_bus_keys_t  *keys;
+
+    if (*conf == NULL || (*conf)->uri.len == 0) {
+        return NGX_OK;
+    }
+
+    /* what is inherited may be another server's, too */
+
+    keys = ngx_palloc(cf->pool, sizeof(ngx_ws_bus_keys_t));
+    if (keys == NULL) {
+        return NGX_ERROR;
+    }
+
+    *keys = **conf;
+
+    keys->sets.elts = ngx_palloc(cf->pool, keys->sets.nelts
+                                           * sizeof(ngx_ws_bus_jwk_set_t *));
+    if (keys->sets.elts == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(keys->sets.elts, (*conf)->sets.elts,
+               keys->sets.nelts * sizeof(ngx_ws_bus_jwk_set_t *));
+
+    *conf = keys;
+
+    return ngx_ws_bus_keys_request_add(cf, keys);
+}
+
+
+ngx_int_t
 ngx_ws_bus_keys_get(ngx_ws_bus_keys_t *keys, ngx_ws_bus_jwk_set_t ***sets,
     ngx_uint_t *n)
 {
-    *sets = keys->sets.elts;
+    ngx_ws_bus_jwk_set_t  **elts;
+
+    elts = keys->sets.elts;
+
+    if (keys->request) {
+        elts[0] = ngx_ws_bus_keys_request_get(keys->request);
+    }
+
+    *sets = elts;
     *n = keys->sets.nelts;
+
+    if (elts[0] == NULL) {
+        (*sets)++;
+        (*n)--;
+    }
 
     return *n ? NGX_OK : NGX_DECLINED;
 }
@@ -243,7 +288,11 @@ ngx_ws_bus_keys_fetch(ngx_ws_bus_keys_t *keys, ngx_ws_bus_keys_wait_t *wait)
 {
     wait->waiting = 0;
 
-    return NGX_DECLINED;
+    if (keys->request == NULL) {
+        return NGX_DECLINED;
+    }
+
+    return ngx_ws_bus_keys_request_fetch(keys->request, wait);
 }
 
 
