@@ -290,6 +290,7 @@ sub outcomes {
         $c->write(join('', map { frame(TEXT, "$_") } 1 .. 10));
         is_closed($c, 1008, "$name: closed beyond the burst",
             reason => qr/^rate limit exceeded$/);
+        $c->disconnect();
         is(outcome("/close/$channel"), 'CLOSED', "$name: in the access log");
         is(status()->{limit}{closed} - $closed, 1, "$name: counted");
 
@@ -384,6 +385,7 @@ sub several {
     is_message($c, $_, "several: $_ passes") for 1 .. 5;
     $c->text('x' x 101);
     is_closed($c, 1008, 'several: closed');
+    $c->disconnect();
     is(outcome("/several/$channel"), 'CLOSED', 'several: the worst of all');
 
     # a message that one limit refuses is not charged to the other
@@ -759,6 +761,35 @@ sub delayed_ends {
     $c->write(join('', map { frame(TEXT, "$_") } 1 .. 3));
     $c->shutdown_write();
     is(join('', $other->recv_n(3)), '123', 'said before it left');
+    $_->disconnect() for $c, $other;
+
+    # pings take no room
+
+    $channel = fresh();
+    $other = ws("/free/$channel");
+    $c = ws("/minute/$channel");
+    $c->write(frame(TEXT, 'one') . frame(TEXT, 'two')
+        . frame(TEXT, 'f' x 12_000));
+    is_message($c, 'one', 'before the pings');
+
+    my $pings = join('', map { frame(PING, "p$_") } 1 .. 1000);
+    my $pid = fork() // die "fork: $!";
+
+    if ($pid == 0) {
+        $c->write($pings) for 1 .. 50;
+        POSIX::_exit(0);
+    }
+
+    $other->text('served');
+    is_message($other, 'one', 'others hear');
+    is_message($other, 'served', 'and are served meanwhile');
+    is_message($c, 'served', 'so is the client itself');
+    waitpid($pid, 0);
+    $c->ping('the last');
+
+    my $pong = '';
+    1 while defined($pong = $c->read_pong()) && $pong ne 'the last';
+    is($pong, 'the last', 'and the pings are answered');
     $_->disconnect() for $c, $other;
 
     # slow consumer
