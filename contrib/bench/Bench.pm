@@ -49,6 +49,14 @@ my %location = (
             ws_bus_limit    rate=1000000r/s;
         }
 
+        location = /ws/ {
+            ws_bus;
+            ws_bus_publish       on;
+            ws_bus_channels      b*;
+            ws_bus_max_channels  2000;
+            ws_bus_history       2000;
+        }
+
         location ~ ^/pub/(.+)$ {
             ws_bus_publisher  $1;
         }
