@@ -40,6 +40,7 @@ requests();
 dry_run();
 inherited();
 logged();
+audited();
 refused();
 delayed();
 delayed_ends();
@@ -110,6 +111,19 @@ http {
             ws_bus $chan;
             ws_bus_limit bytes=1/s burst=1000 drop;
             ws_bus_deflate on;
+        }
+
+        location ~ ^/audit/(?<chan>.*)$ {
+            ws_bus $chan;
+            ws_bus_limit rate=1r/m drop;
+            ws_bus_log %%TESTDIR%%/audit.log;
+        }
+
+        location ~ ^/audit-dry/(?<chan>.*)$ {
+            ws_bus $chan;
+            ws_bus_limit rate=1r/m;
+            ws_bus_limit_dry_run on;
+            ws_bus_log %%TESTDIR%%/audit.log;
         }
 
         location ~ ^/second/(?<chan>.*)$ {
@@ -566,6 +580,21 @@ sub logged {
 }
 
 
+sub audited {
+    for my $case ([ '/audit/', 'DROPPED' ], [ '/audit-dry/', 'CLOSED_DRY_RUN' ])
+    {
+        my ($path, $outcome) = @$case;
+        my ($heard, $c) = heard($path, [ 'one', 'three' ]);
+
+        $c->finish();
+
+        is($t->find_in_file('audit.log',
+            qr/ limit 101 "c$n" "$outcome" 5 -$/m, timeout => 5), 1,
+            "audit log: $outcome");
+    }
+}
+
+
 # What is not a message, or may not be published, is refused as ever.
 
 sub refused {
@@ -762,6 +791,18 @@ sub delayed_ends {
     $c->shutdown_write();
     is(join('', $other->recv_n(3)), '123', 'said before it left');
     $_->disconnect() for $c, $other;
+
+    # nobody spins on what is not wanted
+
+    ($c, $channel) = $start->();
+    $c->write(frame(TEXT, 'y' x 16_000)) for 1 .. 4;
+
+    my ($worker) = $t->workers();
+    my $woken = wakeups($worker);
+
+    ok($c->is_silent(0.5), 'half a second with more than is read ahead');
+    cmp_ok(wakeups($worker) - $woken, '<', 100, 'the worker sleeps');
+    $c->disconnect();
 
     # pings take no room
 

@@ -74,9 +74,11 @@ ngx_ws_bus_limit_wait(ngx_ws_bus_session_t *s, u_char *data, size_t len,
 ngx_int_t
 ngx_ws_bus_limit_keep(ngx_ws_bus_session_t *s, u_char *pos, u_char *last)
 {
+    ngx_event_t         *rev;
     ngx_ws_bus_limit_t  *l;
 
     l = s->limit;
+    rev = s->connection->read;
 
     if (l->rest && pos >= l->rest && pos <= l->rest + l->last) {
 
@@ -100,10 +102,10 @@ ngx_ws_bus_limit_keep(ngx_ws_bus_session_t *s, u_char *pos, u_char *last)
 
     ngx_ws_bus_session_set_timer(s);
 
-    /* the event is edge-triggered, and may not come again */
+    /* an edge-triggered event may not come again, a deleted one cannot */
 
-    if (s->connection->read->ready) {
-        ngx_post_event(s->connection->read, &ngx_posted_next_events);
+    if (rev->ready || !rev->active) {
+        ngx_post_event(rev, &ngx_posted_next_events);
     }
 
     return NGX_AGAIN;
