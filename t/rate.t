@@ -46,6 +46,7 @@ delayed();
 delayed_ends();
 early();
 lean();
+others();
 told();
 configuration();
 drained();
@@ -904,6 +905,21 @@ sub lean {
         $c->disconnect();
         $other->finish();
     }
+}
+
+
+# Who sends no messages over a WebSocket is not limited here.
+
+sub others {
+    my $path = '/close/' . fresh();
+
+    is(http_get("$path?wait=0")->status(), 204, "a poll $_") for 1 .. 5;
+    is($t->find_in_file('bus.log', qr!^$path - - !m, count => 5,
+        timeout => 5), 5, 'polls have no outcome');
+
+    $path = '/pub/' . fresh();
+
+    is(http_post($path, 'x')->status(), 201, "a publication $_") for 1 .. 5;
 }
 
 
