@@ -652,7 +652,7 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     }
 
     if (conf->message_max_size
-        > ngx_ws_bus_log_max_payload(
+        > ngx_ws_bus_history_max_payload(
                    ngx_ws_bus_zone_log_size(conf->zone->shm_zone->shm.size)))
     {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,

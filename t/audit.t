@@ -233,6 +233,17 @@ http {
             ws_bus_log %%TESTDIR%%/lean.log event;
         }
 
+        location = /mirrored {
+            mirror /mirror;
+            proxy_pass http://127.0.0.1:%%PORT_8080%%/pub/original;
+        }
+
+        location = /mirror {
+            internal;
+            ws_bus_publisher mirror;
+            ws_bus_log %%TESTDIR%%/mirror.log event;
+        }
+
         location = /redirect {
             error_page 404 = /ws/redirected;
             return 404;
@@ -348,6 +359,12 @@ sub publisher {
     http_get('/pub/none');
     request('DELETE', '/pub/none');
 
+    # in a subrequest
+
+    is(http_post('/mirrored', 'x' x 50)->status(), 201, 'mirrored');
+    logged('mirror', 'a subrequest',
+        '/mirror 201 publish ch=mirror why=- n=50 close=-,-');
+
     my $c = ws('/ws/p');
     request('DELETE', '/pub/p');
     is_closed($c, 4004, 'deleted');
@@ -360,6 +377,7 @@ sub publisher {
         '/pub/a* 400 refuse ch=a* why=invalid channel name n=-',
         '/pub/p 413 refuse ch=p why=message too big n=-',
         '/pub/none 404 refuse ch=none why=no such channel n=-',
+        '/pub/original 201 publish ch=original why=- n=50',
         '/pub/p 204 delete ch=p why=- n=-');
 
     logged('ws', 'its subscribers',
