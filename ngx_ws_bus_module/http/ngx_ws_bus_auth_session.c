@@ -432,6 +432,15 @@ ngx_ws_bus_auth_accept(ngx_ws_bus_session_t *s, ngx_ws_bus_auth_t *auth,
 
         s->auth = auth;
         rc = ngx_ws_bus_auth_required(s->request, s->conf, refusal);
+
+        if (rc == NGX_OK && s->pending && s->conf->channel) {
+            rc = ngx_ws_bus_channel_name(s->request, &s->channel);
+
+            if (rc == NGX_DECLINED) {
+                ngx_ws_bus_auth_forbidden(refusal, "it names no channel");
+            }
+        }
+
         s->auth = old;
     }
 
