@@ -43,6 +43,8 @@ static ngx_int_t ngx_ws_bus_v1_message(ngx_ws_bus_session_t *s,
     ngx_uint_t opcode, u_char *data, size_t len);
 static u_char *ngx_ws_bus_v1_gap(u_char *p, ngx_ws_bus_node_t *node,
     uint64_t from, uint64_t to, uint64_t count);
+static void ngx_ws_bus_v1_limited(ngx_ws_bus_session_t *s, u_char *data,
+    size_t len);
 
 static const ngx_ws_bus_message_error_t *ngx_ws_bus_v1_subscribe(
     ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q);
@@ -58,6 +60,8 @@ static void ngx_ws_bus_v1_greet(ngx_ws_bus_session_t *s, ngx_str_t *id,
     ngx_str_t *channel, ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view);
 static ngx_int_t ngx_ws_bus_v1_error(ngx_ws_bus_session_t *s, ngx_str_t *id,
     const ngx_ws_bus_message_error_t *error);
+static void ngx_ws_bus_v1_refused(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_request_t *q);
 
 static ngx_int_t ngx_ws_bus_v1_add(ngx_ws_bus_session_t *s,
     ngx_ws_bus_sub_t *sub);
@@ -73,7 +77,8 @@ const ngx_ws_bus_protocol_t  ngx_ws_bus_v1 = {
     ngx_ws_bus_v1_may_send,
     ngx_ws_bus_v1_message,
     ngx_ws_bus_out_lost,
-    ngx_ws_bus_v1_gap
+    ngx_ws_bus_v1_gap,
+    ngx_ws_bus_v1_limited
 };
 
 
@@ -91,6 +96,10 @@ const ngx_ws_bus_message_error_t  ngx_ws_bus_v1_not_here = {
 
 static const ngx_ws_bus_message_error_t  ngx_ws_bus_v1_max_channels = {
     ngx_string("limit"), ngx_string("too many channels on this connection")
+};
+
+static const ngx_ws_bus_message_error_t  ngx_ws_bus_v1_rate = {
+    ngx_string("limit"), ngx_string("rate limit exceeded")
 };
 
 
@@ -343,6 +352,10 @@ ngx_ws_bus_v1_message(ngx_ws_bus_session_t *s, ngx_uint_t opcode,
         break;
     }
 
+    if (error == &ngx_ws_bus_message_errors[NGX_WS_BUS_CODE_FORBIDDEN]) {
+        ngx_ws_bus_v1_refused(s, &q);
+    }
+
     return error ? ngx_ws_bus_v1_error(s, &q.id, error) : NGX_OK;
 }
 
@@ -496,6 +509,11 @@ ngx_ws_bus_v1_publish(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
         return &ngx_ws_bus_message_errors[NGX_WS_BUS_CODE_UNAVAILABLE];
     }
 
+    if (s->conf->audit) {
+        ngx_ws_bus_audit(s->request, NGX_WS_BUS_EVENT_PUBLISH, &q->channel, 0,
+                         place.repeated ? "repeated" : NULL, msg.len);
+    }
+
     if (q->id.len) {
         last = ngx_ws_bus_message_published(buf, &q->id, &q->channel,
                                             place.epoch, place.seq);
@@ -578,6 +596,24 @@ ngx_ws_bus_v1_gap(u_char *p, ngx_ws_bus_node_t *node, uint64_t from,
 
 
 /*
+ * Unlike an error it says nothing about the client: it does not count.
+ */
+
+static void
+ngx_ws_bus_v1_limited(ngx_ws_bus_session_t *s, u_char *data, size_t len)
+{
+    u_char     buf[NGX_WS_BUS_MESSAGE_MAX], *last;
+    ngx_str_t  id;
+
+    ngx_ws_bus_message_id(data, len, &id);
+
+    last = ngx_ws_bus_message_error(buf, &id, &ngx_ws_bus_v1_rate);
+
+    ngx_ws_bus_out_reply(s, buf, last - buf);
+}
+
+
+/*
  * Says from where a subscription starts.
  */
 
@@ -643,6 +679,26 @@ ngx_ws_bus_v1_error(ngx_ws_bus_session_t *s, ngx_str_t *id,
     ngx_ws_bus_out_reply(s, buf, last - buf);
 
     return NGX_OK;
+}
+
+
+/*
+ * What a client may not do is told to those who look after the server, too.
+ */
+
+static void
+ngx_ws_bus_v1_refused(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
+{
+    const char  *reason;
+
+    reason = (q->type == NGX_WS_BUS_REQUEST_PUBLISH)
+             ? "publishing is not allowed" : "channel is not allowed";
+
+    ngx_log_error(NGX_LOG_INFO, s->connection->log, 0,
+                  "refused: %s: \"%V\"", reason, &q->channel);
+
+    ngx_ws_bus_audit(s->request, NGX_WS_BUS_EVENT_REFUSE, &q->channel, 0,
+                     reason, 0);
 }
 
 
