@@ -11,6 +11,7 @@
 
 #include "ngx_ws_bus_auth.h"
 #include "ngx_ws_bus_handshake.h"
+#include "ngx_ws_bus_query.h"
 #include "ngx_ws_bus_sse.h"
 
 
@@ -530,7 +531,6 @@ ngx_ws_bus_upgrade_write_handler(ngx_http_request_t *r)
 static void
 ngx_ws_bus_upgrade_fallback(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u)
 {
-    ngx_str_t               value;
     ngx_ws_bus_loc_conf_t  *conf;
 
     conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
@@ -548,10 +548,10 @@ ngx_ws_bus_upgrade_fallback(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u)
         return;
     }
 
-    if (ngx_http_arg(r, (u_char *) "wait", 4, &value) == NGX_OK) {
+    u->wait = ngx_ws_bus_query_wait(&r->args, NGX_WS_BUS_WAIT_MAX);
+
+    if (u->wait != NGX_DECLINED) {
         u->fallback = &ngx_ws_bus_poll;
-        u->wait = ngx_atoi(value.data, value.len);
-        u->wait = ngx_min(u->wait, NGX_WS_BUS_WAIT_MAX);
     }
 }
 
