@@ -73,6 +73,17 @@ http {
 
     ws_bus_zone bus 4m;
     ws_bus_drain 200ms;
+
+    map $rate:$connection $by_minute {
+        ~^minute:  $connection;
+    }
+
+    map $rate:$connection $by_second {
+        ~^second:  $connection;
+    }
+
+    ws_bus_limit_zone $by_minute zone=minute:128k;
+    ws_bus_limit_zone $by_second zone=second:128k;
     ws_bus_publish on;
     ws_bus_presence on;
 
@@ -193,6 +204,12 @@ http {
             ws_bus_ping 200ms 200ms;
             ws_bus_buffer 1k;
             ws_bus_message_max_size 16k;
+        }
+
+        location ~ ^/stay/(?<rate>minute|second)/(?<chan>.*)$ {
+            ws_bus $chan;
+            ws_bus_limit rate=1r/m zone=minute delay;
+            ws_bus_limit rate=20r/s zone=second delay;
         }
 
         location ~ ^/deep/(?<chan>.*)$ {
@@ -590,7 +607,7 @@ sub audited {
         $c->finish();
 
         is($t->find_in_file('audit.log',
-            qr/ limit 101 "c$n" "$outcome" 5 -$/m, timeout => 5), 1,
+            qr/ limit 101 "c$n" "$outcome" 5 - "-"$/m, timeout => 5), 1,
             "audit log: $outcome");
     }
 }
@@ -1014,7 +1031,7 @@ sub configuration {
 # A reload, and the end, while messages wait.
 
 sub drained {
-    my @c = map { ws('/minute/' . fresh(), @$_) } ([ ], [ @tls ]) x 3;
+    my @c = map { ws('/stay/minute/' . fresh(), @$_) } ([ ], [ @tls ]) x 3;
 
     for my $c (@c) {
         $c->write(join('', map { frame(TEXT, "$_") } 1 .. 5));
@@ -1022,7 +1039,7 @@ sub drained {
     }
 
     my $channel = fresh();
-    my $few = ws("/delay/$channel", auto_close => 0);
+    my $few = ws("/stay/second/$channel", auto_close => 0);
 
     $few->write(join('', map { frame(TEXT, "$_") } 1 .. 50));
 
@@ -1043,7 +1060,7 @@ sub drained {
 
     ok($t->wait_until(sub { $t->workers() == 1 }, 15), 'the old worker left');
 
-    my $c = ws('/minute/' . fresh());
+    my $c = ws('/stay/minute/' . fresh());
 
     $c->text("$_") for 1 .. 3;
     is_message($c, 1, 'before the end');
