@@ -9,7 +9,9 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
+#include "ngx_ws_bus_auth.h"
 #include "ngx_ws_bus_http.h"
+#include "ngx_ws_bus_keys.h"
 
 
 static char *ngx_ws_bus_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -33,6 +35,8 @@ static char *ngx_ws_bus_init_main_conf(ngx_conf_t *cf, void *conf);
 static void *ngx_ws_bus_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
+static char *ngx_ws_bus_check_loc_conf(ngx_conf_t *cf,
+    ngx_ws_bus_loc_conf_t *conf);
 static ngx_int_t ngx_ws_bus_init(ngx_conf_t *cf);
 static ngx_int_t ngx_ws_bus_init_process(ngx_cycle_t *cycle);
 static void ngx_ws_bus_exit_process(ngx_cycle_t *cycle);
@@ -104,6 +108,90 @@ static ngx_command_t  ngx_ws_bus_commands[] = {
       ngx_ws_bus_origin_directive,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
+      NULL },
+
+    { ngx_string("ws_bus_jwt"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_ws_bus_jwt_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_jwt_algorithms"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_ws_bus_jwt_algorithms_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_jwt_issuer"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_ws_bus_jwt_list_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, auth.issuers),
+      NULL },
+
+    { ngx_string("ws_bus_jwt_audience"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_ws_bus_jwt_list_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, auth.audiences),
+      NULL },
+
+    { ngx_string("ws_bus_jwt_leeway"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_sec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, auth.leeway),
+      NULL },
+
+    { ngx_string("ws_bus_jwt_require"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_ws_bus_jwt_require_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_jwt_claim_set"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_2MORE,
+      ngx_ws_bus_jwt_claim_set_directive,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_jwt_grants"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_ws_bus_jwt_grants_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_jwt_refresh"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_sec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, auth.refresh),
+      NULL },
+
+    { ngx_string("ws_bus_auth_timeout"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_ws_bus_auth_timeout_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_jwt_key_file"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_ws_bus_keys_file_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, keys),
+      NULL },
+
+    { ngx_string("ws_bus_jwt_key_request"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_ws_bus_keys_request_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, keys),
       NULL },
 
     { ngx_string("ws_bus_protocols"),
@@ -526,6 +614,12 @@ ngx_ws_bus_create_main_conf(ngx_conf_t *cf)
         return NULL;
     }
 
+    if (ngx_array_init(&wmcf->key_requests, cf->pool, 1, sizeof(void *))
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
     return wmcf;
 }
 
@@ -577,6 +671,7 @@ ngx_ws_bus_create_loc_conf(ngx_conf_t *cf)
      *     wlcf->channel = NULL;
      *     wlcf->limits = NULL;
      *     wlcf->status = NGX_WS_BUS_STATUS_JSON;
+     *     wlcf->keys = NULL;
      *     wlcf->audit_off = 0;
      */
 
@@ -604,6 +699,8 @@ ngx_ws_bus_create_loc_conf(ngx_conf_t *cf)
     wlcf->limit_log_level = NGX_CONF_UNSET_UINT;
     wlcf->audit = NGX_CONF_UNSET_PTR;
 
+    ngx_ws_bus_auth_conf_init(&wlcf->auth);
+
     return wlcf;
 }
 
@@ -614,9 +711,8 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_ws_bus_loc_conf_t *prev = parent;
     ngx_ws_bus_loc_conf_t *conf = child;
 
-    ngx_ws_bus_zone_t         **zones;
-    ngx_ws_bus_main_conf_t     *wmcf;
-    ngx_http_core_loc_conf_t   *clcf;
+    ngx_ws_bus_main_conf_t    *wmcf;
+    ngx_http_core_loc_conf_t  *clcf;
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
     wmcf = ngx_http_conf_get_module_main_conf(cf, ngx_ws_bus_module);
@@ -640,6 +736,7 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
                                   |NGX_WS_BUS_PROTOCOL_RAW
                                   |NGX_WS_BUS_PROTOCOL_JSON));
     ngx_conf_merge_ptr_value(conf->origins, prev->origins, NULL);
+    ngx_ws_bus_keys_merge(&conf->keys, prev->keys);
     ngx_conf_merge_ptr_value(conf->channels, prev->channels, NULL);
     ngx_conf_merge_uint_value(conf->max_channels, prev->max_channels, 128);
     ngx_conf_merge_uint_value(conf->presence, prev->presence,
@@ -674,22 +771,48 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_ERROR;
     }
 
+    ngx_ws_bus_auth_conf_merge(&conf->auth, &prev->auth);
+
     if (ngx_ws_bus_audit_merge(cf, prev, conf) != NGX_CONF_OK) {
         return NGX_CONF_ERROR;
     }
 
-    if (conf->handler == NULL || conf->handler == ngx_ws_bus_status_handler) {
+    return conf->handler ? ngx_ws_bus_check_loc_conf(cf, conf) : NGX_CONF_OK;
+}
+
+
+/*
+ * A location of the module's, with all that it has inherited.
+ */
+
+static char *
+ngx_ws_bus_check_loc_conf(ngx_conf_t *cf, ngx_ws_bus_loc_conf_t *conf)
+{
+    ngx_ws_bus_zone_t       **zones;
+    ngx_ws_bus_main_conf_t   *wmcf;
+
+    if (ngx_ws_bus_auth_conf_check(cf, conf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (conf->handler == ngx_ws_bus_status_handler) {
         return NGX_CONF_OK;
     }
 
     if (conf->presence == NGX_WS_BUS_PRESENCE_MEMBERS
-        && conf->member == NULL)
+        && conf->member == NULL && conf->auth.on != 1)
     {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "\"ws_bus_presence members\" needs "
                            "\"ws_bus_member\"");
         return NGX_CONF_ERROR;
     }
+
+    if (ngx_ws_bus_keys_use(cf, &conf->keys) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    wmcf = ngx_http_conf_get_module_main_conf(cf, ngx_ws_bus_module);
 
     if (conf->zone_name.len) {
         conf->zone = ngx_ws_bus_zone_find(wmcf, &conf->zone_name);
@@ -735,6 +858,17 @@ ngx_ws_bus_init(ngx_conf_t *cf)
 
     *h = ngx_ws_bus_access_handler;
 
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_ACCESS_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_ws_bus_auth_handler;
+
+    if (ngx_ws_bus_keys_init(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     return ngx_ws_bus_audit_init(cf);
 }
 
@@ -766,7 +900,7 @@ ngx_ws_bus_init_process(ngx_cycle_t *cycle)
         }
     }
 
-    return NGX_OK;
+    return ngx_ws_bus_keys_init_process(cycle);
 }
 
 

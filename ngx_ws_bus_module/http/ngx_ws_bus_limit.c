@@ -57,25 +57,36 @@ static const char *const  ngx_ws_bus_limit_outcomes[] = {
 ngx_int_t
 ngx_ws_bus_limit_create(ngx_ws_bus_session_t *s, ngx_pool_t *pool)
 {
-    ngx_str_t                 value;
-    ngx_uint_t                i, n;
-    ngx_ws_bus_limit_t       *l;
-    ngx_ws_bus_limit_rule_t  *rules;
+    ngx_uint_t  n;
 
     if (s->conf->limits == NULL) {
         return NGX_OK;
     }
 
-    rules = s->conf->limits->elts;
     n = s->conf->limits->nelts;
 
-    l = ngx_pcalloc(pool, offsetof(ngx_ws_bus_limit_t, items)
-                          + n * sizeof(ngx_ws_bus_limit_item_t));
-    if (l == NULL) {
+    s->limit = ngx_pcalloc(pool, offsetof(ngx_ws_bus_limit_t, items)
+                                 + n * sizeof(ngx_ws_bus_limit_item_t));
+    if (s->limit == NULL) {
         return NGX_ERROR;
     }
 
-    for (i = 0; i < n; i++) {
+    return ngx_ws_bus_limit_keys(s);
+}
+
+
+ngx_int_t
+ngx_ws_bus_limit_keys(ngx_ws_bus_session_t *s)
+{
+    ngx_str_t                 value;
+    ngx_uint_t                i;
+    ngx_ws_bus_limit_t       *l;
+    ngx_ws_bus_limit_rule_t  *rules;
+
+    l = s->limit;
+    rules = s->conf->limits->elts;
+
+    for (i = 0; i < s->conf->limits->nelts; i++) {
 
         if (rules[i].zone == NULL) {
             continue;
@@ -87,15 +98,12 @@ ngx_ws_bus_limit_create(ngx_ws_bus_session_t *s, ngx_pool_t *pool)
             return NGX_ERROR;
         }
 
-        if (value.len == 0) {
-            l->items[i].off = 1;
+        l->items[i].off = (value.len == 0);
 
-        } else {
+        if (value.len) {
             ngx_ws_bus_limits_key(&l->items[i].u.key, &value);
         }
     }
-
-    s->limit = l;
 
     return NGX_OK;
 }

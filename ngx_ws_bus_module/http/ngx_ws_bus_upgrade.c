@@ -9,8 +9,9 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
+#include "ngx_ws_bus_auth.h"
 #include "ngx_ws_bus_handshake.h"
-#include "ngx_ws_bus_http.h"
+#include "ngx_ws_bus_query.h"
 #include "ngx_ws_bus_sse.h"
 
 
@@ -70,8 +71,8 @@ static ngx_int_t ngx_ws_bus_upgrade_join(ngx_http_request_t *r,
     ngx_str_t *value, ngx_str_t *more);
 static ngx_int_t ngx_ws_bus_upgrade_consumer(ngx_http_request_t *r,
     ngx_ws_bus_session_t *s);
-static ngx_int_t ngx_ws_bus_upgrade_subscribe(ngx_ws_bus_session_t *s,
-    ngx_ws_bus_deflate_t *d, ngx_ws_bus_view_t *view);
+static ngx_int_t ngx_ws_bus_upgrade_agree(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_deflate_t *d);
 static ngx_int_t ngx_ws_bus_upgrade_publish(ngx_http_request_t *r,
     ngx_ws_bus_session_t *s);
 static ngx_int_t ngx_ws_bus_upgrade_member(ngx_http_request_t *r,
@@ -182,6 +183,7 @@ ngx_ws_bus_upgrade_handler(ngx_http_request_t *r)
 {
     ngx_int_t                    rc;
     ngx_str_t                    channel;
+    ngx_ws_bus_ctx_t            *ctx;
     ngx_ws_bus_resume_t          resume;
     ngx_ws_bus_deflate_t         deflate, *d;
     ngx_ws_bus_upgrade_t         u;
@@ -224,7 +226,16 @@ ngx_ws_bus_upgrade_handler(ngx_http_request_t *r)
     }
 
     if (rc == NGX_DECLINED) {
-        return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_channel);
+
+        ctx = ngx_ws_bus_ctx_find(r);
+
+        if (ctx == NULL || !ctx->pending || ctx->conf != conf) {
+            return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_channel);
+        }
+
+        /* the token may make a name of it */
+
+        ngx_str_null(&channel);
     }
 
     if (ngx_ws_bus_resume_args(r, &resume) != NGX_OK) {
@@ -285,6 +296,7 @@ ngx_ws_bus_upgrade_session(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
     ngx_int_t               rc;
     ngx_pool_t             *pool;
     ngx_connection_t       *c;
+    ngx_ws_bus_ctx_t       *ctx;
     ngx_ws_bus_view_t       view;
     ngx_ws_bus_session_t   *s;
     ngx_ws_bus_loc_conf_t  *conf;
@@ -316,23 +328,23 @@ ngx_ws_bus_upgrade_session(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
 
     } else if (ngx_ws_bus_upgrade_consumer(r, s) != NGX_OK) {
         return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_consumer);
+    }
 
-    } else if (ngx_ws_bus_limit_create(s, pool) != NGX_OK) {
+    if (ngx_ws_bus_upgrade_agree(s, d) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    rc = ngx_ws_bus_upgrade_subscribe(s, d, &view);
+    ctx = ngx_ws_bus_ctx_find(r);
+
+    rc = (ctx->pending && ctx->conf == conf)
+         ? ngx_ws_bus_auth_defer(s, resume)
+         : ngx_ws_bus_session_begin(s, resume, &view);
 
     if (rc == NGX_DECLINED) {
         return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_full);
     }
 
-    if (rc != NGX_OK
-        || (s->sub.group
-            && ngx_ws_bus_resume(s, &s->sub, resume, &view) != NGX_OK)
-        || (s->protocol->open
-            && s->protocol->open(s, resume, &view) != NGX_OK))
-    {
+    if (rc != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -400,29 +412,15 @@ ngx_ws_bus_upgrade_consumer(ngx_http_request_t *r, ngx_ws_bus_session_t *s)
 
 
 /*
- * The last point at which a client can be told by a status code.  NGX_OK,
- * NGX_DECLINED if the zone has no room, NGX_ERROR.
+ * How messages are to be encoded.
  */
 
 static ngx_int_t
-ngx_ws_bus_upgrade_subscribe(ngx_ws_bus_session_t *s, ngx_ws_bus_deflate_t *d,
-    ngx_ws_bus_view_t *view)
+ngx_ws_bus_upgrade_agree(ngx_ws_bus_session_t *s, ngx_ws_bus_deflate_t *d)
 {
-    ngx_log_t  *log;
-
-    log = s->connection->log;
-
     if (d) {
         s->deflate = 1;
         s->frame.rsv_allowed = NGX_WS_BUS_RSV1;
-    }
-
-    if (ngx_ws_bus_upgrade_publish(s->request, s) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    if (ngx_ws_bus_upgrade_member(s->request, s) != NGX_OK) {
-        return NGX_ERROR;
     }
 
     if (s->stream == NULL) {
@@ -430,25 +428,58 @@ ngx_ws_bus_upgrade_subscribe(ngx_ws_bus_session_t *s, ngx_ws_bus_deflate_t *d,
                            s->conf->presence == NGX_WS_BUS_PRESENCE_MEMBERS
                            ? s->protocol->compose_presence
                            : s->protocol->compose,
-                           s->conf, d, log);
+                           s->conf, d, s->connection->log);
     }
 
-    if (s->format == NULL) {
+    return s->format ? NGX_OK : NGX_ERROR;
+}
+
+
+/*
+ * The last point at which a client can be told by a status code.
+ */
+
+ngx_int_t
+ngx_ws_bus_session_begin(ngx_ws_bus_session_t *s, ngx_ws_bus_resume_t *resume,
+    ngx_ws_bus_view_t *view)
+{
+    if (ngx_ws_bus_upgrade_publish(s->request, s) != NGX_OK
+        || ngx_ws_bus_upgrade_member(s->request, s) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
-    if (s->channel.len == 0
-        || ngx_ws_bus_session_subscribe(s, &s->channel, &s->sub, view)
-           == NGX_OK)
+    /* keys of limits may be of the token, and the request may not last */
+
+    if (s->stream == NULL
+        && ngx_ws_bus_limit_create(s, s->connection->pool) != NGX_OK)
     {
-        return NGX_OK;
+        return NGX_ERROR;
     }
 
-    ngx_log_error(NGX_LOG_ERR, log, 0,
-                  "ws_bus_zone \"%V\" is full of channels in use",
-                  &s->conf->zone->name);
+    ngx_ws_bus_auth_apply(s);
 
-    return NGX_DECLINED;
+    if (s->channel.len
+        && ngx_ws_bus_session_subscribe(s, &s->channel, &s->sub, view)
+           != NGX_OK)
+    {
+        ngx_log_error(NGX_LOG_ERR, s->connection->log, 0,
+                      "ws_bus_zone \"%V\" is full of channels in use",
+                      &s->conf->zone->name);
+        return NGX_DECLINED;
+    }
+
+    if (s->sub.group
+        && ngx_ws_bus_resume(s, &s->sub, resume, view) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (s->protocol->open && s->protocol->open(s, resume, view) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
 }
 
 
@@ -500,7 +531,6 @@ ngx_ws_bus_upgrade_write_handler(ngx_http_request_t *r)
 static void
 ngx_ws_bus_upgrade_fallback(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u)
 {
-    ngx_str_t               value;
     ngx_ws_bus_loc_conf_t  *conf;
 
     conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
@@ -518,10 +548,10 @@ ngx_ws_bus_upgrade_fallback(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u)
         return;
     }
 
-    if (ngx_http_arg(r, (u_char *) "wait", 4, &value) == NGX_OK) {
+    u->wait = ngx_ws_bus_query_wait(&r->args, NGX_WS_BUS_WAIT_MAX);
+
+    if (u->wait != NGX_DECLINED) {
         u->fallback = &ngx_ws_bus_poll;
-        u->wait = ngx_atoi(value.data, value.len);
-        u->wait = ngx_min(u->wait, NGX_WS_BUS_WAIT_MAX);
     }
 }
 
@@ -577,7 +607,7 @@ ngx_ws_bus_upgrade_check(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u)
 
 /*
  * Chooses the first subprotocol offered that is served here; none offered
- * means raw mode.
+ * means raw mode, and a token among them is none.
  */
 
 static const ngx_ws_bus_refusal_t *
@@ -585,26 +615,30 @@ ngx_ws_bus_upgrade_protocol(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u)
 {
     ngx_int_t               rc;
     ngx_str_t               rest, token;
+    ngx_uint_t              tokens, others;
     ngx_ws_bus_loc_conf_t  *conf;
 
     conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
 
-    if (u->protocols.len == 0) {
-
-        u->protocol = &ngx_ws_bus_raw;
-
-        return (conf->channel && (conf->protocols & NGX_WS_BUS_PROTOCOL_RAW))
-               ? NULL : &ngx_ws_bus_refused_raw;
-    }
-
+    tokens = 0;
+    others = 0;
     rest = u->protocols;
 
     for ( ;; ) {
         rc = ngx_ws_bus_handshake_next_token(&rest, &token);
 
         if (rc == NGX_DECLINED) {
-            return &ngx_ws_bus_refused_protocol;
+            break;
         }
+
+        if (rc == NGX_OK && conf->auth.on == 1
+            && ngx_ws_bus_auth_is_bearer(&token))
+        {
+            tokens++;
+            continue;
+        }
+
+        others++;
 
         if (rc == NGX_OK
             && (conf->protocols & NGX_WS_BUS_PROTOCOL_JSON)
@@ -616,6 +650,15 @@ ngx_ws_bus_upgrade_protocol(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u)
             return NULL;
         }
     }
+
+    if (others || (u->protocols.len && tokens == 0)) {
+        return &ngx_ws_bus_refused_protocol;
+    }
+
+    u->protocol = &ngx_ws_bus_raw;
+
+    return (conf->channel && (conf->protocols & NGX_WS_BUS_PROTOCOL_RAW))
+           ? NULL : &ngx_ws_bus_refused_raw;
 }
 
 
@@ -784,8 +827,15 @@ ngx_ws_bus_upgrade_member(ngx_http_request_t *r, ngx_ws_bus_session_t *s)
         return NGX_OK;
     }
 
-    if (ngx_http_complex_value(r, s->conf->member, &value) != NGX_OK) {
-        return NGX_ERROR;
+    ngx_str_null(&value);
+
+    if (s->conf->member) {
+        if (ngx_http_complex_value(r, s->conf->member, &value) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+    } else if (s->auth) {
+        value = s->auth->jwt.sub;
     }
 
     if (value.len == 0 || value.len > NGX_WS_BUS_MEMBER_MAX
@@ -874,7 +924,7 @@ ngx_ws_bus_upgrade_answer(ngx_ws_bus_session_t *s, ngx_ws_bus_upgrade_t *u,
         }
     }
 
-    if (s->channel.len
+    if (s->channel.len && !s->pending
         && ngx_ws_bus_resume_headers(s, resume, view->epoch) != NGX_OK)
     {
         return NGX_ERROR;

@@ -9,7 +9,7 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
-#include "ngx_ws_bus_http.h"
+#include "ngx_ws_bus_auth.h"
 #include "ngx_ws_bus_json.h"
 #include "ngx_ws_bus_pattern.h"
 #include "ngx_ws_bus_v1.h"
@@ -63,6 +63,8 @@ static ngx_int_t ngx_ws_bus_v1_error(ngx_ws_bus_session_t *s, ngx_str_t *id,
 static void ngx_ws_bus_v1_refused(ngx_ws_bus_session_t *s,
     ngx_ws_bus_request_t *q);
 
+static ngx_uint_t ngx_ws_bus_v1_here(ngx_ws_bus_session_t *s,
+    ngx_str_t *channel);
 static ngx_int_t ngx_ws_bus_v1_add(ngx_ws_bus_session_t *s,
     ngx_ws_bus_sub_t *sub);
 static ngx_int_t ngx_ws_bus_v1_grow(ngx_ws_bus_v1_t *v1, ngx_log_t *log);
@@ -336,10 +338,12 @@ ngx_ws_bus_v1_message(ngx_ws_bus_session_t *s, ngx_uint_t opcode,
         break;
 
     case NGX_WS_BUS_REQUEST_HISTORY:
+        s->heavy = 1;
         error = ngx_ws_bus_v1_history(s, &q);
         break;
 
     case NGX_WS_BUS_REQUEST_PRESENCE:
+        s->heavy = 1;
         error = ngx_ws_bus_v1_presence(s, &q);
         break;
 
@@ -347,8 +351,8 @@ ngx_ws_bus_v1_message(ngx_ws_bus_session_t *s, ngx_uint_t opcode,
         error = ngx_ws_bus_v1_ack(s, &q);
         break;
 
-    default:
-        error = &ngx_ws_bus_v1_not_here;
+    default: /* NGX_WS_BUS_REQUEST_AUTH, NGX_WS_BUS_REQUEST_AUTH_REFRESH */
+        error = ngx_ws_bus_auth_refresh(s, &q);
         break;
     }
 
@@ -471,7 +475,10 @@ ngx_ws_bus_v1_publish(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
     sub = *ngx_ws_bus_v1_find(s, &q->channel);
 
     if (!s->publish
-        || (sub == NULL && !ngx_ws_bus_v1_allowed(s, &q->channel)))
+        || (sub == NULL && !ngx_ws_bus_v1_here(s, &q->channel))
+        || !(sub == &s->sub
+             ? s->granted
+             : ngx_ws_bus_auth_may_publish(s->auth, &q->channel)))
     {
         return &ngx_ws_bus_message_errors[NGX_WS_BUS_CODE_FORBIDDEN];
     }
@@ -702,12 +709,21 @@ ngx_ws_bus_v1_refused(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
 }
 
 
-/*
- * The location's own channel, and those that ws_bus_channels names.
- */
-
 ngx_uint_t
 ngx_ws_bus_v1_allowed(ngx_ws_bus_session_t *s, ngx_str_t *channel)
+{
+    return ngx_ws_bus_v1_here(s, channel)
+           && ngx_ws_bus_auth_may_subscribe(s->auth, channel);
+}
+
+
+/*
+ * The location's own channel, and those that ws_bus_channels names; without
+ * it, grants decide alone.
+ */
+
+static ngx_uint_t
+ngx_ws_bus_v1_here(ngx_ws_bus_session_t *s, ngx_str_t *channel)
 {
     ngx_str_t   *pattern;
     ngx_uint_t   i;
@@ -719,7 +735,7 @@ ngx_ws_bus_v1_allowed(ngx_ws_bus_session_t *s, ngx_str_t *channel)
     }
 
     if (s->conf->channels == NULL) {
-        return 0;
+        return s->auth && s->auth->grants;
     }
 
     pattern = s->conf->channels->elts;
@@ -733,6 +749,32 @@ ngx_ws_bus_v1_allowed(ngx_ws_bus_session_t *s, ngx_str_t *channel)
     }
 
     return 0;
+}
+
+
+ngx_uint_t
+ngx_ws_bus_v1_granted(ngx_ws_bus_session_t *s)
+{
+    ngx_str_t           channel;
+    ngx_uint_t          i;
+    ngx_ws_bus_sub_t   *sub;
+    ngx_ws_bus_node_t  *node;
+
+    for (i = 0; s->v1->buckets && i <= s->v1->mask; i++) {
+
+        for (sub = s->v1->buckets[i]; sub; sub = sub->next) {
+
+            node = sub->group->channel->node;
+            channel.data = node->name;
+            channel.len = node->len;
+
+            if (!ngx_ws_bus_auth_may_subscribe(s->auth, &channel)) {
+                return 0;
+            }
+        }
+    }
+
+    return 1;
 }
 
 
