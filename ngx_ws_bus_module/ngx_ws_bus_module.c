@@ -281,6 +281,13 @@ static ngx_command_t  ngx_ws_bus_commands[] = {
       offsetof(ngx_ws_bus_loc_conf_t, fallback),
       NULL },
 
+    { ngx_string("ws_bus_log"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_ws_bus_audit_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
       ngx_null_command
 };
 
@@ -579,7 +586,14 @@ ngx_ws_bus_init_main_conf(ngx_conf_t *cf, void *conf)
 {
     ngx_ws_bus_main_conf_t *wmcf = conf;
 
-    ngx_str_t  name = ngx_string("default");
+    ngx_str_t               name = ngx_string("default");
+    ngx_ws_bus_loc_conf_t  *wlcf;
+
+    wlcf = ngx_http_conf_get_module_loc_conf(cf, ngx_ws_bus_module);
+
+    if (ngx_ws_bus_audit_merge(cf, NULL, wlcf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
 
     if (!wmcf->used || wmcf->zones.nelts) {
         return NGX_CONF_OK;
@@ -614,6 +628,7 @@ ngx_ws_bus_create_loc_conf(ngx_conf_t *cf)
      *     wlcf->channel = NULL;
      *     wlcf->status = NGX_WS_BUS_STATUS_JSON;
      *     wlcf->keys = NULL;
+     *     wlcf->audit_off = 0;
      */
 
     wlcf->publish = NGX_CONF_UNSET_PTR;
@@ -636,6 +651,7 @@ ngx_ws_bus_create_loc_conf(ngx_conf_t *cf)
     wlcf->deflate_min_length = NGX_CONF_UNSET_SIZE;
     wlcf->lean = NGX_CONF_UNSET;
     wlcf->fallback = NGX_CONF_UNSET;
+    wlcf->audit = NGX_CONF_UNSET_PTR;
 
     ngx_ws_bus_auth_conf_init(&wlcf->auth);
 
@@ -699,6 +715,10 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_value(conf->fallback, prev->fallback, 1);
 
     ngx_ws_bus_auth_conf_merge(&conf->auth, &prev->auth);
+
+    if (ngx_ws_bus_audit_merge(cf, prev, conf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
 
     if (conf->handler == NULL) {
         return NGX_CONF_OK;
@@ -778,7 +798,11 @@ ngx_ws_bus_init(ngx_conf_t *cf)
 
     *h = ngx_ws_bus_auth_handler;
 
+<<<<<<< HEAD
     return ngx_ws_bus_keys_init(cf);
+=======
+    return ngx_ws_bus_audit_init(cf);
+>>>>>>> jwt
 }
 
 

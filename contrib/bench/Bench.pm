@@ -242,6 +242,19 @@ sub load {
 }
 
 
+# Runs a program that measures by itself.  Returns a hash for each line.
+
+sub program {
+    my ($name) = @_;
+
+    open my $pipe, '-|', "$root/build/bench/$name" or die "$name: $!\n";
+    my @rows = map { { /(\w+)=(\S+)/g } } <$pipe>;
+    close $pipe or die "$name failed\n";
+
+    return @rows;
+}
+
+
 # One round: a fresh server, one run, stopped again.
 
 sub round {

@@ -439,7 +439,7 @@ ngx_ws_bus_auth_answer(ngx_http_request_t *r, ngx_ws_bus_ctx_t *ctx,
 
     ctx->outcome = refusal->outcome;
 
-    ngx_ws_bus_auth_refuse(conf, r->connection->log, refusal);
+    ngx_ws_bus_auth_refuse(r, refusal);
 
     if (refusal->status == NGX_HTTP_SERVICE_UNAVAILABLE) {
         return refusal->status;

@@ -154,9 +154,11 @@ void ngx_ws_bus_auth_forbidden(ngx_ws_bus_auth_refusal_t *refusal,
 void ngx_ws_bus_auth_other(ngx_ws_bus_auth_refusal_t *refusal);
 
 /*
- * Logs and counts a refusal.
+ * Logs and counts a refusal, of a request's token or of a session's.
  */
-void ngx_ws_bus_auth_refuse(ngx_ws_bus_loc_conf_t *conf, ngx_log_t *log,
+void ngx_ws_bus_auth_refuse(ngx_http_request_t *r,
+    const ngx_ws_bus_auth_refusal_t *refusal);
+void ngx_ws_bus_auth_refuse_session(ngx_ws_bus_session_t *s,
     const ngx_ws_bus_auth_refusal_t *refusal);
 
 /*

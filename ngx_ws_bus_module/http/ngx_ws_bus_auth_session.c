@@ -249,7 +249,7 @@ ngx_ws_bus_auth_refresh(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
     if (ngx_ws_bus_auth_try(s, &q->token, &q->id, 0, &refusal)
         == NGX_DECLINED)
     {
-        ngx_ws_bus_auth_refuse(s->conf, s->connection->log, &refusal);
+        ngx_ws_bus_auth_refuse_session(s, &refusal);
         return ngx_ws_bus_auth_error(&refusal);
     }
 
@@ -380,7 +380,7 @@ ngx_ws_bus_auth_hold_handler(ngx_ws_bus_keys_wait_t *wait)
             (void) ngx_ws_bus_auth_fail(s, &refusal);
 
         } else {
-            ngx_ws_bus_auth_refuse(s->conf, s->connection->log, &refusal);
+            ngx_ws_bus_auth_refuse_session(s, &refusal);
 
             error = ngx_ws_bus_auth_error(&refusal);
             last = ngx_ws_bus_message_error(buf, &id, error);
@@ -476,6 +476,10 @@ ngx_ws_bus_auth_accepted(ngx_ws_bus_session_t *s, const ngx_str_t *id)
     u_char  buf[NGX_WS_BUS_MESSAGE_MAX], *last;
 
     ngx_ws_bus_auth_outcome(s, NGX_WS_BUS_AUTH_PASSED);
+
+    ngx_ws_bus_audit(s->request, s->pending ? NGX_WS_BUS_EVENT_AUTH
+                                            : NGX_WS_BUS_EVENT_REFRESH,
+                     NULL, 0, NULL, 0);
 
     last = ngx_ws_bus_message_auth_ok(buf, id,
                                       ngx_ws_bus_auth_expires_in(s->auth));
@@ -590,8 +594,7 @@ ngx_ws_bus_auth_tick(ngx_ws_bus_session_t *s)
 
     if (s->pending) {
         ngx_ws_bus_auth_outcome(s, NGX_WS_BUS_AUTH_REJECTED_TOKEN);
-        ngx_ws_bus_auth_refuse(s->conf, s->connection->log,
-                               &ngx_ws_bus_auth_missing);
+        ngx_ws_bus_auth_refuse_session(s, &ngx_ws_bus_auth_missing);
         ngx_ws_bus_session_fail(s, &ngx_ws_bus_auth_err_late);
         return;
     }
@@ -655,7 +658,7 @@ ngx_ws_bus_auth_fail(ngx_ws_bus_session_t *s,
 {
     const ngx_ws_bus_error_t  *error;
 
-    ngx_ws_bus_auth_refuse(s->conf, s->connection->log, refusal);
+    ngx_ws_bus_auth_refuse_session(s, refusal);
 
     switch (refusal->status) {
 

@@ -20,6 +20,8 @@
 static ngx_int_t ngx_ws_bus_auth_create(ngx_ws_bus_loc_conf_t *conf,
     ngx_ws_bus_jwt_t *jwt, ngx_log_t *log, ngx_ws_bus_auth_t **auth,
     ngx_ws_bus_auth_refusal_t *refusal);
+static void ngx_ws_bus_auth_count(ngx_ws_bus_loc_conf_t *conf,
+    ngx_log_t *log, const ngx_ws_bus_auth_refusal_t *refusal);
 static void ngx_ws_bus_auth_invalid(const ngx_ws_bus_jwt_error_t *error,
     ngx_ws_bus_auth_refusal_t *refusal);
 
@@ -142,21 +144,39 @@ ngx_ws_bus_auth_invalid(const ngx_ws_bus_jwt_error_t *error,
 
 
 void
-ngx_ws_bus_auth_refuse(ngx_ws_bus_loc_conf_t *conf, ngx_log_t *log,
+ngx_ws_bus_auth_refuse(ngx_http_request_t *r,
+    const ngx_ws_bus_auth_refusal_t *refusal)
+{
+    ngx_ws_bus_loc_conf_t  *conf;
+
+    conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
+
+    ngx_ws_bus_auth_count(conf, r->connection->log, refusal);
+
+    ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_REFUSE, NULL, refusal->status,
+                     (char *) refusal->text.data, 0);
+}
+
+
+void
+ngx_ws_bus_auth_refuse_session(ngx_ws_bus_session_t *s,
+    const ngx_ws_bus_auth_refusal_t *refusal)
+{
+    ngx_ws_bus_auth_count(s->conf, s->connection->log, refusal);
+
+    ngx_ws_bus_audit(s->request, NGX_WS_BUS_EVENT_REFUSE, NULL, 0,
+                     (char *) refusal->text.data, 0);
+}
+
+
+static void
+ngx_ws_bus_auth_count(ngx_ws_bus_loc_conf_t *conf, ngx_log_t *log,
     const ngx_ws_bus_auth_refusal_t *refusal)
 {
     ngx_uint_t  reason;
 
-    switch (refusal->outcome) {
-
-    case NGX_WS_BUS_AUTH_REJECTED_CLAIM:
-        reason = NGX_WS_BUS_REFUSED_CLAIM;
-        break;
-
-    default: /* NGX_WS_BUS_AUTH_REJECTED_TOKEN, NGX_WS_BUS_AUTH_EXPIRED */
-        reason = NGX_WS_BUS_REFUSED_TOKEN;
-        break;
-    }
+    reason = (refusal->outcome == NGX_WS_BUS_AUTH_REJECTED_CLAIM)
+             ? NGX_WS_BUS_REFUSED_CLAIM : NGX_WS_BUS_REFUSED_TOKEN;
 
     if (conf->zone && conf->zone->hub) {
         conf->zone->hub->slot->stats.refused[reason]++;

@@ -58,12 +58,26 @@
 #define NGX_WS_BUS_STATUS_JSON        0
 #define NGX_WS_BUS_STATUS_PROMETHEUS  1
 
+#define NGX_WS_BUS_EVENT_OPEN         0
+#define NGX_WS_BUS_EVENT_AUTH         1
+#define NGX_WS_BUS_EVENT_REFRESH      2
+#define NGX_WS_BUS_EVENT_REFUSE       3
+#define NGX_WS_BUS_EVENT_PUBLISH      4
+#define NGX_WS_BUS_EVENT_DELETE       5
+#define NGX_WS_BUS_EVENT_LIMIT        6
+#define NGX_WS_BUS_EVENT_CLOSE        7
+
 
 typedef struct {
     ngx_array_t                zones;       /* of ngx_ws_bus_zone_t * */
     ngx_array_t                key_requests;
                                     /* of ngx_ws_bus_keys_request_t * */
     ngx_uint_t                 used;        /* unsigned  used:1; */
+    ngx_uint_t                 audit_id;    /* index of $request_id */
+
+    unsigned                   audit:1;
+    unsigned                   audit_format:1;
+    unsigned                   audit_has_id:1;
 } ngx_ws_bus_main_conf_t;
 
 
@@ -111,6 +125,9 @@ typedef struct {
     ngx_flag_t                 fallback;
 
     ngx_uint_t                 status;
+
+    void                      *audit;       /* the log module's, or NULL */
+    ngx_uint_t                 audit_off;   /* unsigned  audit_off:1; */
 } ngx_ws_bus_loc_conf_t;
 
 
@@ -246,6 +263,7 @@ struct ngx_ws_bus_session_s {
     unsigned                      publish:1;
     unsigned                      granted:1;      /* by the token, too */
     unsigned                      pending:1;      /* no token yet */
+    unsigned                      lean:1;         /* the request is to go */
     unsigned                      deflate:1;
     unsigned                      compressed:1;   /* the message coming in */
     unsigned                      pinged:1;       /* and not answered yet */
@@ -262,6 +280,7 @@ struct ngx_ws_bus_session_s {
     ngx_ws_bus_utf8_t             utf8;
 
     ngx_uint_t                    close_code;
+    const char                   *close_reason;   /* ours */
     ngx_msec_t                    last_in;
     ngx_msec_t                    pinged_at;
     ngx_msec_t                    deadline;       /* of close or drain */
@@ -304,6 +323,19 @@ typedef struct {
     ngx_uint_t                    pending;    /* unsigned  pending:1; */
     ngx_ws_bus_loc_conf_t        *conf;       /* whose auth and pending are */
 } ngx_ws_bus_ctx_t;
+
+
+/*
+ * An event for ws_bus_log.
+ */
+
+typedef struct {
+    ngx_str_t                     name;
+    ngx_str_t                     channel;
+    ngx_str_t                     reason;
+    size_t                        bytes;
+    ngx_uint_t                    sized;      /* unsigned  sized:1; */
+} ngx_ws_bus_event_t;
 
 
 extern ngx_module_t                     ngx_ws_bus_module;
@@ -361,6 +393,33 @@ char *ngx_ws_bus_buffer_directive(ngx_conf_t *cf, ngx_command_t *cmd,
 char *ngx_ws_bus_deflate_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_ws_bus_invalid(ngx_conf_t *cf, ngx_str_t *value);
+
+/*
+ * The directive ws_bus_log, http/ngx_ws_bus_audit.c; what a level inherits,
+ * with "prev" NULL for the highest one; and the end of the configuration.
+ */
+char *ngx_ws_bus_audit_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_ws_bus_audit_merge(ngx_conf_t *cf, ngx_ws_bus_loc_conf_t *prev,
+    ngx_ws_bus_loc_conf_t *conf);
+ngx_int_t ngx_ws_bus_audit_init(ngx_conf_t *cf);
+
+/*
+ * Writes the event, a NGX_WS_BUS_EVENT_*, to the ws_bus_log of the request's
+ * location, if there is one.  "r" may be NULL: then there is nothing to write
+ * about.  Without a channel it is the location's; "reason" may be NULL, and is
+ * the module's own text, never a client's.  "status" is what is going to be
+ * answered, if no response has been sent yet.  "bytes" counts for publish and
+ * limit only.
+ */
+void ngx_ws_bus_audit(ngx_http_request_t *r, ngx_uint_t type,
+    const ngx_str_t *channel, ngx_uint_t status, const char *reason,
+    size_t bytes);
+
+/*
+ * What is being written, or NULL.
+ */
+const ngx_ws_bus_event_t *ngx_ws_bus_audit_event(void);
 
 /*
  * Adds the module's variables.

@@ -212,6 +212,9 @@ ngx_ws_bus_publisher_publish(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_PUBLISH, &channel, NGX_HTTP_CREATED,
+                     place.repeated ? "repeated" : NULL, msg.len);
+
     ngx_log_debug4(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
                    "ws bus publish \"%V\" len:%uz seq:%uL repeated:%ui",
                    &channel, msg.len, place.seq, place.repeated);
@@ -556,6 +559,9 @@ ngx_ws_bus_publisher_delete(ngx_http_request_t *r)
                                            "no such channel");
     }
 
+    ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_DELETE, &channel,
+                     NGX_HTTP_NO_CONTENT, NULL, 0);
+
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                   "ws bus channel \"%V\" deleted", &channel);
 
@@ -685,6 +691,10 @@ ngx_ws_bus_publisher_refuse(ngx_http_request_t *r, ngx_uint_t status,
 
     ngx_log_error(level, r->connection->log, 0, "ws bus publisher: %s",
                   reason);
+
+    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
+        ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_REFUSE, NULL, status, reason, 0);
+    }
 
     return ngx_ws_bus_respond(r, status, reason);
 }

@@ -77,6 +77,11 @@ ngx_ws_bus_session_create(ngx_http_request_t *r, ngx_ws_bus_hub_t *hub,
     s->message_max = s->conf->message_max_size;
     s->granted = 1;
 
+    /* a line of the audit log, a newer token may need the request */
+
+    s->lean = (s->conf->lean && s->conf->audit == NULL
+               && (s->conf->auth.on != 1 || s->conf->auth.require == NULL));
+
     /* whatever is taken from here on is given back */
 
     cln->handler = ngx_ws_bus_session_cleanup;
@@ -190,6 +195,8 @@ ngx_ws_bus_session_start_handler(ngx_event_t *rev)
         ngx_ws_bus_session_set_timer(s);
     }
 
+    ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_OPEN, NULL, 0, NULL, 0);
+
     b = r->header_in;
 
     s->hub->now = 0;
@@ -212,7 +219,7 @@ ngx_ws_bus_session_start_handler(ngx_event_t *rev)
 
 #endif
 
-    if (s->conf->lean) {
+    if (s->lean && !s->pending) {
         ngx_ws_bus_session_let_go(s);
     }
 
@@ -234,8 +241,7 @@ ngx_ws_bus_session_start_handler(ngx_event_t *rev)
 /*
  * ws_bus_lean: ends the request, as ngx_http_set_keepalive() does, and frees
  * the buffers its header was read into.  What keeps the session is moved to
- * the connection.  Without memory for that, all stays as it is; so it does
- * while a token is due that the request's variables may be about.
+ * the connection.  Without memory for that, all stays as it is.
  */
 
 static void
@@ -251,12 +257,6 @@ ngx_ws_bus_session_let_go(ngx_ws_bus_session_t *s)
 
     c = s->connection;
     r = s->request;
-
-    if (r == NULL || s->pending
-        || (s->conf->auth.on == 1 && s->conf->auth.require))
-    {
-        return;
-    }
 
     hc = r->http_connection;
 
@@ -283,6 +283,7 @@ ngx_ws_bus_session_let_go(ngx_ws_bus_session_t *s)
     cln->data = s;
 
     s->request = NULL;
+    s->lean = 0;
 
     ngx_http_free_request(r, 0);
 
@@ -321,6 +322,7 @@ ngx_ws_bus_session_end(ngx_ws_bus_session_t *s)
 
     if (s->close_code == 0) {
         s->close_code = NGX_WS_BUS_CLOSE_ABNORMAL;
+        s->close_reason = "no Close frame";
         s->by_client = 1;
     }
 
@@ -336,6 +338,8 @@ ngx_ws_bus_session_end(ngx_ws_bus_session_t *s)
 
     c->idle = 0;
     c->log->action = "closing a websocket connection";
+
+    ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_CLOSE, NULL, 0, s->close_reason, 0);
 
     if (r == NULL) {
         ngx_http_close_connection(c);
@@ -367,6 +371,7 @@ ngx_ws_bus_session_read_handler(ngx_event_t *rev)
 
             if (s->close_code == 0) {
                 s->close_code = NGX_WS_BUS_CLOSE_GOING_AWAY;
+                s->close_reason = "server is shutting down";
             }
 
             ngx_ws_bus_session_end(s);
@@ -515,7 +520,7 @@ ngx_ws_bus_session_write_handler(ngx_event_t *wev)
 
     wev->timedout = 0;    /* of a batch */
 
-    if (s->conf->lean && s->request) {
+    if (s->lean && !s->pending) {
         ngx_ws_bus_session_let_go(s);
     }
 

@@ -63,6 +63,8 @@ static void ngx_ws_bus_v1_greet(ngx_ws_bus_session_t *s, ngx_str_t *id,
     ngx_str_t *channel, ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view);
 static ngx_int_t ngx_ws_bus_v1_error(ngx_ws_bus_session_t *s, ngx_str_t *id,
     const ngx_ws_bus_message_error_t *error);
+static void ngx_ws_bus_v1_refused(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_request_t *q);
 
 static ngx_uint_t ngx_ws_bus_v1_here(ngx_ws_bus_session_t *s,
     ngx_str_t *channel);
@@ -350,6 +352,10 @@ ngx_ws_bus_v1_message(ngx_ws_bus_session_t *s, ngx_uint_t opcode,
         break;
     }
 
+    if (error == &ngx_ws_bus_message_errors[NGX_WS_BUS_CODE_FORBIDDEN]) {
+        ngx_ws_bus_v1_refused(s, &q);
+    }
+
     return error ? ngx_ws_bus_v1_error(s, &q.id, error) : NGX_OK;
 }
 
@@ -504,6 +510,11 @@ ngx_ws_bus_v1_publish(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
         != NGX_OK)
     {
         return &ngx_ws_bus_message_errors[NGX_WS_BUS_CODE_UNAVAILABLE];
+    }
+
+    if (s->conf->audit) {
+        ngx_ws_bus_audit(s->request, NGX_WS_BUS_EVENT_PUBLISH, &q->channel, 0,
+                         place.repeated ? "repeated" : NULL, msg.len);
     }
 
     if (q->id.len) {
@@ -691,6 +702,26 @@ ngx_ws_bus_v1_error(ngx_ws_bus_session_t *s, ngx_str_t *id,
     ngx_ws_bus_out_reply(s, buf, last - buf);
 
     return NGX_OK;
+}
+
+
+/*
+ * What a client may not do is told to those who look after the server, too.
+ */
+
+static void
+ngx_ws_bus_v1_refused(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
+{
+    const char  *reason;
+
+    reason = (q->type == NGX_WS_BUS_REQUEST_PUBLISH)
+             ? "publishing is not allowed" : "channel is not allowed";
+
+    ngx_log_error(NGX_LOG_INFO, s->connection->log, 0,
+                  "refused: %s: \"%V\"", reason, &q->channel);
+
+    ngx_ws_bus_audit(s->request, NGX_WS_BUS_EVENT_REFUSE, &q->channel, 0,
+                     reason, 0);
 }
 
 
