@@ -762,7 +762,7 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     }
 
     if (conf->message_max_size
-        > ngx_ws_bus_log_max_payload(
+        > ngx_ws_bus_history_max_payload(
                    ngx_ws_bus_zone_log_size(conf->zone->shm_zone->shm.size)))
     {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
@@ -798,11 +798,11 @@ ngx_ws_bus_init(ngx_conf_t *cf)
 
     *h = ngx_ws_bus_auth_handler;
 
-<<<<<<< HEAD
-    return ngx_ws_bus_keys_init(cf);
-=======
+    if (ngx_ws_bus_keys_init(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     return ngx_ws_bus_audit_init(cf);
->>>>>>> jwt
 }
 
 

@@ -43,6 +43,14 @@ my %location = (
             ws_bus_publish  on;
         }
 
+        location = /ws/ {
+            ws_bus;
+            ws_bus_publish       on;
+            ws_bus_channels      b*;
+            ws_bus_max_channels  2000;
+            ws_bus_history       2000;
+        }
+
         location ~ ^/pub/(.+)$ {
             ws_bus_publisher  $1;
         }

@@ -137,7 +137,7 @@ typedef struct ngx_ws_bus_auth_wait_s ngx_ws_bus_auth_wait_t;
 typedef struct ngx_ws_bus_inband_s    ngx_ws_bus_inband_t;
 typedef struct ngx_ws_bus_protocol_s  ngx_ws_bus_protocol_t;
 typedef struct ngx_ws_bus_out_s       ngx_ws_bus_out_t;
-typedef struct ngx_ws_bus_gap_s       ngx_ws_bus_gap_t;
+typedef struct ngx_ws_bus_past_s      ngx_ws_bus_past_t;
 typedef struct ngx_ws_bus_v1_s        ngx_ws_bus_v1_t;
 typedef struct ngx_ws_bus_replay_s    ngx_ws_bus_replay_t;
 typedef struct ngx_ws_bus_stream_s    ngx_ws_bus_stream_t;
@@ -250,13 +250,12 @@ struct ngx_ws_bus_session_s {
     /* out */
     ngx_ws_bus_out_t             *out;        /* what is owed, in order */
     ngx_ws_bus_out_t            **last_out;
+    ngx_ws_bus_past_t            *past;       /* channels left */
     size_t                        queued;     /* its bytes */
     uint64_t                      messages_out;
     uint64_t                      bytes_out;
     uint64_t                      dropped;
     size_t                        trying;     /* bytes that must stay */
-    ngx_ws_bus_gap_t             *gaps;       /* dropped, not told yet */
-    ngx_ws_bus_out_t             *before_gaps;
 
     /* state */
     unsigned                      started:1;      /* the 101 has left */
@@ -626,7 +625,7 @@ ngx_int_t ngx_ws_bus_resume_headers(ngx_ws_bus_session_t *s,
 struct ngx_ws_bus_out_s {
     ngx_ws_bus_out_t          *next;
     ngx_ws_bus_run_t          *run;
-    ngx_ws_bus_node_t         *node;   /* while the session is subscribed */
+    ngx_ws_bus_node_t         *node;   /* or a copy of its name */
     size_t                     pos;
     size_t                     last;
 };
@@ -647,6 +646,13 @@ void ngx_ws_bus_out_add(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node,
  * take its answers is closed as a slow one.
  */
 void ngx_ws_bus_out_reply(ngx_ws_bus_session_t *s, u_char *data, size_t len);
+
+/*
+ * The kept messages from "from" to "to" are lost: queues a gap behind what is
+ * owed, for a protocol that can tell of one.
+ */
+void ngx_ws_bus_out_lost(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node,
+    uint64_t from, uint64_t to);
 
 /*
  * Sends what is queued.  NGX_OK: all gone; NGX_AGAIN; NGX_ERROR.
@@ -672,8 +678,8 @@ ngx_int_t ngx_ws_bus_out_limit(ngx_ws_bus_session_t *s,
     ngx_ws_bus_node_t *node);
 
 /*
- * The session is about to unsubscribe: nothing is told of the channel any
- * more.
+ * The session is about to unsubscribe: what waits of the channel has to do
+ * without it.
  */
 void ngx_ws_bus_out_forget(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node);
 

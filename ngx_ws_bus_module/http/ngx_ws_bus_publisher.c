@@ -494,17 +494,13 @@ ngx_ws_bus_publisher_get(ngx_http_request_t *r)
         return rc;
     }
 
-    rc = ngx_ws_bus_channel_state(wlcf->zone, &channel, wlcf->history,
-                                  (uint64_t) wlcf->history_age * 1000000,
-                                  &state, r->connection->log);
-
-    if (rc == NGX_DECLINED) {
+    if (ngx_ws_bus_channel_state(wlcf->zone, &channel, wlcf->history,
+                                 (uint64_t) wlcf->history_age * 1000000,
+                                 &state)
+        != NGX_OK)
+    {
         return ngx_ws_bus_publisher_refuse(r, NGX_HTTP_NOT_FOUND,
                                            "no such channel");
-    }
-
-    if (rc != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     rc = ngx_http_discard_request_body(r);
