@@ -831,6 +831,8 @@ ngx_ws_bus_init_process(ngx_cycle_t *cycle)
         if (ngx_ws_bus_hub_init(zone[i], cycle) != NGX_OK) {
             return NGX_ERROR;
         }
+
+        ngx_ws_bus_auth_revoke_init(zone[i]);
     }
 
     return ngx_ws_bus_keys_init_process(cycle);
