@@ -214,15 +214,17 @@ ngx_ws_bus_auth_revoked(ngx_ws_bus_zone_t *zone, ngx_ws_bus_jwt_t *jwt)
 
 
 /*
- * All those of this worker; without a revocation those that the table has.
+ * Of this worker, and of one zone or of all; without a revocation those that
+ * the zones know of.
  */
 
 static void
 ngx_ws_bus_auth_kick(ngx_ws_bus_hub_t *hub,
     const ngx_ws_bus_revocation_t *rev)
 {
-    ngx_queue_t        *q, *next, *sessions;
-    ngx_ws_bus_auth_t  *auth;
+    ngx_queue_t           *q, *next, *sessions;
+    ngx_ws_bus_auth_t     *auth;
+    ngx_ws_bus_session_t  *s;
 
     sessions = ngx_ws_bus_auth_sessions();
 
@@ -231,17 +233,18 @@ ngx_ws_bus_auth_kick(ngx_ws_bus_hub_t *hub,
          q = next)
     {
         next = ngx_queue_next(q);
-        auth = ngx_queue_data(q, ngx_ws_bus_auth_t, queue);
 
-        if (auth->session->hub != hub) {
+        auth = ngx_queue_data(q, ngx_ws_bus_auth_t, queue);
+        s = auth->session;
+
+        if (hub && s->hub != hub) {
             continue;
         }
 
         if (rev ? ngx_ws_bus_auth_meant(&auth->jwt, rev)
-                : ngx_ws_bus_auth_revoked(hub->zone, &auth->jwt))
+                : ngx_ws_bus_auth_revoked(s->hub->zone, &auth->jwt))
         {
-            ngx_ws_bus_session_close(auth->session, NGX_WS_BUS_CLOSE_KICKED,
-                                     "revoked");
+            ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_KICKED, "revoked");
         }
     }
 }
@@ -275,21 +278,7 @@ ngx_ws_bus_auth_revoke_check(ngx_ws_bus_session_t *s)
 static void
 ngx_ws_bus_auth_recheck_handler(ngx_event_t *ev)
 {
-    ngx_queue_t        *q, *next, *sessions;
-    ngx_ws_bus_auth_t  *auth;
+    (void) ev;
 
-    sessions = ngx_ws_bus_auth_sessions();
-
-    for (q = ngx_queue_head(sessions);
-         q != ngx_queue_sentinel(sessions);
-         q = next)
-    {
-        next = ngx_queue_next(q);
-        auth = ngx_queue_data(q, ngx_ws_bus_auth_t, queue);
-
-        if (ngx_ws_bus_auth_revoked(auth->session->hub->zone, &auth->jwt)) {
-            ngx_ws_bus_session_close(auth->session, NGX_WS_BUS_CLOSE_KICKED,
-                                     "revoked");
-        }
-    }
+    ngx_ws_bus_auth_kick(NULL, NULL);
 }
