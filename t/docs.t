@@ -209,10 +209,7 @@ for my $type (sort keys %request) {
             for $row->[0] =~ /`(\w+)`/g;
     }
 
-    # reserved ones have no table
-
-    is_deeply(\%member, $request{$type}, "subprotocol, $type: members")
-        if $type !~ /^auth/;
+    is_deeply(\%member, $request{$type}, "subprotocol, $type: members");
 }
 
 is_deeply([ sort keys %{{ subsections($sub->{'What the server sends'}) }} ],
@@ -229,7 +226,8 @@ is_deeply([ sort keys %code ],
 
 # those that something answers with, and no others, are said to be possible
 
-my $v1 = join('', $message, map { text($_) } glob("$module/http/*_v1*.c"));
+my $v1 = join('', $message, map { text($_) } glob("$module/http/*_v1*.c"),
+    "$module/http/ngx_ws_bus_auth_session.c");
 
 my %used = map { $_ => 1 } $v1 =~ /ngx_string\("(\w+)"\), ngx_string/g,
     map { lc } $v1 =~ /_errors\[\s*NGX_WS_BUS_CODE_(\w+)\]/g;
@@ -269,7 +267,8 @@ for my $case (
 is_deeply(
     [ sort map { $_->[0] =~ /`\$(\w+)`/g }
         rows((sections($doc{'http-api'}))->{Variables}) ],
-    [ sort map { unquote($_) } text("$module/http/ngx_ws_bus_variables.c")
+    [ sort map { unquote($_) =~ s/_$/_NAME/r }
+        text("$module/http/ngx_ws_bus_variables.c")
         =~ /ngx_string\(("ws_bus_\w+")\)/g ],
     'variables');
 
@@ -730,7 +729,8 @@ sub place {
         [ main => qw/ events http load_module worker_processes user
                       worker_rlimit_nofile worker_shutdown_timeout / ],
         [ http => qw/ server map log_format upstream ws_bus_zone
-                      limit_conn_zone limit_req_zone / ],
+                      limit_conn_zone limit_req_zone
+                      ws_bus_jwt_claim_set / ],
         [ server => qw/ location listen server_name / ],
     );
 

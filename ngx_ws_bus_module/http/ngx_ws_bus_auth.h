@@ -55,7 +55,7 @@ struct ngx_ws_bus_auth_s {
     ngx_ws_bus_jwt_t             jwt;        /* claims, sub, jti, exp, iat */
     ngx_ws_bus_jwt_grants_t     *grants;     /* NULL: ws_bus_jwt_grants off */
 
-    unsigned                     warned:1;   /* that it is going to expire */
+    int64_t                      warn_at;    /* milliseconds; 0: not again */
 };
 
 
@@ -198,6 +198,11 @@ void ngx_ws_bus_auth_set(ngx_ws_bus_session_t *s, ngx_ws_bus_auth_t *auth);
  * channel, the protocol and "publish" are known.
  */
 void ngx_ws_bus_auth_apply(ngx_ws_bus_session_t *s);
+
+/*
+ * The time of day, in milliseconds.
+ */
+int64_t ngx_ws_bus_auth_now(void);
 
 /*
  * Frees a token, which leaves the queue; NULL is nothing.

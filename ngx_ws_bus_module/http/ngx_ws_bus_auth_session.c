@@ -553,35 +553,24 @@ ngx_ws_bus_auth_lost(ngx_ws_bus_session_t *s)
 ngx_msec_int_t
 ngx_ws_bus_auth_left(ngx_ws_bus_session_t *s)
 {
-    int64_t                  now, then;
-    ngx_time_t              *tp;
-    ngx_ws_bus_auth_t       *auth;
-    ngx_ws_bus_auth_conf_t  *acf;
+    int64_t             left;
+    ngx_ws_bus_auth_t  *auth;
 
     if (s->pending) {
         return (ngx_msec_int_t) (s->inband->deadline - ngx_current_msec);
     }
 
     auth = s->auth;
-    acf = &s->conf->auth;
 
     if (auth == NULL || auth->jwt.exp == 0) {
         return NGX_WS_BUS_AUTH_NEVER;
     }
 
-    if (acf->refresh && !auth->warned && s->stream == NULL) {
-        then = auth->jwt.exp - acf->refresh;
+    left = auth->warn_at ? auth->warn_at
+                         : (auth->jwt.exp + s->conf->auth.leeway) * 1000;
+    left -= ngx_ws_bus_auth_now();
 
-    } else {
-        then = auth->jwt.exp + acf->leeway;
-    }
-
-    tp = ngx_timeofday();
-    now = (int64_t) tp->sec * 1000 + tp->msec;
-
-    then = then * 1000 - now;
-
-    return (ngx_msec_int_t) ngx_min(ngx_max(then, 0), NGX_WS_BUS_AUTH_NEVER);
+    return (ngx_msec_int_t) ngx_min(ngx_max(left, 0), NGX_WS_BUS_AUTH_NEVER);
 }
 
 
@@ -599,7 +588,7 @@ ngx_ws_bus_auth_tick(ngx_ws_bus_session_t *s)
         return;
     }
 
-    if (s->conf->auth.refresh && !s->auth->warned && s->stream == NULL) {
+    if (s->auth->warn_at) {
         ngx_ws_bus_auth_warn(s);
 
         if (ngx_ws_bus_auth_left(s) > 0) {
@@ -618,7 +607,7 @@ ngx_ws_bus_auth_warn(ngx_ws_bus_session_t *s)
 {
     u_char  buf[NGX_WS_BUS_MESSAGE_MAX], *last;
 
-    s->auth->warned = 1;
+    s->auth->warn_at = 0;
 
     last = ngx_ws_bus_message_auth_required(buf,
                                          ngx_ws_bus_auth_expires_in(s->auth));

@@ -20,10 +20,15 @@
 static ngx_int_t ngx_ws_bus_auth_create(ngx_ws_bus_loc_conf_t *conf,
     ngx_ws_bus_jwt_t *jwt, ngx_log_t *log, ngx_ws_bus_auth_t **auth,
     ngx_ws_bus_auth_refusal_t *refusal);
+static void ngx_ws_bus_auth_plan(ngx_ws_bus_auth_t *auth, time_t refresh);
 static void ngx_ws_bus_auth_count(ngx_ws_bus_loc_conf_t *conf,
     ngx_log_t *log, const ngx_ws_bus_auth_refusal_t *refusal);
 static void ngx_ws_bus_auth_invalid(const ngx_ws_bus_jwt_error_t *error,
     ngx_ws_bus_auth_refusal_t *refusal);
+
+
+/* milliseconds; whose token lives for less is not warned */
+#define NGX_WS_BUS_AUTH_SHORT  100
 
 
 static const ngx_ws_bus_auth_refusal_t  ngx_ws_bus_auth_no_keys = {
@@ -284,6 +289,10 @@ ngx_ws_bus_auth_set(ngx_ws_bus_session_t *s, ngx_ws_bus_auth_t *auth)
 void
 ngx_ws_bus_auth_apply(ngx_ws_bus_session_t *s)
 {
+    if (ngx_ws_bus_auth_is_refreshable(s) && s->stream == NULL) {
+        ngx_ws_bus_auth_plan(s->auth, s->conf->auth.refresh);
+    }
+
     s->granted = ngx_ws_bus_auth_may_publish(s->auth, &s->channel);
     s->message_max = s->conf->message_max_size;
 
@@ -294,6 +303,39 @@ ngx_ws_bus_auth_apply(ngx_ws_bus_session_t *s)
 
         s->message_max = NGX_WS_BUS_AUTH_MESSAGE_MAX;
     }
+}
+
+
+/*
+ * When to warn.  A token that lives for less than the configured time has
+ * half of its own: told at once, a client with nothing but short ones would
+ * do nothing else than to bring them.
+ */
+
+static void
+ngx_ws_bus_auth_plan(ngx_ws_bus_auth_t *auth, time_t refresh)
+{
+    int64_t  left;
+
+    left = auth->jwt.exp * 1000 - ngx_ws_bus_auth_now();
+
+    auth->warn_at = 0;
+
+    if (refresh && left >= NGX_WS_BUS_AUTH_SHORT) {
+        auth->warn_at = auth->jwt.exp * 1000
+                        - ngx_min((int64_t) refresh * 1000, left / 2);
+    }
+}
+
+
+int64_t
+ngx_ws_bus_auth_now(void)
+{
+    ngx_time_t  *tp;
+
+    tp = ngx_timeofday();
+
+    return (int64_t) tp->sec * 1000 + tp->msec;
 }
 
 
