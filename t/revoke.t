@@ -37,6 +37,7 @@ names();
 expired();
 refreshed();
 ordered();
+lapped();
 history();
 refused();
 granted();
@@ -109,6 +110,11 @@ http {
             ws_bus_jwt off;
         }
 
+        location = /pub-unkept {
+            ws_bus_publisher a;
+            ws_bus_jwt off;
+        }
+
         location = /pub-small {
             ws_bus_publisher a zone=small;
             ws_bus_jwt off;
@@ -160,7 +166,7 @@ sub revoke {
 sub everywhere {
     my $alice = token(sub => 'alice');
     my $bob = token(sub => 'bob');
-    my @workers = worker_pids();
+    my @workers = wait_workers($t, 4);
 
     is(scalar(@workers), 4, 'workers');
 
@@ -396,6 +402,43 @@ sub ordered {
 }
 
 
+# A worker that the log has lapped has not read of it.
+
+sub lapped {
+    my ($victim, $other) = worker_pids();
+    my $token = token(sub => 'niaj');
+
+    my $c = ws_at($victim, '/ws', with($token));
+    my $d = ws_at($victim, '/ws', with(token(sub => 'olivia')));
+    my $p = http_at($other);
+
+    $t->signal('STOP', $victim);
+
+    is($p->request('DELETE', '/pub/a?sub=niaj')->status(), 204, 'revoked');
+
+    my $status = join(' ', map {
+        $p->request('POST', '/pub-unkept', body => 'x' x 60000)->status()
+    } 1 .. 60);
+
+    is($status, join(' ', ('201') x 60), 'the log goes round');
+
+    $t->signal('CONT', $victim);
+
+    is_closed($c, 4010, 'lapped: closed all the same');
+    ok($t->find_in_file('error.log', qr/ $victim#.* was lapped by the log/,
+        timeout => 10), 'it was lapped');
+
+    $p->request('POST', '/pub-unkept', body => 'last');
+
+    my $last = '';
+
+    while (defined(my $m = $d->recv())) { last if ($last = $m) eq 'last' }
+
+    is($last, 'last', 'another connection stays');
+    $d->disconnect();
+}
+
+
 # The channel has nothing to do with it.
 
 sub history {
@@ -504,8 +547,8 @@ sub killed {
     is(status_of('/ws', token(sub => $_)), 401, "$_ is still refused")
         for qw/ alice leo /;
 
-    my @c = map { $_->[1] }
-        ws_everywhere([ worker_pids() ], 1, '/ws', with(token(sub => 'mia')));
+    my @c = map { $_->[1] } ws_everywhere([ wait_workers($t, 4, @old) ], 1,
+        '/ws', with(token(sub => 'mia')));
 
     is(revoke('sub=mia')->status(), 204, 'revoked');
     is_closed($_, 4010, 'by all of them') for @c;
