@@ -55,6 +55,15 @@ static ngx_conf_enum_t  ngx_ws_bus_presence[] = {
 };
 
 
+static ngx_conf_enum_t  ngx_ws_bus_limit_log_levels[] = {
+    { ngx_string("info"), NGX_LOG_INFO },
+    { ngx_string("notice"), NGX_LOG_NOTICE },
+    { ngx_string("warn"), NGX_LOG_WARN },
+    { ngx_string("error"), NGX_LOG_ERR },
+    { ngx_null_string, 0 }
+};
+
+
 static ngx_command_t  ngx_ws_bus_commands[] = {
 
     { ngx_string("ws_bus_zone"),
@@ -280,6 +289,35 @@ static ngx_command_t  ngx_ws_bus_commands[] = {
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_ws_bus_loc_conf_t, fallback),
       NULL },
+
+    { ngx_string("ws_bus_limit_zone"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE2,
+      ngx_ws_bus_limit_zone_directive,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_limit"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE123
+                        |NGX_CONF_TAKE4|NGX_CONF_TAKE5,
+      ngx_ws_bus_limit_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_limit_dry_run"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, limit_dry_run),
+      NULL },
+
+    { ngx_string("ws_bus_limit_log_level"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, limit_log_level),
+      &ngx_ws_bus_limit_log_levels },
 
     { ngx_string("ws_bus_log"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
@@ -566,7 +604,10 @@ ngx_ws_bus_create_main_conf(ngx_conf_t *cf)
     }
 
     if (ngx_array_init(&wmcf->zones, cf->pool, 2, sizeof(ngx_ws_bus_zone_t *))
-        != NGX_OK)
+        != NGX_OK
+        || ngx_array_init(&wmcf->limit_zones, cf->pool, 2,
+                          sizeof(ngx_ws_bus_limit_zone_t *))
+           != NGX_OK)
     {
         return NULL;
     }
@@ -626,6 +667,7 @@ ngx_ws_bus_create_loc_conf(ngx_conf_t *cf)
      *     wlcf->zone = NULL;
      *     wlcf->handler = NULL;
      *     wlcf->channel = NULL;
+     *     wlcf->limits = NULL;
      *     wlcf->status = NGX_WS_BUS_STATUS_JSON;
      *     wlcf->keys = NULL;
      *     wlcf->audit_off = 0;
@@ -651,6 +693,8 @@ ngx_ws_bus_create_loc_conf(ngx_conf_t *cf)
     wlcf->deflate_min_length = NGX_CONF_UNSET_SIZE;
     wlcf->lean = NGX_CONF_UNSET;
     wlcf->fallback = NGX_CONF_UNSET;
+    wlcf->limit_dry_run = NGX_CONF_UNSET;
+    wlcf->limit_log_level = NGX_CONF_UNSET_UINT;
     wlcf->audit = NGX_CONF_UNSET_PTR;
 
     ngx_ws_bus_auth_conf_init(&wlcf->auth);
@@ -670,6 +714,7 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_core_loc_conf_t   *clcf;
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    wmcf = ngx_http_conf_get_module_main_conf(cf, ngx_ws_bus_module);
 
     /* "if" and "limit_except" make locations inside the location */
 
@@ -713,6 +758,17 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
                               prev->deflate_min_length, 64);
     ngx_conf_merge_value(conf->lean, prev->lean, 0);
     ngx_conf_merge_value(conf->fallback, prev->fallback, 1);
+    ngx_conf_merge_value(conf->limit_dry_run, prev->limit_dry_run, 0);
+    ngx_conf_merge_uint_value(conf->limit_log_level, prev->limit_log_level,
+                              NGX_LOG_ERR);
+
+    if (conf->limits == NULL) {
+        conf->limits = prev->limits;
+    }
+
+    if (ngx_ws_bus_limit_zones(cf, wmcf, conf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
 
     ngx_ws_bus_auth_conf_merge(&conf->auth, &prev->auth);
 
@@ -744,8 +800,6 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     if (ngx_ws_bus_keys_use(cf, &conf->keys) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
-
-    wmcf = ngx_http_conf_get_module_main_conf(cf, ngx_ws_bus_module);
 
     if (conf->zone_name.len) {
         conf->zone = ngx_ws_bus_zone_find(wmcf, &conf->zone_name);

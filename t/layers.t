@@ -106,15 +106,16 @@ is(join("\n", grep { text($_) =~ /\bngx_http_\w/ } glob('bus/*.[ch]')), '',
    'bus/ names nothing of ngx_http');
 
 
-# the mutex
-
-# each kind of shared memory has its own
+# the mutex; each kind of shared memory has its own
 
 my @holders = grep { text($_) =~ /shmtx/ } glob('*.[ch] */*.[ch]');
 
+is(join(' ', text('bus/ngx_ws_bus_limits.c') =~ /ngx_ws_bus_zone\w*/g), '',
+   'the limits know nothing of the zone');
+
 is(join(' ', grep { m!^bus/! } @holders),
-   'bus/ngx_ws_bus_texts.c bus/ngx_ws_bus_zone.c',
-   'one file of bus/ takes the mutex of a zone');
+   join(' ', map { "bus/ngx_ws_bus_$_.c" } qw/ limits texts zone /),
+   'one file of bus/ takes the mutex of a kind of memory');
 is(join("\n", grep { !m!^bus/! } @holders), '',
    'no other layer takes the mutex of the zone');
 

@@ -70,6 +70,7 @@
 
 typedef struct {
     ngx_array_t                zones;       /* of ngx_ws_bus_zone_t * */
+    ngx_array_t                limit_zones; /* of ngx_ws_bus_limit_zone_t * */
     ngx_array_t                key_requests;
                                     /* of ngx_ws_bus_keys_request_t * */
     ngx_uint_t                 used;        /* unsigned  used:1; */
@@ -124,6 +125,10 @@ typedef struct {
     ngx_flag_t                 lean;
     ngx_flag_t                 fallback;
 
+    ngx_array_t               *limits;      /* of ngx_ws_bus_limit_rule_t */
+    ngx_flag_t                 limit_dry_run;
+    ngx_uint_t                 limit_log_level;
+
     ngx_uint_t                 status;
 
     void                      *audit;       /* the log module's, or NULL */
@@ -142,6 +147,8 @@ typedef struct ngx_ws_bus_v1_s        ngx_ws_bus_v1_t;
 typedef struct ngx_ws_bus_replay_s    ngx_ws_bus_replay_t;
 typedef struct ngx_ws_bus_stream_s    ngx_ws_bus_stream_t;
 typedef struct ngx_ws_bus_fallback_s  ngx_ws_bus_fallback_t;
+typedef struct ngx_ws_bus_limit_s     ngx_ws_bus_limit_t;
+typedef struct ngx_ws_bus_limit_zone_s  ngx_ws_bus_limit_zone_t;
 
 
 /*
@@ -228,6 +235,13 @@ struct ngx_ws_bus_protocol_s {
      */
     u_char                  *(*gap)(u_char *p, ngx_ws_bus_node_t *node,
                                  uint64_t from, uint64_t to, uint64_t count);
+
+    /*
+     * The message has been dropped by ws_bus_limit; its bytes may be changed.
+     * NULL: the client is not told.
+     */
+    void                     (*limited)(ngx_ws_bus_session_t *s, u_char *data,
+                                 size_t len);
 };
 
 
@@ -307,6 +321,7 @@ struct ngx_ws_bus_session_s {
     ngx_ws_bus_stream_t          *stream;         /* NULL: a WebSocket */
     ngx_ws_bus_replay_t          *replay;         /* one after the other */
     ngx_ws_bus_run_t             *pong;           /* not queued yet */
+    ngx_ws_bus_limit_t           *limit;          /* NULL: no limits */
 };
 
 
@@ -465,11 +480,19 @@ void ngx_ws_bus_session_end(ngx_ws_bus_session_t *s);
 
 /*
  * Handles what the client has sent, http/ngx_ws_bus_input.c; the bytes are
- * changed in place.  NGX_OK, or NGX_ERROR if the session is closing and
- * nothing more is to be read.
+ * changed in place.  NGX_OK; NGX_ERROR if the session is closing and nothing
+ * more is to be read; NGX_AGAIN if a message has to wait, and the rest with
+ * it.
  */
 ngx_int_t ngx_ws_bus_input(ngx_ws_bus_session_t *s, u_char *pos,
     u_char *last);
+
+/*
+ * Hands a whole message on, to the gate as long as a token is awaited.
+ * Returns as the protocol's message().
+ */
+ngx_int_t ngx_ws_bus_input_take(ngx_ws_bus_session_t *s, ngx_uint_t opcode,
+    u_char *data, size_t len);
 
 /*
  * Sets the one timer of a session to whatever comes first.
@@ -512,6 +535,76 @@ void ngx_ws_bus_session_close(ngx_ws_bus_session_t *s, ngx_uint_t code,
  */
 void ngx_ws_bus_session_fail(ngx_ws_bus_session_t *s,
     const ngx_ws_bus_error_t *error);
+
+
+/*
+ * How much clients may send, http/ngx_ws_bus_limit.c.
+ *
+ * The directives; and the zones that the limits of a location are kept in.
+ */
+char *ngx_ws_bus_limit_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_ws_bus_limit_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_ws_bus_limit_zones(ngx_conf_t *cf, ngx_ws_bus_main_conf_t *wmcf,
+    ngx_ws_bus_loc_conf_t *conf);
+
+/*
+ * Gives a new session its limits, in this pool, with the keys that the
+ * request has now.  NGX_OK, also where there are none, or NGX_ERROR.
+ */
+ngx_int_t ngx_ws_bus_limit_create(ngx_ws_bus_session_t *s, ngx_pool_t *pool);
+
+/*
+ * Judges a whole message by the session's limits.
+ *
+ * NGX_OK        it may pass
+ * NGX_DECLINED  it is to be forgotten; the client has been told
+ * NGX_AGAIN     it has to wait, and a copy has been made
+ * NGX_ERROR     the session has been closed
+ */
+ngx_int_t ngx_ws_bus_limit_message(ngx_ws_bus_session_t *s, u_char *data,
+    size_t len);
+
+/*
+ * The value of $ws_bus_limit, or NULL.
+ */
+const char *ngx_ws_bus_limit_outcome(ngx_ws_bus_session_t *s);
+
+/*
+ * A message that waits, http/ngx_ws_bus_limit_wait.c; for a session that has
+ * limits.
+ *
+ * Keeps what came behind the message.  NGX_AGAIN, or NGX_ERROR if the session
+ * has been closed.
+ */
+ngx_int_t ngx_ws_bus_limit_keep(ngx_ws_bus_session_t *s, u_char *pos,
+    u_char *last);
+
+/*
+ * 1 while a message waits; and milliseconds until something is to be done
+ * about it, -1 if there is nothing.
+ */
+ngx_uint_t ngx_ws_bus_limit_waits(ngx_ws_bus_session_t *s);
+ngx_msec_int_t ngx_ws_bus_limit_left(ngx_ws_bus_session_t *s);
+
+/*
+ * The client has sent something while a message waits.  The session may be
+ * gone on return.
+ */
+void ngx_ws_bus_limit_read(ngx_ws_bus_session_t *s);
+
+/*
+ * The time has come: handles the message, and what had been kept behind it.
+ * NGX_OK if reading goes on, NGX_AGAIN if the next message waits, NGX_DONE if
+ * the session is to be ended, NGX_ERROR if it is closing.
+ */
+ngx_int_t ngx_ws_bus_limit_resume(ngx_ws_bus_session_t *s);
+
+/*
+ * Frees what still waits.
+ */
+void ngx_ws_bus_limit_free(ngx_ws_bus_session_t *s);
 
 
 /*

@@ -41,6 +41,7 @@ const ngx_ws_bus_protocol_t  ngx_ws_bus_raw = {
     ngx_ws_bus_raw_may_send,
     ngx_ws_bus_raw_message,
     ngx_ws_bus_raw_lost,
+    NULL,
     NULL
 };
 

@@ -283,6 +283,7 @@ ngx_ws_bus_upgrade_session(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
     ngx_str_t *channel, ngx_ws_bus_deflate_t *d, ngx_ws_bus_resume_t *resume)
 {
     ngx_int_t               rc;
+    ngx_pool_t             *pool;
     ngx_connection_t       *c;
     ngx_ws_bus_ctx_t       *ctx;
     ngx_ws_bus_view_t       view;
@@ -291,15 +292,14 @@ ngx_ws_bus_upgrade_session(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
 
     c = r->connection;
     conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
+    pool = (conf->lean && conf->audit == NULL && u->fallback == NULL)
+           ? c->pool : r->pool;
 
     if (conf->zone->hub == NULL) {
         return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_unavailable);
     }
 
-    s = ngx_ws_bus_session_create(r, conf->zone->hub,
-                                  (conf->lean && conf->audit == NULL
-                                   && u->fallback == NULL)
-                                  ? c->pool : r->pool);
+    s = ngx_ws_bus_session_create(r, conf->zone->hub, pool);
     if (s == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -317,6 +317,9 @@ ngx_ws_bus_upgrade_session(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
 
     } else if (ngx_ws_bus_upgrade_consumer(r, s) != NGX_OK) {
         return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_consumer);
+
+    } else if (ngx_ws_bus_limit_create(s, pool) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     if (ngx_ws_bus_upgrade_agree(s, d) != NGX_OK) {

@@ -43,6 +43,8 @@ static ngx_int_t ngx_ws_bus_v1_message(ngx_ws_bus_session_t *s,
     ngx_uint_t opcode, u_char *data, size_t len);
 static u_char *ngx_ws_bus_v1_gap(u_char *p, ngx_ws_bus_node_t *node,
     uint64_t from, uint64_t to, uint64_t count);
+static void ngx_ws_bus_v1_limited(ngx_ws_bus_session_t *s, u_char *data,
+    size_t len);
 
 static const ngx_ws_bus_message_error_t *ngx_ws_bus_v1_subscribe(
     ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q);
@@ -77,7 +79,8 @@ const ngx_ws_bus_protocol_t  ngx_ws_bus_v1 = {
     ngx_ws_bus_v1_may_send,
     ngx_ws_bus_v1_message,
     ngx_ws_bus_out_lost,
-    ngx_ws_bus_v1_gap
+    ngx_ws_bus_v1_gap,
+    ngx_ws_bus_v1_limited
 };
 
 
@@ -95,6 +98,10 @@ const ngx_ws_bus_message_error_t  ngx_ws_bus_v1_not_here = {
 
 static const ngx_ws_bus_message_error_t  ngx_ws_bus_v1_max_channels = {
     ngx_string("limit"), ngx_string("too many channels on this connection")
+};
+
+static const ngx_ws_bus_message_error_t  ngx_ws_bus_v1_rate = {
+    ngx_string("limit"), ngx_string("rate limit exceeded")
 };
 
 
@@ -590,6 +597,24 @@ ngx_ws_bus_v1_gap(u_char *p, ngx_ws_bus_node_t *node, uint64_t from,
 
     return from ? ngx_ws_bus_message_gap(p, &channel, from, to)
                 : ngx_ws_bus_message_gap_count(p, &channel, count);
+}
+
+
+/*
+ * Unlike an error it says nothing about the client: it does not count.
+ */
+
+static void
+ngx_ws_bus_v1_limited(ngx_ws_bus_session_t *s, u_char *data, size_t len)
+{
+    u_char     buf[NGX_WS_BUS_MESSAGE_MAX], *last;
+    ngx_str_t  id;
+
+    ngx_ws_bus_message_id(data, len, &id);
+
+    last = ngx_ws_bus_message_error(buf, &id, &ngx_ws_bus_v1_rate);
+
+    ngx_ws_bus_out_reply(s, buf, last - buf);
 }
 
 

@@ -22,6 +22,8 @@ static ngx_int_t ngx_ws_bus_variable_close_code(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_ws_bus_variable_close_by(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_ws_bus_variable_limit(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_ws_bus_variable_event(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_ws_bus_variable_event_channel(ngx_http_request_t *r,
@@ -70,6 +72,9 @@ static ngx_http_variable_t  ngx_ws_bus_variables[] = {
     { ngx_string("ws_bus_dropped"), NULL, ngx_ws_bus_variable_counter,
       offsetof(ngx_ws_bus_session_t, dropped),
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("ws_bus_limit"), NULL, ngx_ws_bus_variable_limit,
+      0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("ws_bus_close_code"), NULL, ngx_ws_bus_variable_close_code,
       0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
@@ -216,6 +221,32 @@ ngx_ws_bus_variable_close_by(ngx_http_request_t *r,
     }
 
     ngx_ws_bus_variable_string(v, s->by_client ? &client : &server);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_ws_bus_variable_limit(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_str_t              value;
+    const char            *outcome;
+    ngx_ws_bus_session_t  *s;
+
+    s = ngx_ws_bus_ctx_session(r);
+
+    outcome = s ? ngx_ws_bus_limit_outcome(s) : NULL;
+
+    if (outcome == NULL) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    value.data = (u_char *) outcome;
+    value.len = ngx_strlen(outcome);
+
+    ngx_ws_bus_variable_string(v, &value);
 
     return NGX_OK;
 }
