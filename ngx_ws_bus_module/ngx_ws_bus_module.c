@@ -780,7 +780,9 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_OK;
     }
 
-    if (ngx_ws_bus_auth_conf_check(cf, conf) != NGX_CONF_OK) {
+    if (ngx_ws_bus_auth_conf_check(cf, conf) != NGX_CONF_OK
+        || ngx_ws_bus_keys_use(cf, &conf->keys) != NGX_OK)
+    {
         return NGX_CONF_ERROR;
     }
 
@@ -794,10 +796,6 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "\"ws_bus_presence members\" needs "
                            "\"ws_bus_member\"");
-        return NGX_CONF_ERROR;
-    }
-
-    if (ngx_ws_bus_keys_use(cf, &conf->keys) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
 
