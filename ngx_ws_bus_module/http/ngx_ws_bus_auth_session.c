@@ -432,6 +432,15 @@ ngx_ws_bus_auth_accept(ngx_ws_bus_session_t *s, ngx_ws_bus_auth_t *auth,
 
         s->auth = auth;
         rc = ngx_ws_bus_auth_required(s->request, s->conf, refusal);
+
+        if (rc == NGX_OK && s->pending && s->conf->channel) {
+            rc = ngx_ws_bus_channel_name(s->request, &s->channel);
+
+            if (rc == NGX_DECLINED) {
+                ngx_ws_bus_auth_forbidden(refusal, "it names no channel");
+            }
+        }
+
         s->auth = old;
     }
 
@@ -510,7 +519,11 @@ ngx_ws_bus_auth_begin(ngx_ws_bus_session_t *s)
 
     s->pending = 0;
 
-    rc = ngx_ws_bus_session_begin(s, &s->inband->resume, &view);
+    rc = s->limit ? ngx_ws_bus_limit_keys(s) : NGX_OK;
+
+    if (rc == NGX_OK) {
+        rc = ngx_ws_bus_session_begin(s, &s->inband->resume, &view);
+    }
 
     if (rc == NGX_DECLINED) {
         ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_TRY_LATER,

@@ -289,6 +289,7 @@ struct ngx_ws_bus_session_s {
     unsigned                      by_client:1;    /* who closed first */
     unsigned                      pong_queued:1;
     unsigned                      batching:1;     /* nothing is on its way */
+    unsigned                      heavy:1;        /* requests of late */
     unsigned                      opcode:4;       /* of the message */
     ngx_ws_bus_utf8_t             utf8;
 
@@ -554,6 +555,12 @@ char *ngx_ws_bus_limit_zones(ngx_conf_t *cf, ngx_ws_bus_main_conf_t *wmcf,
  * request has now.  NGX_OK, also where there are none, or NGX_ERROR.
  */
 ngx_int_t ngx_ws_bus_limit_create(ngx_ws_bus_session_t *s, ngx_pool_t *pool);
+
+/*
+ * Evaluates the keys once more: by now there is a token that they may be
+ * about.  NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_ws_bus_limit_keys(ngx_ws_bus_session_t *s);
 
 /*
  * Judges a whole message by the session's limits.
