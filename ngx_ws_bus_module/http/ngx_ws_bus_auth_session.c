@@ -159,7 +159,7 @@ ngx_ws_bus_auth_first(ngx_ws_bus_session_t *s, ngx_uint_t opcode,
     rc = ngx_ws_bus_auth_try(s, &q.token, &q.id, 0, &refusal);
 
     return (rc == NGX_DECLINED) ? ngx_ws_bus_auth_fail(s, &refusal)
-                                : (s->close_sent ? NGX_ERROR : NGX_OK);
+                                : NGX_OK;
 }
 
 
@@ -188,7 +188,7 @@ ngx_ws_bus_auth_raw(ngx_ws_bus_session_t *s, u_char *data, size_t len)
     rc = ngx_ws_bus_auth_try(s, &q.token, &q.id, 0, &refusal);
 
     return (rc == NGX_DECLINED) ? ngx_ws_bus_auth_fail(s, &refusal)
-                                : (s->close_sent ? NGX_ERROR : NGX_OK);
+                                : NGX_OK;
 }
 
 
@@ -519,11 +519,7 @@ ngx_ws_bus_auth_begin(ngx_ws_bus_session_t *s)
 
     s->pending = 0;
 
-    rc = s->limit ? ngx_ws_bus_limit_keys(s) : NGX_OK;
-
-    if (rc == NGX_OK) {
-        rc = ngx_ws_bus_session_begin(s, &s->inband->resume, &view);
-    }
+    rc = ngx_ws_bus_session_begin(s, &s->inband->resume, &view);
 
     if (rc == NGX_DECLINED) {
         ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_TRY_LATER,
@@ -651,7 +647,6 @@ ngx_ws_bus_auth_leave(ngx_ws_bus_session_t *s)
 
 /*
  * There is no error message in raw mode, nor before the first token: Close.
- * Only a lack of keys is not the fault of who has a token already.
  */
 
 static ngx_int_t
@@ -665,12 +660,6 @@ ngx_ws_bus_auth_fail(ngx_ws_bus_session_t *s,
     switch (refusal->status) {
 
     case NGX_HTTP_SERVICE_UNAVAILABLE:
-
-        if (!s->pending) {
-            ngx_ws_bus_auth_warn(s);
-            return NGX_OK;
-        }
-
         error = &ngx_ws_bus_auth_err_keys;
         break;
 

@@ -557,12 +557,6 @@ char *ngx_ws_bus_limit_zones(ngx_conf_t *cf, ngx_ws_bus_main_conf_t *wmcf,
 ngx_int_t ngx_ws_bus_limit_create(ngx_ws_bus_session_t *s, ngx_pool_t *pool);
 
 /*
- * Evaluates the keys once more: by now there is a token that they may be
- * about.  NGX_OK or NGX_ERROR.
- */
-ngx_int_t ngx_ws_bus_limit_keys(ngx_ws_bus_session_t *s);
-
-/*
  * Judges a whole message by the session's limits.
  *
  * NGX_OK        it may pass

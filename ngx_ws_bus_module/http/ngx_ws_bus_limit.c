@@ -57,36 +57,25 @@ static const char *const  ngx_ws_bus_limit_outcomes[] = {
 ngx_int_t
 ngx_ws_bus_limit_create(ngx_ws_bus_session_t *s, ngx_pool_t *pool)
 {
-    ngx_uint_t  n;
+    ngx_str_t                 value;
+    ngx_uint_t                i, n;
+    ngx_ws_bus_limit_t       *l;
+    ngx_ws_bus_limit_rule_t  *rules;
 
     if (s->conf->limits == NULL) {
         return NGX_OK;
     }
 
+    rules = s->conf->limits->elts;
     n = s->conf->limits->nelts;
 
-    s->limit = ngx_pcalloc(pool, offsetof(ngx_ws_bus_limit_t, items)
-                                 + n * sizeof(ngx_ws_bus_limit_item_t));
-    if (s->limit == NULL) {
+    l = ngx_pcalloc(pool, offsetof(ngx_ws_bus_limit_t, items)
+                          + n * sizeof(ngx_ws_bus_limit_item_t));
+    if (l == NULL) {
         return NGX_ERROR;
     }
 
-    return ngx_ws_bus_limit_keys(s);
-}
-
-
-ngx_int_t
-ngx_ws_bus_limit_keys(ngx_ws_bus_session_t *s)
-{
-    ngx_str_t                 value;
-    ngx_uint_t                i;
-    ngx_ws_bus_limit_t       *l;
-    ngx_ws_bus_limit_rule_t  *rules;
-
-    l = s->limit;
-    rules = s->conf->limits->elts;
-
-    for (i = 0; i < s->conf->limits->nelts; i++) {
+    for (i = 0; i < n; i++) {
 
         if (rules[i].zone == NULL) {
             continue;
@@ -104,6 +93,8 @@ ngx_ws_bus_limit_keys(ngx_ws_bus_session_t *s)
             ngx_ws_bus_limits_key(&l->items[i].u.key, &value);
         }
     }
+
+    s->limit = l;
 
     return NGX_OK;
 }
