@@ -183,6 +183,7 @@ ngx_ws_bus_upgrade_handler(ngx_http_request_t *r)
 {
     ngx_int_t                    rc;
     ngx_str_t                    channel;
+    ngx_ws_bus_ctx_t            *ctx;
     ngx_ws_bus_resume_t          resume;
     ngx_ws_bus_deflate_t         deflate, *d;
     ngx_ws_bus_upgrade_t         u;
@@ -225,7 +226,16 @@ ngx_ws_bus_upgrade_handler(ngx_http_request_t *r)
     }
 
     if (rc == NGX_DECLINED) {
-        return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_channel);
+
+        ctx = ngx_ws_bus_ctx_find(r);
+
+        if (ctx == NULL || !ctx->pending || ctx->conf != conf) {
+            return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_channel);
+        }
+
+        /* the token may make a name of it */
+
+        ngx_str_null(&channel);
     }
 
     if (ngx_ws_bus_resume_args(r, &resume) != NGX_OK) {
@@ -318,9 +328,6 @@ ngx_ws_bus_upgrade_session(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
 
     } else if (ngx_ws_bus_upgrade_consumer(r, s) != NGX_OK) {
         return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_consumer);
-
-    } else if (ngx_ws_bus_limit_create(s, pool) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     if (ngx_ws_bus_upgrade_agree(s, d) != NGX_OK) {
@@ -438,6 +445,14 @@ ngx_ws_bus_session_begin(ngx_ws_bus_session_t *s, ngx_ws_bus_resume_t *resume,
 {
     if (ngx_ws_bus_upgrade_publish(s->request, s) != NGX_OK
         || ngx_ws_bus_upgrade_member(s->request, s) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    /* keys of limits may be of the token, and the request may not last */
+
+    if (s->stream == NULL
+        && ngx_ws_bus_limit_create(s, s->connection->pool) != NGX_OK)
     {
         return NGX_ERROR;
     }
