@@ -791,7 +791,9 @@ ngx_ws_bus_check_loc_conf(ngx_conf_t *cf, ngx_ws_bus_loc_conf_t *conf)
     ngx_ws_bus_zone_t       **zones;
     ngx_ws_bus_main_conf_t   *wmcf;
 
-    if (ngx_ws_bus_auth_conf_check(cf, conf) != NGX_CONF_OK) {
+    if (ngx_ws_bus_auth_conf_check(cf, conf) != NGX_CONF_OK
+        || ngx_ws_bus_keys_use(cf, &conf->keys) != NGX_OK)
+    {
         return NGX_CONF_ERROR;
     }
 
@@ -805,10 +807,6 @@ ngx_ws_bus_check_loc_conf(ngx_conf_t *cf, ngx_ws_bus_loc_conf_t *conf)
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "\"ws_bus_presence members\" needs "
                            "\"ws_bus_member\"");
-        return NGX_CONF_ERROR;
-    }
-
-    if (ngx_ws_bus_keys_use(cf, &conf->keys) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
 
@@ -898,6 +896,8 @@ ngx_ws_bus_init_process(ngx_cycle_t *cycle)
         if (ngx_ws_bus_hub_init(zone[i], cycle) != NGX_OK) {
             return NGX_ERROR;
         }
+
+        ngx_ws_bus_auth_revoke_init(zone[i]);
     }
 
     return ngx_ws_bus_keys_init_process(cycle);

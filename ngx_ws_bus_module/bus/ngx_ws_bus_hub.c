@@ -10,6 +10,7 @@
 
 #include "ngx_ws_bus_hub.h"
 #include "ngx_ws_bus_presence.h"
+#include "ngx_ws_bus_revoke.h"
 
 
 /* what one turn of the event loop does at the most */
@@ -49,7 +50,6 @@ static void ngx_ws_bus_hub_overrun(ngx_ws_bus_hub_t *hub);
 static void ngx_ws_bus_hub_refill(ngx_ws_bus_channel_t *ch);
 static void ngx_ws_bus_hub_lost(ngx_ws_bus_channel_t *ch, uint64_t seq,
     uint64_t pos);
-static void ngx_ws_bus_hub_give(ngx_ws_bus_hub_t *hub);
 static ngx_uint_t ngx_ws_bus_hub_give_group(ngx_ws_bus_debt_t *debt,
     ngx_uint_t slice);
 static ngx_ws_bus_debt_t *ngx_ws_bus_hub_debt(ngx_ws_bus_group_t *group);
@@ -382,7 +382,10 @@ ngx_ws_bus_hub_read(ngx_ws_bus_hub_t *hub, size_t backlog)
             return;
         }
 
-        if (rc == NGX_OK) {
+        if (rc == NGX_OK && rec.channel == 0) {
+            rc = ngx_ws_bus_revoke_read(hub, &rec, payload);
+
+        } else if (rc == NGX_OK) {
             ch = ngx_ws_bus_hub_find(hub, rec.channel);
 
             if (ch && rec.pos >= ch->from) {
@@ -574,6 +577,10 @@ ngx_ws_bus_hub_overrun(ngx_ws_bus_hub_t *hub)
 
     hub->cursor = ngx_ws_bus_log_head(&hub->zone->sh->log);
 
+    if (hub->revoked) {
+        hub->revoked(hub, NULL);
+    }
+
     for (i = 0; i <= hub->mask; i++) {
         for (ch = hub->channels[i]; ch; ch = ch->next) {
             ngx_ws_bus_hub_refill(ch);
@@ -716,7 +723,7 @@ ngx_ws_bus_hub_lost(ngx_ws_bus_channel_t *ch, uint64_t seq, uint64_t pos)
  * slice at the most.
  */
 
-static void
+void
 ngx_ws_bus_hub_give(ngx_ws_bus_hub_t *hub)
 {
     ngx_uint_t          n;

@@ -31,6 +31,7 @@
 #define NGX_WS_BUS_REC_DELETED   2   /* the channel was deleted */
 #define NGX_WS_BUS_REC_JOINED    3   /* a member, its name is the payload */
 #define NGX_WS_BUS_REC_LEFT      4
+#define NGX_WS_BUS_REC_REVOKED   5   /* tokens; of no channel */
 
 #define NGX_WS_BUS_REC_BINARY    0x01
 #define NGX_WS_BUS_REC_JSON      0x02   /* text, known to be valid JSON */

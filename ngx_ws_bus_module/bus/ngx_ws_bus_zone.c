@@ -11,6 +11,7 @@
 #include "ngx_ws_bus_channel.h"
 #include "ngx_ws_bus_error.h"
 #include "ngx_ws_bus_once.h"
+#include "ngx_ws_bus_revoke.h"
 
 
 static ngx_int_t ngx_ws_bus_zone_create(ngx_ws_bus_zone_t *zone,
@@ -135,7 +136,9 @@ ngx_ws_bus_zone_create(ngx_ws_bus_zone_t *zone, ngx_log_t *log)
     sh->nodes = ngx_slab_calloc(shpool, n * sizeof(ngx_ws_bus_node_t *));
     sh->onces = ngx_slab_calloc(shpool, n * sizeof(ngx_ws_bus_once_t *));
 
-    if (sh->nodes == NULL || sh->onces == NULL) {
+    if (sh->nodes == NULL || sh->onces == NULL
+        || ngx_ws_bus_revoke_create(zone) != NGX_OK)
+    {
         goto small;
     }
 
@@ -314,6 +317,10 @@ ngx_ws_bus_zone_lock(ngx_ws_bus_zone_t *zone)
 
     if (zone->sh->redo.node) {
         (void) ngx_ws_bus_channel_redo_locked(zone, NULL, NULL);
+    }
+
+    if (zone->sh->redo_revoke) {
+        ngx_ws_bus_revoke_redo_locked(zone, NULL, NULL);
     }
 }
 

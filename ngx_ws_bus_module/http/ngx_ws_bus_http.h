@@ -784,6 +784,12 @@ ngx_uint_t ngx_ws_bus_out_free(ngx_ws_bus_session_t *s);
 
 
 /*
+ * Answers a request to a publisher that is refused, and logs why.
+ */
+ngx_int_t ngx_ws_bus_publisher_refuse(ngx_http_request_t *r,
+    ngx_uint_t status, const char *reason);
+
+/*
  * What an idempotency key is known by: NGX_WS_BUS_ONCE_LEN bytes.
  */
 void ngx_ws_bus_publisher_digest(u_char *digest, ngx_str_t *channel,

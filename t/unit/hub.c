@@ -12,6 +12,7 @@
 #include "ngx_ws_bus_hub.c"
 #include "ngx_ws_bus_subs.c"
 #include "ngx_ws_bus_presence.c"
+#include "ngx_ws_bus_revoke_hub.c"
 
 
 #define WORKER     1          /* the slot whose hub is tested */
