@@ -117,6 +117,8 @@ typedef struct ngx_ws_bus_v1_s        ngx_ws_bus_v1_t;
 typedef struct ngx_ws_bus_replay_s    ngx_ws_bus_replay_t;
 typedef struct ngx_ws_bus_stream_s    ngx_ws_bus_stream_t;
 typedef struct ngx_ws_bus_fallback_s  ngx_ws_bus_fallback_t;
+typedef struct ngx_ws_bus_pending_s   ngx_ws_bus_pending_t;
+typedef struct ngx_ws_bus_hold_s      ngx_ws_bus_hold_t;
 
 
 /*
@@ -189,8 +191,9 @@ struct ngx_ws_bus_protocol_s {
                                  ngx_uint_t opcode, u_char *data, size_t len);
 
     /*
-     * The kept messages from "from" to "to" of the channel will never come.
-     * The session may be closed by it.
+     * The kept messages from "from" to "to" of the channel will never come;
+     * if "from" is 0, its order has begun anew, behind "to".  The session may
+     * be closed by it.
      */
     void                     (*lost)(ngx_ws_bus_session_t *s,
                                  ngx_ws_bus_node_t *node, uint64_t from,
@@ -276,6 +279,7 @@ struct ngx_ws_bus_session_s {
     ngx_ws_bus_stream_t          *stream;         /* NULL: a WebSocket */
     ngx_ws_bus_replay_t          *replay;         /* one after the other */
     ngx_ws_bus_run_t             *pong;           /* not queued yet */
+    ngx_ws_bus_pending_t         *pending;        /* on their way to others */
 };
 
 
@@ -286,6 +290,7 @@ struct ngx_ws_bus_session_s {
 typedef struct {
     ngx_ws_bus_session_t         *session;    /* NULL: none yet */
     ngx_ws_bus_auth_t            *auth;       /* NULL: no good token */
+    ngx_ws_bus_hold_t            *hold;       /* waits for its channel */
 } ngx_ws_bus_ctx_t;
 
 
@@ -361,12 +366,16 @@ void ngx_ws_bus_session_start(ngx_ws_bus_session_t *s);
 
 /*
  * Begins a subscription of the session's, from view->head on, with the
- * member's presence; ends it, with its replay.
+ * member's presence; ends it, with its replay.  The first one returns as
+ * ngx_ws_bus_hub_subscribe(); after NGX_AGAIN it begins when the channel is
+ * live, with the third one.
  */
 ngx_int_t ngx_ws_bus_session_subscribe(ngx_ws_bus_session_t *s,
     ngx_str_t *channel, ngx_ws_bus_sub_t *sub, ngx_ws_bus_view_t *view);
 void ngx_ws_bus_session_unsubscribe(ngx_ws_bus_session_t *s,
     ngx_ws_bus_sub_t *sub);
+void ngx_ws_bus_session_subscribed(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_sub_t *sub, ngx_ws_bus_view_t *view);
 
 /*
  * TCP is gone, or of no use any more: ends the request and with it the
@@ -479,6 +488,15 @@ ngx_int_t ngx_ws_bus_resume(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub,
     ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view);
 
 /*
+ * A client asks for a position that this host does not know, but others may:
+ * its channel is asked for anew.  NGX_OK if the view will do; NGX_AGAIN if
+ * the subscription begins later; NGX_ERROR.
+ */
+ngx_int_t ngx_ws_bus_resume_refresh(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_sub_t *sub, ngx_ws_bus_resume_t *resume,
+    ngx_ws_bus_view_t *view);
+
+/*
  * Sends one stretch of the replay; called when nothing is queued.  When all
  * that was found is sent, looks for what has been published since; when there
  * is nothing, the session goes live.
@@ -489,6 +507,53 @@ void ngx_ws_bus_replay_next(ngx_ws_bus_session_t *s);
  * Frees the replay of a subscription, if there is one; of all with NULL.
  */
 void ngx_ws_bus_replay_end(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub);
+
+
+/*
+ * What waits for other hosts, http/ngx_ws_bus_pending.c.
+ *
+ * Publishes for a session: as ngx_ws_bus_hub_publish().  After NGX_AGAIN the
+ * client hears how it ended, and the session ends if its protocol has no
+ * words for that.  "id" is the client's, or NULL.
+ */
+ngx_int_t ngx_ws_bus_pending_publish(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_sub_t *sub, ngx_str_t *channel, ngx_ws_bus_message_t *msg,
+    ngx_ws_bus_place_t *place, ngx_str_t *id);
+
+/*
+ * 1 if so much is on its way that nothing is read from the client for now;
+ * its read event will be posted.
+ */
+ngx_uint_t ngx_ws_bus_pending_full(ngx_ws_bus_session_t *s);
+
+/*
+ * The session ends: nobody waits any more.
+ */
+void ngx_ws_bus_pending_free(ngx_ws_bus_session_t *s);
+
+/*
+ * Holds a request whose session waits for its channel, as a content handler
+ * that returns NGX_DONE; then open() is called with NGX_OK, or NGX_DECLINED
+ * if the channel cannot be had, and returns as a content handler, too.
+ */
+ngx_int_t ngx_ws_bus_pending_hold(ngx_ws_bus_session_t *s,
+    ngx_int_t (*open)(ngx_ws_bus_session_t *s, ngx_int_t rc, void *data),
+    void *data);
+
+/*
+ * For the handlers of a session: ready() of a subscription.
+ */
+void ngx_ws_bus_pending_ready(ngx_ws_bus_sub_t *sub, ngx_int_t rc,
+    void *data);
+
+/*
+ * The same of a subscription that a client of the subprotocol has asked for,
+ * http/ngx_ws_bus_v1.c; and how a publication of it has ended.
+ */
+void ngx_ws_bus_v1_ready(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub,
+    ngx_int_t rc, void *data);
+void ngx_ws_bus_v1_published(ngx_ws_bus_session_t *s, ngx_str_t *id,
+    ngx_str_t *channel, ngx_int_t rc, ngx_ws_bus_place_t *place);
 
 
 /*
