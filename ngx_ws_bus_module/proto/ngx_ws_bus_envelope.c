@@ -200,7 +200,8 @@ ngx_ws_bus_envelope_place(ngx_ws_bus_envelope_t *e, u_char **pos,
 
     if (ngx_ws_bus_envelope_epoch(&e->epoch, pos, last) != NGX_OK
         || ngx_ws_bus_envelope_varint(&e->seq, pos, last) != NGX_OK
-        || e->seq == 0)
+        || e->seq == 0
+        || e->seq > NGX_WS_BUS_ENVELOPE_SEQ_MAX)
     {
         return NGX_ERROR;
     }
