@@ -40,16 +40,35 @@
     "end\n"                                                                   \
     "\n"
 
+#define NGX_WS_BUS_SCRIPT_PLACE                                               \
+    "local function raw(s)\n"                                                 \
+    "    return struct.pack('>I4I4', tonumber(s:sub(1, 8), 16),\n"            \
+    "                       tonumber(s:sub(9), 16))\n"                        \
+    "end\n"                                                                   \
+    "\n"                                                                      \
+    "local function varint(n)\n"                                              \
+    "    local s = ''\n"                                                      \
+    "\n"                                                                      \
+    "    while n > 127 do\n"                                                  \
+    "        s = s .. string.char(n % 128 + 128)\n"                           \
+    "        n = math.floor(n / 128)\n"                                       \
+    "    end\n"                                                               \
+    "\n"                                                                      \
+    "    return s .. string.char(n)\n"                                        \
+    "end\n"                                                                   \
+    "\n"
+
 
 static const char  ngx_ws_bus_script_publish_text[] =
     NGX_WS_BUS_SCRIPT_KNOWN
     NGX_WS_BUS_SCRIPT_REPLID
+    NGX_WS_BUS_SCRIPT_PLACE
     "local e, count = ARGV[2], tonumber(ARGV[3])\n"
-    "local flags = #ARGV > 6 and e:byte(5)\n"
+    "local magic, w, b, version, flags = e:byte(1, 5)\n"
     "\n"
-    "if not flags or flags > 7 or e:sub(1, 4) ~= '\\255wb\\1'\n"
-    "    or not (count and tonumber(ARGV[4]) and tonumber(ARGV[5]))\n"
-    "    or not KEYS[3] or KEYS[4] and not tonumber(ARGV[8])\n"
+    "if magic ~= 255 or w ~= 119 or b ~= 98 or version ~= 1\n"
+    "    or not flags or flags > 7 or not count or not ARGV[8] or not KEYS[3]\n"
+    "    or KEYS[4] and not tonumber(ARGV[9])\n"
     "    or ARGV[1] ~= 'PUBLISH' and ARGV[1] ~= 'SPUBLISH'\n"
     "then\n"
     "    return redis.error_reply('ERR not a message to be published')\n"
@@ -73,40 +92,27 @@ static const char  ngx_ws_bus_script_publish_text[] =
     "    end\n"
     "end\n"
     "\n"
-    "local epoch, seq, id = '', '0', ''\n"
+    "local epoch, seq, id = '', 0, ''\n"
     "\n"
     "if count > 0 then\n"
-    "    local m = redis.pcall('HMGET', KEYS[2], 'epoch', 'seq', 'replid')\n"
+    "    local m = redis.pcall('HMGET', KEYS[2], 'epoch', 'seq', 'replid', 'stamp')\n"
     "\n"
     "    if m.err then\n"
     "        return m\n"
     "    end\n"
     "\n"
-    "    local prev, set\n"
-    "\n"
-    "    local function epoch_raw(s)\n"
-    "        return struct.pack('>I4I4', tonumber(s:sub(1, 8), 16),\n"
-    "                           tonumber(s:sub(9, 16), 16))\n"
-    "    end\n"
-    "\n"
-    "    local function varint(n)\n"
-    "        local s = ''\n"
-    "\n"
-    "        while n > 127 do\n"
-    "            s = s .. string.char(n % 128 + 128)\n"
-    "            n = math.floor(n / 128)\n"
-    "        end\n"
-    "\n"
-    "        return s .. string.char(n)\n"
-    "    end\n"
+    "    local renew = m[4] ~= ARGV[8] or m[4] == ''\n"
+    "    local prev, set, r\n"
     "\n"
     "    epoch, seq = m[1], tonumber(m[2])\n"
+    "\n"
+    "    if renew and not (tonumber(ARGV[4]) and tonumber(ARGV[5])) then\n"
+    "        return redis.error_reply('ERR not a time to live')\n"
+    "    end\n"
     "\n"
     "    local lost = not known(epoch, seq)\n"
     "\n"
     "    if lost or m[3] ~= ARGV[7] then\n"
-    "        local r\n"
-    "\n"
     "        id, r = replid()\n"
     "\n"
     "        if r then\n"
@@ -129,7 +135,7 @@ static const char  ngx_ws_bus_script_publish_text[] =
     "\n"
     "            redis.call('DEL', KEYS[2], KEYS[3])\n"
     "\n"
-    "            epoch, seq = ARGV[6], 0\n"
+    "            epoch, seq, renew = ARGV[6], 0, true\n"
     "            set = {'epoch', epoch, 'replid', id}\n"
     "\n"
     "        elseif m[3] ~= id then\n"
@@ -137,8 +143,7 @@ static const char  ngx_ws_bus_script_publish_text[] =
     "            -- another master: it may lack what the last one had\n"
     "\n"
     "            prev, epoch = epoch, ARGV[6]\n"
-    "            set = {'epoch', epoch, 'replid', id, 'prev', prev,\n"
-    "                   'base', m[2]}\n"
+    "            set = {'epoch', epoch, 'replid', id, 'prev', prev, 'base', seq}\n"
     "        end\n"
     "\n"
     "        if id == ARGV[7] then\n"
@@ -148,41 +153,62 @@ static const char  ngx_ws_bus_script_publish_text[] =
     "\n"
     "    seq = seq + 1\n"
     "\n"
-    "    e = '\\255wb\\1' .. string.char(flags + (prev and 24 or 8))\n"
-    "        .. epoch_raw(epoch) .. varint(seq)\n"
-    "        .. (prev and epoch_raw(prev) .. varint(seq - 1) or '')\n"
-    "        .. e:sub(6)\n"
+    "    local place = raw(epoch) .. varint(seq)\n"
     "\n"
-    "    seq = string.format('%.0f', seq)\n"
+    "    if prev then\n"
+    "        flags = flags + 16\n"
+    "        place = place .. raw(prev) .. varint(seq - 1)\n"
+    "    end\n"
     "\n"
-    "    local r = redis.pcall('XADD', KEYS[3], 'MAXLEN', '=', ARGV[3],\n"
-    "                          seq .. '-0', 'm', e)\n"
+    "    e = '\\255wb\\1' .. string.char(flags + 8) .. place .. e:sub(6)\n"
+    "\n"
+    "    local entry = string.format('%.0f-0', seq)\n"
+    "\n"
+    "    -- a log that is gone while its meta is not has no time to live\n"
+    "\n"
+    "    r = not renew and redis.pcall('XADD', KEYS[3], 'NOMKSTREAM',\n"
+    "                                  'MAXLEN', '~', count, entry, 'm', e)\n"
+    "\n"
+    "    if not r then\n"
+    "        renew = true\n"
+    "        r = redis.pcall('XADD', KEYS[3], 'MAXLEN', '~', count, entry, 'm', e)\n"
+    "    end\n"
     "\n"
     "    if r.err then\n"
     "        return r\n"
     "    end\n"
     "\n"
-    "    redis.call('HSET', KEYS[2], 'seq', seq, unpack(set or {}))\n"
+    "    if set then\n"
+    "        redis.call('HSET', KEYS[2], unpack(set))\n"
+    "    end\n"
     "\n"
-    "    for i = 2, 3 do\n"
-    "        local ttl = ARGV[7 - i]\n"
+    "    if renew then\n"
+    "        redis.call('HSET', KEYS[2], 'seq', seq, 'count', count,\n"
+    "                   'stamp', ARGV[8])\n"
     "\n"
-    "        if ttl == '0' then\n"
-    "            redis.call('PERSIST', KEYS[i])\n"
-    "        else\n"
-    "            redis.call('PEXPIRE', KEYS[i], ttl)\n"
+    "        for i = 2, 3 do\n"
+    "            local ttl = ARGV[7 - i]\n"
+    "\n"
+    "            if ttl == '0' then\n"
+    "                redis.call('PERSIST', KEYS[i])\n"
+    "            else\n"
+    "                redis.call('PEXPIRE', KEYS[i], ttl)\n"
+    "            end\n"
     "        end\n"
+    "\n"
+    "    else\n"
+    "        redis.call('HSET', KEYS[2], 'seq', seq)\n"
     "    end\n"
     "end\n"
     "\n"
     "local n = redis.call(ARGV[1], KEYS[1], e)\n"
     "\n"
     "if KEYS[4] then\n"
-    "    redis.call('SET', KEYS[4], epoch .. ':' .. seq .. ':' .. n,\n"
-    "               'PX', ARGV[8])\n"
+    "    redis.call('SET', KEYS[4], string.format('%s:%.0f:%d', epoch, seq, n),\n"
+    "               'PX', ARGV[9])\n"
     "end\n"
     "\n"
-    "return {1, tonumber(seq), epoch, n, id}\n";
+    "return {1, seq, epoch, n, id}\n";
 
 
 static const char  ngx_ws_bus_script_history_text[] =
@@ -191,7 +217,8 @@ static const char  ngx_ws_bus_script_history_text[] =
     "local after, limit = tonumber(ARGV[1]), tonumber(ARGV[2])\n"
     "local bytes = tonumber(ARGV[3])\n"
     "\n"
-    "local m = redis.pcall('HMGET', KEYS[1], 'epoch', 'seq', 'prev', 'base')\n"
+    "local m = redis.pcall('HMGET', KEYS[1], 'epoch', 'seq', 'prev', 'base',\n"
+    "                      'count')\n"
     "\n"
     "if m.err then\n"
     "    return m\n"
@@ -238,13 +265,17 @@ static const char  ngx_ws_bus_script_history_text[] =
     "\n"
     "local first = r[1] and tonumber(r[1][1]:match('^%d+')) or seq + 1\n"
     "\n"
-    "first = math.min(first, seq + 1)\n"
+    "-- the log holds up to a node of the stream more than what is kept\n"
+    "\n"
+    "first = math.min(math.max(first, seq + 1 - (m[5] or seq)), seq + 1)\n"
     "\n"
     "local out, size = {}, 0\n"
     "\n"
     "if after < 0 then\n"
-    "    after = math.max(seq - limit, 0)\n"
+    "    after = seq - limit\n"
     "end\n"
+    "\n"
+    "after = math.max(after, first - 1)\n"
     "\n"
     "while after < seq and #out < limit and size < bytes do\n"
     "    r = redis.call('XRANGE', KEYS[2], string.format('%.0f', after + 1),\n"
@@ -324,14 +355,14 @@ static const char  ngx_ws_bus_script_delete_text[] =
 const ngx_ws_bus_script_t  ngx_ws_bus_script_publish = {
     ngx_string("ws_bus_publish"),
     ngx_ws_bus_script_string(ngx_ws_bus_script_publish_text),
-    ngx_string("57f9b611a316bd2517535ba751c4fd36d241158a")
+    ngx_string("e8dcf64831eda0ad702ae182f492afc8081bc50e")
 };
 
 
 const ngx_ws_bus_script_t  ngx_ws_bus_script_history = {
     ngx_string("ws_bus_history"),
     ngx_ws_bus_script_string(ngx_ws_bus_script_history_text),
-    ngx_string("6325a3283014f1a63cf6fefd0b884a013e601bd3")
+    ngx_string("81f5821185f73d8a95e4663c5614c66ecc03f8b4")
 };
 
 

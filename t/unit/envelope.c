@@ -266,6 +266,7 @@ decode(void)
         }
 
         printf("\n");
+        fflush(stdout);
     }
 
     free(p);
