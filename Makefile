@@ -35,7 +35,8 @@ BUILD =		build
 TREE =		$(BUILD)/nginx
 
 SRCS =		$(wildcard $(MODULE)/*.c $(MODULE)/*/*.c)
-LIBS =		-lcrypto -ljansson -lz
+LIBS =		-lssl -lcrypto -ljansson -lz $(HIREDIS)
+HIREDIS =	-Wl,--exclude-libs,libhiredis.a -l:libhiredis.a
 MAP =		$(MODULE)/$(MODULE).map
 
 INCS =		-I $(MODULE)/proto -I $(MODULE)/bus -I $(MODULE)/redis \
