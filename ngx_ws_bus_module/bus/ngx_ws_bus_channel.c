@@ -36,7 +36,6 @@ static ngx_uint_t ngx_ws_bus_channel_idle_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node, uint64_t now, ngx_uint_t force);
 static void ngx_ws_bus_channel_free_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node);
-static uint64_t ngx_ws_bus_channel_epoch(void);
 
 
 ngx_ws_bus_node_t *
@@ -889,7 +888,7 @@ ngx_ws_bus_channel_free_locked(ngx_ws_bus_zone_t *zone,
 }
 
 
-static uint64_t
+uint64_t
 ngx_ws_bus_channel_epoch(void)
 {
     return ((uint64_t) ngx_random() << 32)

@@ -224,6 +224,11 @@ ngx_uint_t ngx_ws_bus_channel_subscribers_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node);
 
 /*
+ * A number that is not likely to come again.
+ */
+uint64_t ngx_ws_bus_channel_epoch(void);
+
+/*
  * For the zone, under its mutex: completes an append, the caller's own or
  * that of a killed process (rings is NULL then: the slots look by
  * themselves), and returns the number of subscribers; removes all interest

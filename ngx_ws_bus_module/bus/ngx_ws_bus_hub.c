@@ -153,6 +153,10 @@ ngx_ws_bus_hub_listen(ngx_ws_bus_hub_t *hub, ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
 
+    /* idle connections are told of a graceful shutdown */
+
+    c->idle = (hub->zone->remote != NULL);
+
     hub->bell = c;
 
     return NGX_OK;
@@ -291,6 +295,14 @@ ngx_ws_bus_hub_bell_handler(ngx_event_t *ev)
 
     if (!(ngx_event_flags & NGX_USE_CLEAR_EVENT)) {
         (void) ngx_read_fd(c->fd, &count, sizeof(uint64_t));
+    }
+
+    if (c->close) {
+
+        /* the worker is shutting down, and may exit before the next event */
+
+        c->close = 0;
+        hub->zone->remote->wanted(hub);
     }
 
     ngx_post_event(&hub->deliver, &ngx_posted_events);

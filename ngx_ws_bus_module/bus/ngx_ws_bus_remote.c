@@ -29,10 +29,18 @@ static void ngx_ws_bus_remote_copy_locked(ngx_ws_bus_zone_t *zone,
 ngx_int_t
 ngx_ws_bus_remote_create(ngx_ws_bus_zone_t *zone)
 {
-    zone->sh->remote = ngx_slab_calloc(zone->shpool,
-                                       sizeof(ngx_ws_bus_remote_sh_t));
+    ngx_ws_bus_remote_sh_t  *remote;
 
-    return zone->sh->remote ? NGX_OK : NGX_ERROR;
+    remote = ngx_slab_calloc(zone->shpool, sizeof(ngx_ws_bus_remote_sh_t));
+    if (remote == NULL) {
+        return NGX_ERROR;
+    }
+
+    remote->host = ngx_ws_bus_channel_epoch();
+
+    zone->sh->remote = remote;
+
+    return NGX_OK;
 }
 
 
@@ -51,7 +59,6 @@ ngx_ws_bus_remote_take(ngx_ws_bus_zone_t *zone)
     remote->slot = ngx_process_slot;
     remote->generation = zone->generation;
     remote->pid = ngx_pid;
-    remote->stats.takeovers++;
 
     ngx_ws_bus_zone_unlock(zone);
 

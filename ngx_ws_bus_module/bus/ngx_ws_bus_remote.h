@@ -87,6 +87,7 @@ typedef struct {
  */
 
 struct ngx_ws_bus_remote_sh_s {
+    uint64_t             host;       /* a random name of this zone */
     ngx_pid_t            pid;        /* of the owner, 0: nobody */
     ngx_uint_t           slot;
     uint64_t             generation;
