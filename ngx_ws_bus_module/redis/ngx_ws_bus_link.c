@@ -24,7 +24,6 @@ static void ngx_ws_bus_link_later(ngx_ws_bus_link_t *link, ngx_msec_t up);
 static void ngx_ws_bus_link_fail_ops(ngx_ws_bus_link_t *link,
     uint64_t sent);
 static void ngx_ws_bus_link_down(ngx_ws_bus_link_t *link);
-static void ngx_ws_bus_link_leave(ngx_ws_bus_link_t *link);
 static void ngx_ws_bus_link_free(ngx_ws_bus_link_t *link);
 static u_char *ngx_ws_bus_link_log_handler(ngx_log_t *log, u_char *buf,
     size_t len);
@@ -518,7 +517,7 @@ ngx_ws_bus_link_down(ngx_ws_bus_link_t *link)
 }
 
 
-static void
+void
 ngx_ws_bus_link_leave(ngx_ws_bus_link_t *link)
 {
     if (--link->busy == 0 && link->closed) {

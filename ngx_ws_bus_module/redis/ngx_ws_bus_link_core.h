@@ -126,6 +126,12 @@ void ngx_ws_bus_link_flush_handler(ngx_event_t *ev);
 void ngx_ws_bus_link_up(ngx_ws_bus_link_t *link);
 
 /*
+ * Ends what began with link->busy++: calls of handlers.  A link that has
+ * been closed meanwhile is gone when this returns.
+ */
+void ngx_ws_bus_link_leave(ngx_ws_bus_link_t *link);
+
+/*
  * Logs why it cannot be used; each reason is an error once until it is up
  * again, then info.  "text" may be NULL.
  */
