@@ -46,6 +46,7 @@ typedef struct {
     ngx_uint_t                downs;
     u_char                   *pushes;
     size_t                    pushed;
+    size_t                    size;
 } test_link_t;
 
 
@@ -258,11 +259,12 @@ test_pushes(ngx_http_request_t *r, test_link_t *l)
         return NGX_ERROR;
     }
 
-    b->last = ngx_cpymem(b->last, l->pushes, l->pushed);
+    if (l->pushed) {
+        b->last = ngx_cpymem(b->last, l->pushes, l->pushed);
+    }
+
     *b->last++ = LF;
 
-    ngx_free(l->pushes);
-    l->pushes = NULL;
     l->pushed = 0;
 
     return test_send(r, NGX_HTTP_OK, b);
@@ -532,7 +534,11 @@ test_done(ngx_http_request_t *r)
     }
 
     for (i = 0; i < ctx->slots.nelts; i++) {
-        b->last = ngx_cpymem(b->last, slot[i].text.data, slot[i].text.len);
+        if (slot[i].text.len) {
+            b->last = ngx_cpymem(b->last, slot[i].text.data,
+                                 slot[i].text.len);
+        }
+
         *b->last++ = LF;
     }
 
@@ -606,7 +612,9 @@ test_print(u_char *p, ngx_ws_bus_reply_t *reply)
 
     default:
         *p++ = types[reply->type];
-        return ngx_cpymem(p, reply->str.data, reply->str.len);
+
+        return reply->str.len
+               ? ngx_cpymem(p, reply->str.data, reply->str.len) : p;
     }
 }
 
@@ -654,16 +662,22 @@ test_push(void *data, ngx_ws_bus_reply_t *reply)
 {
     test_link_t *l = data;
 
+    size_t   size;
     u_char  *p;
 
-    p = realloc(l->pushes, l->pushed + test_size(reply) + 1);
-    if (p == NULL) {
-        return;
+    size = l->pushed + test_size(reply) + 1;
+
+    if (size > l->size) {
+        p = realloc(l->pushes, size * 2);
+        if (p == NULL) {
+            return;
+        }
+
+        l->pushes = p;
+        l->size = size * 2;
     }
 
-    l->pushes = p;
-
-    p = test_print(p + l->pushed, reply);
+    p = test_print(l->pushes + l->pushed, reply);
     *p++ = LF;
 
     l->pushed = p - l->pushes;
