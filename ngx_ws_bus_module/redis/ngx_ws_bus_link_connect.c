@@ -9,7 +9,7 @@
 #include <ngx_event.h>
 
 #include "ngx_ws_bus_link.h"
-#include "ngx_ws_bus_link_connect.h"
+#include "ngx_ws_bus_link_core.h"
 
 
 /* the first line of a password file */

@@ -4,8 +4,8 @@
  */
 
 
-#ifndef _NGX_WS_BUS_LINK_CONNECT_H_INCLUDED_
-#define _NGX_WS_BUS_LINK_CONNECT_H_INCLUDED_
+#ifndef _NGX_WS_BUS_LINK_CORE_H_INCLUDED_
+#define _NGX_WS_BUS_LINK_CORE_H_INCLUDED_
 
 
 #include <ngx_config.h>
@@ -16,8 +16,8 @@
 
 
 /*
- * Between the files of the link: link_connect.c brings it up, link.c carries
- * commands and takes it down.
+ * Between the files of the link: link_connect.c brings it up, link_io.c
+ * carries commands and replies, link.c has its life and its timers.
  */
 
 #define NGX_WS_BUS_LINK_ARGS  3
@@ -91,6 +91,13 @@ ngx_int_t ngx_ws_bus_link_greeted(ngx_ws_bus_link_t *link,
 void ngx_ws_bus_link_disconnect(ngx_ws_bus_link_t *link);
 
 /*
+ * What a command is to this link.  NGX_OK, or NGX_ERROR: it is not for a
+ * subscriber.
+ */
+ngx_int_t ngx_ws_bus_link_verb(ngx_ws_bus_link_t *link, const ngx_str_t *argv,
+    ngx_uint_t n, ngx_ws_bus_link_op_e *type);
+
+/*
  * Puts a command into the queue; the arguments are copied.  NGX_OK or
  * NGX_ERROR, without memory.
  */
@@ -99,9 +106,30 @@ ngx_int_t ngx_ws_bus_link_queue(ngx_ws_bus_link_t *link,
     ngx_ws_bus_link_op_t **op);
 
 /*
+ * Frees the first block of what is to be sent; link->out is not NULL.
+ */
+void ngx_ws_bus_link_release(ngx_ws_bus_link_t *link);
+
+/*
  * The connection is ready to be written to and read from.
  */
 void ngx_ws_bus_link_run(ngx_ws_bus_link_t *link);
+
+/*
+ * Of link->flush, posted when a command is queued: writes what there is.
+ */
+void ngx_ws_bus_link_flush_handler(ngx_event_t *ev);
+
+/*
+ * The greeting is over.  May close the link.
+ */
+void ngx_ws_bus_link_up(ngx_ws_bus_link_t *link);
+
+/*
+ * Ends what began with link->busy++: calls of handlers.  A link that has
+ * been closed meanwhile is gone when this returns.
+ */
+void ngx_ws_bus_link_leave(ngx_ws_bus_link_t *link);
 
 /*
  * Logs why it cannot be used; each reason is an error once until it is up
@@ -118,4 +146,4 @@ void ngx_ws_bus_link_fail(ngx_ws_bus_link_t *link,
     ngx_ws_bus_link_reason_e reason);
 
 
-#endif /* _NGX_WS_BUS_LINK_CONNECT_H_INCLUDED_ */
+#endif /* _NGX_WS_BUS_LINK_CORE_H_INCLUDED_ */
