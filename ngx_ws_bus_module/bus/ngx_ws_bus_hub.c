@@ -438,10 +438,8 @@ ngx_ws_bus_hub_accept(ngx_ws_bus_channel_t *ch, ngx_ws_bus_record_t *rec,
     u_char *payload)
 {
     ngx_int_t            rc;
-    ngx_ws_bus_hub_t    *hub;
+    ngx_queue_t         *q;
     ngx_ws_bus_group_t  *group;
-
-    hub = ch->hub;
 
     if (rec->type == NGX_WS_BUS_REC_DELETED) {
         ngx_ws_bus_hub_deleted(ch, rec->pos, rec->seq);
@@ -454,7 +452,7 @@ ngx_ws_bus_hub_accept(ngx_ws_bus_channel_t *ch, ngx_ws_bus_record_t *rec,
 
     for (group = &ch->group; group; group = group->next) {
 
-        if (group->nsubs == 0) {
+        if (ngx_queue_empty(&group->subs)) {
             continue;
         }
 
@@ -475,7 +473,12 @@ ngx_ws_bus_hub_accept(ngx_ws_bus_channel_t *ch, ngx_ws_bus_record_t *rec,
             break;
         }
 
-        hub->slot->stats.dropped[NGX_WS_BUS_DROPPED_LOST] += group->nsubs;
+        for (q = ngx_queue_head(&group->subs);
+             q != ngx_queue_sentinel(&group->subs);
+             q = ngx_queue_next(q))
+        {
+            ch->hub->slot->stats.dropped[NGX_WS_BUS_DROPPED_LOST]++;
+        }
     }
 
     if (rec->seq) {
@@ -587,7 +590,7 @@ void
 ngx_ws_bus_hub_settle(ngx_ws_bus_group_t *group)
 {
     while (group->debt && (group->debt->giving || group->debt->gathering)) {
-        (void) ngx_ws_bus_hub_give_group(group->debt, group->nsubs + 1);
+        (void) ngx_ws_bus_hub_give_group(group->debt, (ngx_uint_t) -1);
     }
 }
 

@@ -54,6 +54,7 @@ ngx_ws_bus_hub_deleted(ngx_ws_bus_channel_t *ch, uint64_t pos, uint64_t epoch)
             sub = ngx_queue_data(q, ngx_ws_bus_sub_t, queue);
 
             if (sub->from <= pos) {
+                sub->seq = 0;
                 ngx_ws_bus_hub_owner(sub)->deleted(sub);
             }
         }
@@ -119,7 +120,7 @@ ngx_ws_bus_hub_refill(ngx_ws_bus_channel_t *ch)
     }
 
     if (ngx_ws_bus_channel_history(hub->zone, &view, ch->seq, (ngx_uint_t) -1,
-                                   0, &h, hub->log)
+                                   0, (ngx_uint_t) -1, &h, hub->log)
         != NGX_OK)
     {
         ngx_ws_bus_hub_lost(ch, view.seq, view.last);

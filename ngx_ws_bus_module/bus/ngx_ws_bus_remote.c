@@ -284,19 +284,23 @@ ngx_ws_bus_remote_place(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
         }
     }
 
-    rec = ngx_ws_bus_log_reserve(&zone->sh->log, msg->len);
+    rec = seq ? ngx_ws_bus_history_reserve_locked(zone, node, msg->len)
+              : ngx_ws_bus_log_reserve(&zone->sh->log, msg->len);
 
     if (rec == NULL) {
         rc = NGX_ERROR;
         goto done;
     }
 
+    if (seq == 0) {
+        rec->prev = NGX_WS_BUS_LOG_NONE;
+        rec->seq = 0;
+    }
+
     rec->channel = node->id;
     rec->time = msg->time;
     rec->type = NGX_WS_BUS_REC_MESSAGE;
     rec->flags = msg->flags;
-    rec->prev = seq ? node->last : NGX_WS_BUS_LOG_NONE;
-    rec->seq = seq;
 
     if (msg->len) {
         ngx_memcpy((u_char *) rec + sizeof(ngx_ws_bus_record_t), msg->data,

@@ -31,6 +31,7 @@ typedef struct {
     ngx_ws_bus_session_t   *session;
     ngx_str_t               channel;
     ngx_str_t               id;
+    size_t                  len;
 } ngx_ws_bus_pending_op_t;
 
 
@@ -80,6 +81,8 @@ ngx_ws_bus_pending_publish(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub,
         return rc;
     }
 
+    p->len = msg->len;
+
     ngx_queue_insert_tail(&s->pending->ops, &p->queue);
     s->pending->n++;
 
@@ -107,10 +110,8 @@ ngx_ws_bus_pending_op(ngx_ws_bus_session_t *s, ngx_str_t *channel,
         ngx_queue_init(&s->pending->ops);
     }
 
-    /* the names are needed for the answer only */
-
     op = ngx_alloc(sizeof(ngx_ws_bus_pending_op_t)
-                   + (id ? id->len + channel->len : 0), log);
+                   + channel->len + (id ? id->len : 0), log);
     if (op == NULL) {
         return NULL;
     }
@@ -120,22 +121,18 @@ ngx_ws_bus_pending_op(ngx_ws_bus_session_t *s, ngx_str_t *channel,
     op->op.pending = NULL;
     op->session = s;
 
+    p = (u_char *) (op + 1);
+
+    op->channel.len = channel->len;
+    op->channel.data = p;
+    p = ngx_cpymem(p, channel->data, channel->len);
+
     ngx_str_null(&op->id);
-    ngx_str_null(&op->channel);
 
-    if (id) {
-        p = (u_char *) (op + 1);
-
+    if (id && id->len) {
         op->id.len = id->len;
         op->id.data = p;
-
-        if (id->len) {
-            p = ngx_cpymem(p, id->data, id->len);
-        }
-
-        op->channel.len = channel->len;
-        op->channel.data = p;
-        ngx_memcpy(p, channel->data, channel->len);
+        ngx_memcpy(p, id->data, id->len);
     }
 
     return op;
@@ -159,6 +156,11 @@ ngx_ws_bus_pending_handler(ngx_ws_bus_op_t *op, ngx_int_t rc,
 
     if (s->pending->n-- == NGX_WS_BUS_PENDING_MAX) {
         ngx_post_event(s->connection->read, &ngx_posted_events);
+    }
+
+    if (rc == NGX_OK && s->conf->audit) {
+        ngx_ws_bus_audit(s->request, NGX_WS_BUS_EVENT_PUBLISH, &p->channel, 0,
+                         place->repeated ? "repeated" : NULL, p->len);
     }
 
     if (!s->close_sent && !s->broken) {

@@ -35,6 +35,7 @@ typedef struct {
     ngx_ws_bus_op_t      op;
     ngx_http_request_t  *request;
     ngx_str_t            channel;
+    size_t               len;           /* of the message */
     ngx_uint_t           deleting;      /* unsigned  deleting:1; */
 } ngx_ws_bus_publisher_wait_t;
 
@@ -236,6 +237,7 @@ ngx_ws_bus_publisher_publish(ngx_http_request_t *r)
                                 &wait->op);
 
     if (rc == NGX_AGAIN) {
+        wait->len = msg.len;
         return ngx_ws_bus_publisher_hold(wait);
     }
 
@@ -255,6 +257,9 @@ ngx_ws_bus_publisher_publish(ngx_http_request_t *r)
     if (rc != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
+
+    ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_PUBLISH, &channel, NGX_HTTP_CREATED,
+                     place.repeated ? "repeated" : NULL, msg.len);
 
     ngx_log_debug4(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
                    "ws bus publish \"%V\" len:%uz seq:%uL repeated:%ui",
@@ -411,6 +416,10 @@ ngx_ws_bus_publisher_op_handler(ngx_ws_bus_op_t *op, ngx_int_t rc,
         rc = ngx_ws_bus_publisher_deleted(r, &wait->channel, place->hosts);
 
     } else {
+        ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_PUBLISH, &wait->channel,
+                         NGX_HTTP_CREATED,
+                         place->repeated ? "repeated" : NULL, wait->len);
+
         rc = ngx_ws_bus_publisher_published(r, &wait->channel, place);
     }
 
@@ -697,17 +706,13 @@ ngx_ws_bus_publisher_get(ngx_http_request_t *r)
         return rc;
     }
 
-    rc = ngx_ws_bus_channel_state(wlcf->zone, &channel, wlcf->history,
-                                  (uint64_t) wlcf->history_age * 1000000,
-                                  &state, r->connection->log);
-
-    if (rc == NGX_DECLINED) {
+    if (ngx_ws_bus_channel_state(wlcf->zone, &channel, wlcf->history,
+                                 (uint64_t) wlcf->history_age * 1000000,
+                                 &state)
+        != NGX_OK)
+    {
         return ngx_ws_bus_publisher_refuse(r, NGX_HTTP_NOT_FOUND,
                                            "no such channel");
-    }
-
-    if (rc != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     rc = ngx_http_discard_request_body(r);
@@ -788,6 +793,9 @@ ngx_ws_bus_publisher_deleted(ngx_http_request_t *r, ngx_str_t *channel,
         return ngx_ws_bus_publisher_refuse(r, NGX_HTTP_NOT_FOUND,
                                            "no such channel");
     }
+
+    ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_DELETE, channel,
+                     NGX_HTTP_NO_CONTENT, NULL, 0);
 
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                   "ws bus channel \"%V\" deleted", channel);
@@ -918,6 +926,10 @@ ngx_ws_bus_publisher_refuse(ngx_http_request_t *r, ngx_uint_t status,
 
     ngx_log_error(level, r->connection->log, 0, "ws bus publisher: %s",
                   reason);
+
+    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
+        ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_REFUSE, NULL, status, reason, 0);
+    }
 
     return ngx_ws_bus_respond(r, status, reason);
 }
