@@ -237,10 +237,12 @@ ngx_ws_bus_link_up(ngx_ws_bus_link_t *link)
     link->tried = 0;
     link->stats->connects++;
 
-    link->log.action = "talking to redis";
+    link->log.action = NULL;
     link->connection_log.log_level = link->log.log_level;
 
     ngx_log_error(NGX_LOG_NOTICE, &link->log, 0, "redis is up");
+
+    link->log.action = "talking to redis";
 
     ngx_add_timer(&link->timer, link->conf->keepalive);
 
