@@ -123,9 +123,9 @@ is_message($a, "\xfe\xff", 'what is no UTF-8 is binary', type => 'binary');
 
 $a = $f->ws(0, '/ws/once');
 
-$r = $f->post(0, '/pub/once', 'only', headers => [ 'Idempotency-Key: k' ]);
+$r = $f->post(0, '/pub/once', 'only', headers => [ 'Idempotency-Key' => 'k' ]);
 is($r->json()->{seq}, 1, 'published');
-$r = $f->post(1, '/pub/once', 'only', headers => [ 'Idempotency-Key: k' ]);
+$r = $f->post(1, '/pub/once', 'only', headers => [ 'Idempotency-Key' => 'k' ]);
 is($r->json()->{seq}, 1, 'repeated on another host');
 is($r->header('Idempotency-Replayed'), 'true', 'and known there');
 
@@ -143,7 +143,8 @@ is_message($_, 'message', 'before it is deleted') for $a, $b;
 
 is($f->request(1, 'DELETE', '/pub/gone')->status(), 204, 'deleted');
 is_closed($_, 4004, 'clients of both hosts are closed') for $a, $b;
-is($f->request(1, 'DELETE', '/pub/gone')->status(), 404, 'it is gone');
+is($f->request(1, 'DELETE', '/pub/unknown')->status(), 404,
+   'what is unknown cannot be');
 
 $a = $f->ws(0, '/ws/gone?last=10');
 is($a->response()->header('Ws-Bus-Seq'), 0, 'and begins anew');
@@ -158,4 +159,4 @@ is($r->status(), 200, 'a poll on another host');
 is($r->json()->{messages}[0]{text} // $r->json()->{messages}[0]{data},
    'first', 'has the message');
 
-done_testing();
+$f->done_testing();

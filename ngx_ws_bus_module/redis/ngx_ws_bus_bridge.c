@@ -153,6 +153,11 @@ ngx_ws_bus_bridge_exit(ngx_ws_bus_zone_t *zone)
 
     if (b->token) {
         ngx_ws_bus_remote_leave(zone, b->token);
+        ngx_ws_bus_link_close(b->subscriber);
+    }
+
+    if (b->command) {
+        ngx_ws_bus_link_close(b->command);
     }
 }
 

@@ -167,6 +167,18 @@ sub host { return $_[0]{hosts}[$_[1]] }
 sub port { return Test::WsBus::port(8080 + $_[1]) }
 
 
+sub done_testing {
+    my ($self) = @_;
+
+    # Redis is the last to go
+
+    $_->stop() for @{$self->{hosts}};
+    $_->finish() for reverse @{$self->{hosts}};
+
+    Test::More::done_testing();
+}
+
+
 sub status {
     my ($self, $n) = @_;
 
@@ -251,6 +263,10 @@ Test::WsBus::Redis), C<conf> (another configuration), C<debug> (1).
 =item start(), wait_up([host...]), conf(host, options)
 
 conf() writes the configuration anew, with these options instead.
+
+=item done_testing()
+
+Ends the hosts and their checks.
 
 =item redis(), host(n), port(n), status(n), redis_status(n), owner(n)
 
