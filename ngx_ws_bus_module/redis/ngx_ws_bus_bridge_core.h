@@ -82,6 +82,8 @@ struct ngx_ws_bus_bridge_channel_s {
     ngx_msec_t                    idle;       /* nobody listens since */
     uint64_t                      epoch;      /* of the newest one seen */
     uint64_t                      seq;
+    uint64_t                      asked_epoch;    /* where this host was */
+    uint64_t                      asked_seq;      /* when it asked */
 
     unsigned                      state:2;
     unsigned                      queued:1;
