@@ -18,6 +18,9 @@ use Test::WsBus::HTTP;
 use Test::WsBus::Json ();
 
 
+my $number = 0;
+
+
 sub new {
     my ($class, $fleet, %opt) = @_;
 
@@ -37,7 +40,7 @@ sub new {
 sub start {
     my ($self) = @_;
 
-    $self->{n}++;
+    $self->{n} = ++$number;
     $self->{stop} = "$self->{dir}/stop_$self->{n}";
     $self->{pids} = [];
 
