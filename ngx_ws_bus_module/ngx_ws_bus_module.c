@@ -9,8 +9,10 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
+#include "ngx_ws_bus_auth.h"
 #include "ngx_ws_bus_bridge.h"
 #include "ngx_ws_bus_http.h"
+#include "ngx_ws_bus_keys.h"
 
 
 /* the default of "resolver_timeout", milliseconds */
@@ -120,6 +122,90 @@ static ngx_command_t  ngx_ws_bus_commands[] = {
       ngx_ws_bus_origin_directive,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
+      NULL },
+
+    { ngx_string("ws_bus_jwt"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_ws_bus_jwt_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_jwt_algorithms"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_ws_bus_jwt_algorithms_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_jwt_issuer"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_ws_bus_jwt_list_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, auth.issuers),
+      NULL },
+
+    { ngx_string("ws_bus_jwt_audience"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_ws_bus_jwt_list_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, auth.audiences),
+      NULL },
+
+    { ngx_string("ws_bus_jwt_leeway"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_sec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, auth.leeway),
+      NULL },
+
+    { ngx_string("ws_bus_jwt_require"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_ws_bus_jwt_require_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_jwt_claim_set"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_2MORE,
+      ngx_ws_bus_jwt_claim_set_directive,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_jwt_grants"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_ws_bus_jwt_grants_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_jwt_refresh"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_sec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, auth.refresh),
+      NULL },
+
+    { ngx_string("ws_bus_auth_timeout"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_ws_bus_auth_timeout_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_jwt_key_file"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_ws_bus_keys_file_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, keys),
+      NULL },
+
+    { ngx_string("ws_bus_jwt_key_request"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_ws_bus_keys_request_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, keys),
       NULL },
 
     { ngx_string("ws_bus_protocols"),
@@ -594,6 +680,8 @@ ngx_ws_bus_create_main_conf(ngx_conf_t *cf)
 
     if (ngx_array_init(&wmcf->redises, cf->pool, 1,
                        sizeof(ngx_ws_bus_redis_t *))
+        != NGX_OK
+        || ngx_array_init(&wmcf->key_requests, cf->pool, 1, sizeof(void *))
         != NGX_OK)
     {
         return NULL;
@@ -650,6 +738,7 @@ ngx_ws_bus_create_loc_conf(ngx_conf_t *cf)
      *     wlcf->channel = NULL;
      *     wlcf->limits = NULL;
      *     wlcf->status = NGX_WS_BUS_STATUS_JSON;
+     *     wlcf->keys = NULL;
      *     wlcf->audit_off = 0;
      */
 
@@ -676,6 +765,8 @@ ngx_ws_bus_create_loc_conf(ngx_conf_t *cf)
     wlcf->limit_dry_run = NGX_CONF_UNSET;
     wlcf->limit_log_level = NGX_CONF_UNSET_UINT;
     wlcf->audit = NGX_CONF_UNSET_PTR;
+
+    ngx_ws_bus_auth_conf_init(&wlcf->auth);
 
     return wlcf;
 }
@@ -713,6 +804,7 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
                                   |NGX_WS_BUS_PROTOCOL_RAW
                                   |NGX_WS_BUS_PROTOCOL_JSON));
     ngx_conf_merge_ptr_value(conf->origins, prev->origins, NULL);
+    ngx_ws_bus_keys_merge(&conf->keys, prev->keys);
     ngx_conf_merge_ptr_value(conf->channels, prev->channels, NULL);
     ngx_conf_merge_uint_value(conf->max_channels, prev->max_channels, 128);
     ngx_conf_merge_uint_value(conf->presence, prev->presence,
@@ -747,20 +839,34 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_ERROR;
     }
 
+    ngx_ws_bus_auth_conf_merge(&conf->auth, &prev->auth);
+
     if (ngx_ws_bus_audit_merge(cf, prev, conf) != NGX_CONF_OK) {
         return NGX_CONF_ERROR;
     }
 
-    if (conf->handler == NULL || conf->handler == ngx_ws_bus_status_handler) {
+    if (conf->handler == NULL) {
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_ws_bus_auth_conf_check(cf, conf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (conf->handler == ngx_ws_bus_status_handler) {
         return NGX_CONF_OK;
     }
 
     if (conf->presence == NGX_WS_BUS_PRESENCE_MEMBERS
-        && conf->member == NULL)
+        && conf->member == NULL && conf->auth.on != 1)
     {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "\"ws_bus_presence members\" needs "
                            "\"ws_bus_member\"");
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_ws_bus_keys_use(cf, &conf->keys) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
 
@@ -813,7 +919,16 @@ ngx_ws_bus_init(ngx_conf_t *cf)
 
     *h = ngx_ws_bus_access_handler;
 
-    if (ngx_ws_bus_init_redis(cf) != NGX_OK) {
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_ACCESS_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_ws_bus_auth_handler;
+
+    if (ngx_ws_bus_init_redis(cf) != NGX_OK
+        || ngx_ws_bus_keys_init(cf) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
@@ -874,7 +989,7 @@ ngx_ws_bus_init_process(ngx_cycle_t *cycle)
         }
     }
 
-    return NGX_OK;
+    return ngx_ws_bus_keys_init_process(cycle);
 }
 
 

@@ -43,7 +43,9 @@ const char *const  ngx_ws_bus_status_refused[NGX_WS_BUS_REFUSED_N] = {
     "handshake",
     "channel",
     "unavailable",
-    "origin"
+    "origin",
+    "token",
+    "claim"
 };
 
 
