@@ -53,7 +53,7 @@ ngx_ws_bus_v1_wait(ngx_ws_bus_sub_t *sub, ngx_ws_bus_request_t *q,
         ngx_memcpy(wait->id.data, q->id.data, q->id.len);
     }
 
-    sub->wait->data = wait;
+    ngx_ws_bus_sub_wait(sub)->data = wait;
 
     return NGX_OK;
 }
