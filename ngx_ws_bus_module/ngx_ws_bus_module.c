@@ -195,6 +195,13 @@ static ngx_command_t  ngx_ws_bus_commands[] = {
       offsetof(ngx_ws_bus_loc_conf_t, fallback),
       NULL },
 
+    { ngx_string("ws_bus_log"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_ws_bus_audit_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
       ngx_null_command
 };
 
@@ -487,7 +494,14 @@ ngx_ws_bus_init_main_conf(ngx_conf_t *cf, void *conf)
 {
     ngx_ws_bus_main_conf_t *wmcf = conf;
 
-    ngx_str_t  name = ngx_string("default");
+    ngx_str_t               name = ngx_string("default");
+    ngx_ws_bus_loc_conf_t  *wlcf;
+
+    wlcf = ngx_http_conf_get_module_loc_conf(cf, ngx_ws_bus_module);
+
+    if (ngx_ws_bus_audit_merge(cf, NULL, wlcf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
 
     if (!wmcf->used || wmcf->zones.nelts) {
         return NGX_CONF_OK;
@@ -521,6 +535,7 @@ ngx_ws_bus_create_loc_conf(ngx_conf_t *cf)
      *     wlcf->handler = NULL;
      *     wlcf->channel = NULL;
      *     wlcf->status = NGX_WS_BUS_STATUS_JSON;
+     *     wlcf->audit_off = 0;
      */
 
     wlcf->publish = NGX_CONF_UNSET_PTR;
@@ -543,6 +558,7 @@ ngx_ws_bus_create_loc_conf(ngx_conf_t *cf)
     wlcf->deflate_min_length = NGX_CONF_UNSET_SIZE;
     wlcf->lean = NGX_CONF_UNSET;
     wlcf->fallback = NGX_CONF_UNSET;
+    wlcf->audit = NGX_CONF_UNSET_PTR;
 
     return wlcf;
 }
@@ -602,6 +618,10 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_value(conf->lean, prev->lean, 0);
     ngx_conf_merge_value(conf->fallback, prev->fallback, 1);
 
+    if (ngx_ws_bus_audit_merge(cf, prev, conf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
+
     if (conf->handler == NULL || conf->handler == ngx_ws_bus_status_handler) {
         return NGX_CONF_OK;
     }
@@ -632,7 +652,7 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     }
 
     if (conf->message_max_size
-        > ngx_ws_bus_log_max_payload(
+        > ngx_ws_bus_history_max_payload(
                    ngx_ws_bus_zone_log_size(conf->zone->shm_zone->shm.size)))
     {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
@@ -661,7 +681,7 @@ ngx_ws_bus_init(ngx_conf_t *cf)
 
     *h = ngx_ws_bus_access_handler;
 
-    return NGX_OK;
+    return ngx_ws_bus_audit_init(cf);
 }
 
 

@@ -80,7 +80,7 @@ like($section{ws_bus_zone}, qr/The smallest size is $smallest\./,
     'ws_bus_zone: smallest size');
 
 my $directives = join('', $conf, map { text("$module/http/ngx_ws_bus_$_.c") }
-    qw/ directives access /);
+    qw/ directives access audit /);
 
 is(missing($doc{directives},
     $directives =~ /ngx_conf_log_error\(\w+,\s*cf,\s*0,\s*($literals)/g,

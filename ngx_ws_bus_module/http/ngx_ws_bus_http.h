@@ -57,10 +57,24 @@
 #define NGX_WS_BUS_STATUS_JSON        0
 #define NGX_WS_BUS_STATUS_PROMETHEUS  1
 
+#define NGX_WS_BUS_EVENT_OPEN         0
+#define NGX_WS_BUS_EVENT_AUTH         1
+#define NGX_WS_BUS_EVENT_REFRESH      2
+#define NGX_WS_BUS_EVENT_REFUSE       3
+#define NGX_WS_BUS_EVENT_PUBLISH      4
+#define NGX_WS_BUS_EVENT_DELETE       5
+#define NGX_WS_BUS_EVENT_LIMIT        6
+#define NGX_WS_BUS_EVENT_CLOSE        7
+
 
 typedef struct {
     ngx_array_t                zones;       /* of ngx_ws_bus_zone_t * */
     ngx_uint_t                 used;        /* unsigned  used:1; */
+    ngx_uint_t                 audit_id;    /* index of $request_id */
+
+    unsigned                   audit:1;
+    unsigned                   audit_format:1;
+    unsigned                   audit_has_id:1;
 } ngx_ws_bus_main_conf_t;
 
 
@@ -105,6 +119,9 @@ typedef struct {
     ngx_flag_t                 fallback;
 
     ngx_uint_t                 status;
+
+    void                      *audit;       /* the log module's, or NULL */
+    ngx_uint_t                 audit_off;   /* unsigned  audit_off:1; */
 } ngx_ws_bus_loc_conf_t;
 
 
@@ -112,7 +129,7 @@ typedef struct ngx_ws_bus_session_s   ngx_ws_bus_session_t;
 typedef struct ngx_ws_bus_auth_s      ngx_ws_bus_auth_t;
 typedef struct ngx_ws_bus_protocol_s  ngx_ws_bus_protocol_t;
 typedef struct ngx_ws_bus_out_s       ngx_ws_bus_out_t;
-typedef struct ngx_ws_bus_gap_s       ngx_ws_bus_gap_t;
+typedef struct ngx_ws_bus_past_s      ngx_ws_bus_past_t;
 typedef struct ngx_ws_bus_v1_s        ngx_ws_bus_v1_t;
 typedef struct ngx_ws_bus_replay_s    ngx_ws_bus_replay_t;
 typedef struct ngx_ws_bus_stream_s    ngx_ws_bus_stream_t;
@@ -225,13 +242,12 @@ struct ngx_ws_bus_session_s {
     /* out */
     ngx_ws_bus_out_t             *out;        /* what is owed, in order */
     ngx_ws_bus_out_t            **last_out;
+    ngx_ws_bus_past_t            *past;       /* channels left */
     size_t                        queued;     /* its bytes */
     uint64_t                      messages_out;
     uint64_t                      bytes_out;
     uint64_t                      dropped;
     size_t                        trying;     /* bytes that must stay */
-    ngx_ws_bus_gap_t             *gaps;       /* dropped, not told yet */
-    ngx_ws_bus_out_t             *before_gaps;
 
     /* state */
     unsigned                      started:1;      /* the 101 has left */
@@ -252,6 +268,7 @@ struct ngx_ws_bus_session_s {
     ngx_ws_bus_utf8_t             utf8;
 
     ngx_uint_t                    close_code;
+    const char                   *close_reason;   /* ours */
     ngx_msec_t                    last_in;
     ngx_msec_t                    pinged_at;
     ngx_msec_t                    deadline;       /* of close or drain */
@@ -287,6 +304,19 @@ typedef struct {
     ngx_ws_bus_session_t         *session;    /* NULL: none yet */
     ngx_ws_bus_auth_t            *auth;       /* NULL: no good token */
 } ngx_ws_bus_ctx_t;
+
+
+/*
+ * An event for ws_bus_log.
+ */
+
+typedef struct {
+    ngx_str_t                     name;
+    ngx_str_t                     channel;
+    ngx_str_t                     reason;
+    size_t                        bytes;
+    ngx_uint_t                    sized;      /* unsigned  sized:1; */
+} ngx_ws_bus_event_t;
 
 
 extern ngx_module_t                     ngx_ws_bus_module;
@@ -339,6 +369,33 @@ char *ngx_ws_bus_buffer_directive(ngx_conf_t *cf, ngx_command_t *cmd,
 char *ngx_ws_bus_deflate_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_ws_bus_invalid(ngx_conf_t *cf, ngx_str_t *value);
+
+/*
+ * The directive ws_bus_log, http/ngx_ws_bus_audit.c; what a level inherits,
+ * with "prev" NULL for the highest one; and the end of the configuration.
+ */
+char *ngx_ws_bus_audit_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_ws_bus_audit_merge(ngx_conf_t *cf, ngx_ws_bus_loc_conf_t *prev,
+    ngx_ws_bus_loc_conf_t *conf);
+ngx_int_t ngx_ws_bus_audit_init(ngx_conf_t *cf);
+
+/*
+ * Writes the event, a NGX_WS_BUS_EVENT_*, to the ws_bus_log of the request's
+ * location, if there is one.  "r" may be NULL: then there is nothing to write
+ * about.  Without a channel it is the location's; "reason" may be NULL, and is
+ * the module's own text, never a client's.  "status" is what is going to be
+ * answered, if no response has been sent yet.  "bytes" counts for publish and
+ * limit only.
+ */
+void ngx_ws_bus_audit(ngx_http_request_t *r, ngx_uint_t type,
+    const ngx_str_t *channel, ngx_uint_t status, const char *reason,
+    size_t bytes);
+
+/*
+ * What is being written, or NULL.
+ */
+const ngx_ws_bus_event_t *ngx_ws_bus_audit_event(void);
 
 /*
  * Adds the module's variables.
@@ -530,7 +587,7 @@ ngx_int_t ngx_ws_bus_resume_headers(ngx_ws_bus_session_t *s,
 struct ngx_ws_bus_out_s {
     ngx_ws_bus_out_t          *next;
     ngx_ws_bus_run_t          *run;
-    ngx_ws_bus_node_t         *node;   /* while the session is subscribed */
+    ngx_ws_bus_node_t         *node;   /* or a copy of its name */
     size_t                     pos;
     size_t                     last;
 };
@@ -551,6 +608,13 @@ void ngx_ws_bus_out_add(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node,
  * take its answers is closed as a slow one.
  */
 void ngx_ws_bus_out_reply(ngx_ws_bus_session_t *s, u_char *data, size_t len);
+
+/*
+ * The kept messages from "from" to "to" are lost: queues a gap behind what is
+ * owed, for a protocol that can tell of one.
+ */
+void ngx_ws_bus_out_lost(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node,
+    uint64_t from, uint64_t to);
 
 /*
  * Sends what is queued.  NGX_OK: all gone; NGX_AGAIN; NGX_ERROR.
@@ -576,8 +640,8 @@ ngx_int_t ngx_ws_bus_out_limit(ngx_ws_bus_session_t *s,
     ngx_ws_bus_node_t *node);
 
 /*
- * The session is about to unsubscribe: nothing is told of the channel any
- * more.
+ * The session is about to unsubscribe: what waits of the channel has to do
+ * without it.
  */
 void ngx_ws_bus_out_forget(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node);
 

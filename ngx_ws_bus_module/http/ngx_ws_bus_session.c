@@ -178,6 +178,8 @@ ngx_ws_bus_session_start_handler(ngx_event_t *rev)
         ngx_ws_bus_session_set_timer(s);
     }
 
+    ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_OPEN, NULL, 0, NULL, 0);
+
     b = r->header_in;
 
     s->hub->now = 0;
@@ -200,7 +202,7 @@ ngx_ws_bus_session_start_handler(ngx_event_t *rev)
 
 #endif
 
-    if (s->conf->lean) {
+    if (s->conf->lean && s->conf->audit == NULL) {
         ngx_ws_bus_session_let_go(s);
     }
 
@@ -301,6 +303,7 @@ ngx_ws_bus_session_end(ngx_ws_bus_session_t *s)
 
     if (s->close_code == 0) {
         s->close_code = NGX_WS_BUS_CLOSE_ABNORMAL;
+        s->close_reason = "no Close frame";
         s->by_client = 1;
     }
 
@@ -316,6 +319,8 @@ ngx_ws_bus_session_end(ngx_ws_bus_session_t *s)
 
     c->idle = 0;
     c->log->action = "closing a websocket connection";
+
+    ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_CLOSE, NULL, 0, s->close_reason, 0);
 
     if (r == NULL) {
         ngx_http_close_connection(c);
@@ -347,6 +352,7 @@ ngx_ws_bus_session_read_handler(ngx_event_t *rev)
 
             if (s->close_code == 0) {
                 s->close_code = NGX_WS_BUS_CLOSE_GOING_AWAY;
+                s->close_reason = "server is shutting down";
             }
 
             ngx_ws_bus_session_end(s);

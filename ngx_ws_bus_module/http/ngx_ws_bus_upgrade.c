@@ -296,7 +296,8 @@ ngx_ws_bus_upgrade_session(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
     }
 
     s = ngx_ws_bus_session_create(r, conf->zone->hub,
-                                  (conf->lean && u->fallback == NULL)
+                                  (conf->lean && conf->audit == NULL
+                                   && u->fallback == NULL)
                                   ? c->pool : r->pool);
     if (s == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -630,6 +631,9 @@ ngx_ws_bus_upgrade_refuse(ngx_http_request_t *r,
 
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                   "websocket handshake refused: %s", refusal->text);
+
+    ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_REFUSE, NULL, refusal->status,
+                     refusal->text, 0);
 
     if (refusal->header) {
         value = refusal->value;

@@ -22,6 +22,12 @@ static ngx_int_t ngx_ws_bus_variable_close_code(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_ws_bus_variable_close_by(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_ws_bus_variable_event(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_ws_bus_variable_event_channel(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_ws_bus_variable_event_bytes(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_ws_bus_variable_number(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uint64_t n);
 static void ngx_ws_bus_variable_string(ngx_http_variable_value_t *v,
@@ -60,6 +66,18 @@ static ngx_http_variable_t  ngx_ws_bus_variables[] = {
       0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("ws_bus_close_by"), NULL, ngx_ws_bus_variable_close_by,
+      0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("ws_bus_event"), NULL, ngx_ws_bus_variable_event,
+      offsetof(ngx_ws_bus_event_t, name), NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("ws_bus_event_channel"), NULL,
+      ngx_ws_bus_variable_event_channel, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("ws_bus_reason"), NULL, ngx_ws_bus_variable_event,
+      offsetof(ngx_ws_bus_event_t, reason), NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("ws_bus_event_bytes"), NULL, ngx_ws_bus_variable_event_bytes,
       0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
       ngx_http_null_variable
@@ -191,6 +209,70 @@ ngx_ws_bus_variable_close_by(ngx_http_request_t *r,
     ngx_ws_bus_variable_string(v, s->by_client ? &client : &server);
 
     return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_ws_bus_variable_event(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    const ngx_str_t           *value;
+    const ngx_ws_bus_event_t  *event;
+
+    event = ngx_ws_bus_audit_event();
+
+    if (event) {
+        value = (const ngx_str_t *) ((const u_char *) event + data);
+
+        if (value->len) {
+            ngx_ws_bus_variable_string(v, value);
+            return NGX_OK;
+        }
+    }
+
+    v->not_found = 1;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_ws_bus_variable_event_channel(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    const ngx_ws_bus_event_t  *event;
+
+    event = ngx_ws_bus_audit_event();
+
+    if (event == NULL) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    if (event->channel.len == 0) {
+        return ngx_ws_bus_variable_channel(r, v, data);
+    }
+
+    ngx_ws_bus_variable_string(v, &event->channel);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_ws_bus_variable_event_bytes(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    const ngx_ws_bus_event_t  *event;
+
+    event = ngx_ws_bus_audit_event();
+
+    if (event == NULL || !event->sized) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    return ngx_ws_bus_variable_number(r, v, event->bytes);
 }
 
 

@@ -321,8 +321,8 @@ check_answers(const ngx_ws_bus_request_t *m)
 
     check_json(buf, ngx_ws_bus_message_subscribed(buf, id, channel, &s), size);
     check_json(buf, ngx_ws_bus_message_unsubscribed(buf, id, channel), size);
-    check_json(buf, ngx_ws_bus_message_published(buf, id, channel, m->seq),
-               size);
+    check_json(buf, ngx_ws_bus_message_published(buf, id, channel, s.epoch,
+                                                 m->seq), size);
     check_json(buf, ngx_ws_bus_message_gap(buf, channel, m->seq, s.head),
                size);
     check_json(buf, ngx_ws_bus_message_gap_count(buf, channel, m->limit),
