@@ -86,11 +86,6 @@ ngx_ws_bus_link_server(ngx_pool_t *pool, ngx_str_t *name,
         return NGX_DECLINED;
     }
 
-    if (u.uri.len) {
-        *err = "a path is not allowed";
-        return NGX_DECLINED;
-    }
-
     server->addrs = u.addrs;
     server->naddrs = u.naddrs;
     server->port = u.port;
@@ -237,10 +232,12 @@ ngx_ws_bus_link_up(ngx_ws_bus_link_t *link)
     link->tried = 0;
     link->stats->connects++;
 
-    link->log.action = "talking to redis";
+    link->log.action = NULL;
     link->connection_log.log_level = link->log.log_level;
 
     ngx_log_error(NGX_LOG_NOTICE, &link->log, 0, "redis is up");
+
+    link->log.action = "talking to redis";
 
     ngx_add_timer(&link->timer, link->conf->keepalive);
 
