@@ -9,7 +9,9 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
+#include "ngx_ws_bus_auth.h"
 #include "ngx_ws_bus_http.h"
+#include "ngx_ws_bus_keys.h"
 
 
 /* the default of "resolver_timeout", milliseconds */
@@ -56,6 +58,15 @@ static ngx_conf_enum_t  ngx_ws_bus_presence[] = {
     { ngx_string("off"), NGX_WS_BUS_PRESENCE_OFF },
     { ngx_string("on"), NGX_WS_BUS_PRESENCE_ON },
     { ngx_string("members"), NGX_WS_BUS_PRESENCE_MEMBERS },
+    { ngx_null_string, 0 }
+};
+
+
+static ngx_conf_enum_t  ngx_ws_bus_limit_log_levels[] = {
+    { ngx_string("info"), NGX_LOG_INFO },
+    { ngx_string("notice"), NGX_LOG_NOTICE },
+    { ngx_string("warn"), NGX_LOG_WARN },
+    { ngx_string("error"), NGX_LOG_ERR },
     { ngx_null_string, 0 }
 };
 
@@ -109,6 +120,90 @@ static ngx_command_t  ngx_ws_bus_commands[] = {
       ngx_ws_bus_origin_directive,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
+      NULL },
+
+    { ngx_string("ws_bus_jwt"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_ws_bus_jwt_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_jwt_algorithms"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_ws_bus_jwt_algorithms_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_jwt_issuer"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_ws_bus_jwt_list_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, auth.issuers),
+      NULL },
+
+    { ngx_string("ws_bus_jwt_audience"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_ws_bus_jwt_list_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, auth.audiences),
+      NULL },
+
+    { ngx_string("ws_bus_jwt_leeway"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_sec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, auth.leeway),
+      NULL },
+
+    { ngx_string("ws_bus_jwt_require"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_ws_bus_jwt_require_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_jwt_claim_set"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_2MORE,
+      ngx_ws_bus_jwt_claim_set_directive,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_jwt_grants"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_ws_bus_jwt_grants_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_jwt_refresh"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_sec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, auth.refresh),
+      NULL },
+
+    { ngx_string("ws_bus_auth_timeout"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_ws_bus_auth_timeout_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_jwt_key_file"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_ws_bus_keys_file_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, keys),
+      NULL },
+
+    { ngx_string("ws_bus_jwt_key_request"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_ws_bus_keys_request_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, keys),
       NULL },
 
     { ngx_string("ws_bus_protocols"),
@@ -208,6 +303,35 @@ static ngx_command_t  ngx_ws_bus_commands[] = {
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_ws_bus_loc_conf_t, fallback),
       NULL },
+
+    { ngx_string("ws_bus_limit_zone"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE2,
+      ngx_ws_bus_limit_zone_directive,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_limit"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE123
+                        |NGX_CONF_TAKE4|NGX_CONF_TAKE5,
+      ngx_ws_bus_limit_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_limit_dry_run"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, limit_dry_run),
+      NULL },
+
+    { ngx_string("ws_bus_limit_log_level"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, limit_log_level),
+      &ngx_ws_bus_limit_log_levels },
 
     { ngx_string("ws_bus_log"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
@@ -503,6 +627,15 @@ ngx_ws_bus_create_main_conf(ngx_conf_t *cf)
     }
 
     if (ngx_array_init(&wmcf->zones, cf->pool, 2, sizeof(ngx_ws_bus_zone_t *))
+        != NGX_OK
+        || ngx_array_init(&wmcf->limit_zones, cf->pool, 2,
+                          sizeof(ngx_ws_bus_limit_zone_t *))
+           != NGX_OK)
+    {
+        return NULL;
+    }
+
+    if (ngx_array_init(&wmcf->key_requests, cf->pool, 1, sizeof(void *))
         != NGX_OK)
     {
         return NULL;
@@ -564,7 +697,9 @@ ngx_ws_bus_create_loc_conf(ngx_conf_t *cf)
      *     wlcf->zone = NULL;
      *     wlcf->handler = NULL;
      *     wlcf->channel = NULL;
+     *     wlcf->limits = NULL;
      *     wlcf->status = NGX_WS_BUS_STATUS_JSON;
+     *     wlcf->keys = NULL;
      *     wlcf->audit_off = 0;
      */
 
@@ -588,7 +723,11 @@ ngx_ws_bus_create_loc_conf(ngx_conf_t *cf)
     wlcf->deflate_min_length = NGX_CONF_UNSET_SIZE;
     wlcf->lean = NGX_CONF_UNSET;
     wlcf->fallback = NGX_CONF_UNSET;
+    wlcf->limit_dry_run = NGX_CONF_UNSET;
+    wlcf->limit_log_level = NGX_CONF_UNSET_UINT;
     wlcf->audit = NGX_CONF_UNSET_PTR;
+
+    ngx_ws_bus_auth_conf_init(&wlcf->auth);
 
     return wlcf;
 }
@@ -605,6 +744,7 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_core_loc_conf_t   *clcf;
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    wmcf = ngx_http_conf_get_module_main_conf(cf, ngx_ws_bus_module);
 
     /* "if" and "limit_except" make locations inside the location */
 
@@ -625,6 +765,7 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
                                   |NGX_WS_BUS_PROTOCOL_RAW
                                   |NGX_WS_BUS_PROTOCOL_JSON));
     ngx_conf_merge_ptr_value(conf->origins, prev->origins, NULL);
+    ngx_ws_bus_keys_merge(&conf->keys, prev->keys);
     ngx_conf_merge_ptr_value(conf->channels, prev->channels, NULL);
     ngx_conf_merge_uint_value(conf->max_channels, prev->max_channels, 128);
     ngx_conf_merge_uint_value(conf->presence, prev->presence,
@@ -647,17 +788,38 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
                               prev->deflate_min_length, 64);
     ngx_conf_merge_value(conf->lean, prev->lean, 0);
     ngx_conf_merge_value(conf->fallback, prev->fallback, 1);
+    ngx_conf_merge_value(conf->limit_dry_run, prev->limit_dry_run, 0);
+    ngx_conf_merge_uint_value(conf->limit_log_level, prev->limit_log_level,
+                              NGX_LOG_ERR);
+
+    if (conf->limits == NULL) {
+        conf->limits = prev->limits;
+    }
+
+    if (ngx_ws_bus_limit_zones(cf, wmcf, conf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_ws_bus_auth_conf_merge(&conf->auth, &prev->auth);
 
     if (ngx_ws_bus_audit_merge(cf, prev, conf) != NGX_CONF_OK) {
         return NGX_CONF_ERROR;
     }
 
-    if (conf->handler == NULL || conf->handler == ngx_ws_bus_status_handler) {
+    if (conf->handler == NULL) {
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_ws_bus_auth_conf_check(cf, conf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (conf->handler == ngx_ws_bus_status_handler) {
         return NGX_CONF_OK;
     }
 
     if (conf->presence == NGX_WS_BUS_PRESENCE_MEMBERS
-        && conf->member == NULL)
+        && conf->member == NULL && conf->auth.on != 1)
     {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "\"ws_bus_presence members\" needs "
@@ -665,7 +827,9 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_ERROR;
     }
 
-    wmcf = ngx_http_conf_get_module_main_conf(cf, ngx_ws_bus_module);
+    if (ngx_ws_bus_keys_use(cf, &conf->keys) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
 
     if (conf->zone_name.len) {
         conf->zone = ngx_ws_bus_zone_find(wmcf, &conf->zone_name);
@@ -710,6 +874,17 @@ ngx_ws_bus_init(ngx_conf_t *cf)
     }
 
     *h = ngx_ws_bus_access_handler;
+
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_ACCESS_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_ws_bus_auth_handler;
+
+    if (ngx_ws_bus_keys_init(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     if (ngx_ws_bus_init_redis(cf) != NGX_OK) {
         return NGX_ERROR;
@@ -772,7 +947,7 @@ ngx_ws_bus_init_process(ngx_cycle_t *cycle)
         }
     }
 
-    return NGX_OK;
+    return ngx_ws_bus_keys_init_process(cycle);
 }
 
 

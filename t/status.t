@@ -78,7 +78,7 @@ my $other = "a\"b\\c\nd";
 my $label = 'a\"b\\\\c\nd';
 
 my @reasons = qw/ slow conflated closed lost /;
-my @refused = qw/ handshake channel unavailable origin /;
+my @refused = qw/ handshake channel unavailable origin token claim /;
 
 
 # the page
@@ -137,7 +137,7 @@ like($s->{uptime}, qr/^\d+$/, 'uptime');
 
 is_deeply([ sort keys %$z ], [ sort qw/
     size log channels connections subscriptions messages_in messages_out
-    bytes_in bytes_out dropped closed refused delivery workers
+    bytes_in bytes_out dropped limit closed refused delivery workers
 / ], 'members of a zone');
 
 is($z->{size}, 2 * 1024 * 1024, 'size');
@@ -243,7 +243,8 @@ ws_response('/ws/c1', version => 8);
 ws_response('/ws/');
 
 is_deeply(status()->{zones}{main}{refused},
-          { handshake => 3, channel => 1, unavailable => 0, origin => 0 }, 'refused');
+          { handshake => 3, channel => 1, unavailable => 0, origin => 0,
+            token => 0, claim => 0 }, 'refused');
 
 
 # closed

@@ -13,6 +13,7 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
+#include "ngx_ws_bus_auth_conf.h"
 #include "ngx_ws_bus_deflate.h"
 #include "ngx_ws_bus_frame.h"
 #include "ngx_ws_bus_hub.h"
@@ -71,6 +72,9 @@
 typedef struct {
     ngx_array_t                zones;       /* of ngx_ws_bus_zone_t * */
     ngx_array_t                redises;     /* of ngx_ws_bus_redis_t * */
+    ngx_array_t                limit_zones; /* of ngx_ws_bus_limit_zone_t * */
+    ngx_array_t                key_requests;
+                                    /* of ngx_ws_bus_keys_request_t * */
     ngx_uint_t                 used;        /* unsigned  used:1; */
     ngx_uint_t                 audit_id;    /* index of $request_id */
 
@@ -81,6 +85,7 @@ typedef struct {
 
 
 typedef struct ngx_ws_bus_origins_s  ngx_ws_bus_origins_t;
+struct ngx_ws_bus_keys_s;
 
 
 typedef struct {
@@ -92,6 +97,8 @@ typedef struct {
     ngx_http_complex_value_t  *publish;
 
     ngx_ws_bus_origins_t      *origins;     /* NULL: the same only */
+    struct ngx_ws_bus_keys_s  *keys;        /* NULL: none to verify with */
+    ngx_ws_bus_auth_conf_t     auth;
 
     ngx_uint_t                 protocols;
     ngx_array_t               *channels;    /* of ngx_str_t, compiled */
@@ -120,6 +127,10 @@ typedef struct {
     ngx_flag_t                 lean;
     ngx_flag_t                 fallback;
 
+    ngx_array_t               *limits;      /* of ngx_ws_bus_limit_rule_t */
+    ngx_flag_t                 limit_dry_run;
+    ngx_uint_t                 limit_log_level;
+
     ngx_uint_t                 status;
 
     void                      *audit;       /* the log module's, or NULL */
@@ -129,6 +140,8 @@ typedef struct {
 
 typedef struct ngx_ws_bus_session_s   ngx_ws_bus_session_t;
 typedef struct ngx_ws_bus_auth_s      ngx_ws_bus_auth_t;
+typedef struct ngx_ws_bus_auth_wait_s ngx_ws_bus_auth_wait_t;
+typedef struct ngx_ws_bus_inband_s    ngx_ws_bus_inband_t;
 typedef struct ngx_ws_bus_protocol_s  ngx_ws_bus_protocol_t;
 typedef struct ngx_ws_bus_out_s       ngx_ws_bus_out_t;
 typedef struct ngx_ws_bus_past_s      ngx_ws_bus_past_t;
@@ -136,6 +149,8 @@ typedef struct ngx_ws_bus_v1_s        ngx_ws_bus_v1_t;
 typedef struct ngx_ws_bus_replay_s    ngx_ws_bus_replay_t;
 typedef struct ngx_ws_bus_stream_s    ngx_ws_bus_stream_t;
 typedef struct ngx_ws_bus_fallback_s  ngx_ws_bus_fallback_t;
+typedef struct ngx_ws_bus_limit_s     ngx_ws_bus_limit_t;
+typedef struct ngx_ws_bus_limit_zone_s  ngx_ws_bus_limit_zone_t;
 
 
 /*
@@ -222,6 +237,13 @@ struct ngx_ws_bus_protocol_s {
      */
     u_char                  *(*gap)(u_char *p, ngx_ws_bus_node_t *node,
                                  uint64_t from, uint64_t to, uint64_t count);
+
+    /*
+     * The message has been dropped by ws_bus_limit; its bytes may be changed.
+     * NULL: the client is not told.
+     */
+    void                     (*limited)(ngx_ws_bus_session_t *s, u_char *data,
+                                 size_t len);
 };
 
 
@@ -254,6 +276,9 @@ struct ngx_ws_bus_session_s {
     /* state */
     unsigned                      started:1;      /* the 101 has left */
     unsigned                      publish:1;
+    unsigned                      granted:1;      /* by the token, too */
+    unsigned                      pending:1;      /* no token yet */
+    unsigned                      lean:1;         /* the request is to go */
     unsigned                      deflate:1;
     unsigned                      compressed:1;   /* the message coming in */
     unsigned                      pinged:1;       /* and not answered yet */
@@ -280,6 +305,7 @@ struct ngx_ws_bus_session_s {
     u_char                       *message;        /* so far */
     size_t                        message_len;
     size_t                        message_size;
+    size_t                        message_max;
     u_char                       *control;        /* a split control frame */
     uint64_t                      messages_in;
     uint64_t                      bytes_in;
@@ -288,6 +314,8 @@ struct ngx_ws_bus_session_s {
     ngx_str_t                     consumer;       /* durable, or empty */
     ngx_str_t                     member;         /* present as, or empty */
     ngx_ws_bus_hub_t             *hub;
+    ngx_ws_bus_auth_t            *auth;       /* NULL: no token */
+    ngx_ws_bus_inband_t          *inband;     /* NULL: not needed */
     ngx_http_request_t           *request;    /* NULL: let go */
     const ngx_ws_bus_protocol_t  *protocol;
     ngx_ws_bus_format_t          *format;
@@ -295,6 +323,7 @@ struct ngx_ws_bus_session_s {
     ngx_ws_bus_stream_t          *stream;         /* NULL: a WebSocket */
     ngx_ws_bus_replay_t          *replay;         /* one after the other */
     ngx_ws_bus_run_t             *pong;           /* not queued yet */
+    ngx_ws_bus_limit_t           *limit;          /* NULL: no limits */
 };
 
 
@@ -304,7 +333,11 @@ struct ngx_ws_bus_session_s {
 
 typedef struct {
     ngx_ws_bus_session_t         *session;    /* NULL: none yet */
-    ngx_ws_bus_auth_t            *auth;       /* NULL: no good token */
+    ngx_ws_bus_auth_t            *auth;       /* until there is a session */
+    ngx_ws_bus_auth_wait_t       *wait;       /* for keys; NULL: not yet */
+    ngx_uint_t                    outcome;    /* ngx_ws_bus_auth_outcome_e */
+    ngx_uint_t                    pending;    /* unsigned  pending:1; */
+    ngx_ws_bus_loc_conf_t        *conf;       /* whose auth and pending are */
 } ngx_ws_bus_ctx_t;
 
 
@@ -340,6 +373,11 @@ ngx_int_t ngx_ws_bus_status_handler(ngx_http_request_t *r);
  * stays with the request over internal redirects, as for error_page.
  */
 ngx_ws_bus_ctx_t *ngx_ws_bus_ctx(ngx_http_request_t *r);
+
+/*
+ * The same, or NULL if nothing is known yet.
+ */
+ngx_ws_bus_ctx_t *ngx_ws_bus_ctx_find(ngx_http_request_t *r);
 
 /*
  * The session of the request, or NULL.
@@ -428,6 +466,15 @@ void ngx_ws_bus_session_unsubscribe(ngx_ws_bus_session_t *s,
     ngx_ws_bus_sub_t *sub);
 
 /*
+ * Does what the handshake asked for: publishing, presence, the location's
+ * channel and what is to be replayed of it, and the protocol's beginning; the
+ * request is still there.  NGX_OK, NGX_DECLINED if the zone has no room,
+ * NGX_ERROR.
+ */
+ngx_int_t ngx_ws_bus_session_begin(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view);
+
+/*
  * TCP is gone, or of no use any more: ends the request and with it the
  * session.  Not to be called from the hub's handlers.
  */
@@ -435,11 +482,19 @@ void ngx_ws_bus_session_end(ngx_ws_bus_session_t *s);
 
 /*
  * Handles what the client has sent, http/ngx_ws_bus_input.c; the bytes are
- * changed in place.  NGX_OK, or NGX_ERROR if the session is closing and
- * nothing more is to be read.
+ * changed in place.  NGX_OK; NGX_ERROR if the session is closing and nothing
+ * more is to be read; NGX_AGAIN if a message has to wait, and the rest with
+ * it.
  */
 ngx_int_t ngx_ws_bus_input(ngx_ws_bus_session_t *s, u_char *pos,
     u_char *last);
+
+/*
+ * Hands a whole message on, to the gate as long as a token is awaited.
+ * Returns as the protocol's message().
+ */
+ngx_int_t ngx_ws_bus_input_take(ngx_ws_bus_session_t *s, ngx_uint_t opcode,
+    u_char *data, size_t len);
 
 /*
  * Sets the one timer of a session to whatever comes first.
@@ -485,6 +540,76 @@ void ngx_ws_bus_session_fail(ngx_ws_bus_session_t *s,
 
 
 /*
+ * How much clients may send, http/ngx_ws_bus_limit.c.
+ *
+ * The directives; and the zones that the limits of a location are kept in.
+ */
+char *ngx_ws_bus_limit_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_ws_bus_limit_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_ws_bus_limit_zones(ngx_conf_t *cf, ngx_ws_bus_main_conf_t *wmcf,
+    ngx_ws_bus_loc_conf_t *conf);
+
+/*
+ * Gives a new session its limits, in this pool, with the keys that the
+ * request has now.  NGX_OK, also where there are none, or NGX_ERROR.
+ */
+ngx_int_t ngx_ws_bus_limit_create(ngx_ws_bus_session_t *s, ngx_pool_t *pool);
+
+/*
+ * Judges a whole message by the session's limits.
+ *
+ * NGX_OK        it may pass
+ * NGX_DECLINED  it is to be forgotten; the client has been told
+ * NGX_AGAIN     it has to wait, and a copy has been made
+ * NGX_ERROR     the session has been closed
+ */
+ngx_int_t ngx_ws_bus_limit_message(ngx_ws_bus_session_t *s, u_char *data,
+    size_t len);
+
+/*
+ * The value of $ws_bus_limit, or NULL.
+ */
+const char *ngx_ws_bus_limit_outcome(ngx_ws_bus_session_t *s);
+
+/*
+ * A message that waits, http/ngx_ws_bus_limit_wait.c; for a session that has
+ * limits.
+ *
+ * Keeps what came behind the message.  NGX_AGAIN, or NGX_ERROR if the session
+ * has been closed.
+ */
+ngx_int_t ngx_ws_bus_limit_keep(ngx_ws_bus_session_t *s, u_char *pos,
+    u_char *last);
+
+/*
+ * 1 while a message waits; and milliseconds until something is to be done
+ * about it, -1 if there is nothing.
+ */
+ngx_uint_t ngx_ws_bus_limit_waits(ngx_ws_bus_session_t *s);
+ngx_msec_int_t ngx_ws_bus_limit_left(ngx_ws_bus_session_t *s);
+
+/*
+ * The client has sent something while a message waits.  The session may be
+ * gone on return.
+ */
+void ngx_ws_bus_limit_read(ngx_ws_bus_session_t *s);
+
+/*
+ * The time has come: handles the message, and what had been kept behind it.
+ * NGX_OK if reading goes on, NGX_AGAIN if the next message waits, NGX_DONE if
+ * the session is to be ended, NGX_ERROR if it is closing.
+ */
+ngx_int_t ngx_ws_bus_limit_resume(ngx_ws_bus_session_t *s);
+
+/*
+ * Frees what still waits.
+ */
+void ngx_ws_bus_limit_free(ngx_ws_bus_session_t *s);
+
+
+/*
  * Formats, http/ngx_ws_bus_format.c.
  *
  * How messages are encoded for a client with this agreement (NULL: no
@@ -518,6 +643,12 @@ void ngx_ws_bus_format_shrink(void);
  */
 ngx_int_t ngx_ws_bus_v1_envelope(ngx_ws_bus_record_t *rec, u_char *payload,
     ngx_ws_bus_envelope_t *e);
+
+
+/*
+ * 1 if the session's token grants all of its subscriptions, else 0.
+ */
+ngx_uint_t ngx_ws_bus_v1_granted(ngx_ws_bus_session_t *s);
 
 
 /*

@@ -9,7 +9,7 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
-#include "ngx_ws_bus_http.h"
+#include "ngx_ws_bus_auth.h"
 
 
 /* one receive buffer a worker */
@@ -28,6 +28,7 @@ static void ngx_ws_bus_session_write_handler(ngx_event_t *wev);
 static void ngx_ws_bus_session_read(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_session_linger(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_session_timeout(ngx_ws_bus_session_t *s);
+static void ngx_ws_bus_session_resume(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_session_drain(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_session_shut(ngx_connection_t *c);
 static void ngx_ws_bus_session_flushed(ngx_ws_bus_session_t *s);
@@ -74,6 +75,13 @@ ngx_ws_bus_session_create(ngx_http_request_t *r, ngx_ws_bus_hub_t *hub,
     s->sub.owner = s;
     s->last_out = &s->out;
     s->last_in = ngx_current_msec;
+    s->message_max = s->conf->message_max_size;
+    s->granted = 1;
+
+    /* a line of the audit log, a newer token may need the request */
+
+    s->lean = (s->conf->lean && s->conf->audit == NULL
+               && (s->conf->auth.on != 1 || s->conf->auth.require == NULL));
 
     /* whatever is taken from here on is given back */
 
@@ -81,6 +89,14 @@ ngx_ws_bus_session_create(ngx_http_request_t *r, ngx_ws_bus_hub_t *hub,
     cln->data = s;
 
     ctx->session = s;
+
+    if (ctx->auth && ctx->conf == s->conf) {
+        s->auth = ctx->auth;
+        s->auth->session = s;
+        ngx_queue_insert_tail(ngx_ws_bus_auth_sessions(), &s->auth->queue);
+
+        ctx->auth = NULL;
+    }
 
     return s;
 }
@@ -118,6 +134,12 @@ ngx_ws_bus_session_cleanup(void *data)
     if (s->control) {
         ngx_free(s->control);
     }
+
+    if (s->limit) {
+        ngx_ws_bus_limit_free(s);
+    }
+
+    ngx_ws_bus_auth_leave(s);
 }
 
 
@@ -202,7 +224,7 @@ ngx_ws_bus_session_start_handler(ngx_event_t *rev)
 
 #endif
 
-    if (s->conf->lean && s->conf->audit == NULL) {
+    if (s->lean && !s->pending) {
         ngx_ws_bus_session_let_go(s);
     }
 
@@ -240,6 +262,7 @@ ngx_ws_bus_session_let_go(ngx_ws_bus_session_t *s)
 
     c = s->connection;
     r = s->request;
+
     hc = r->http_connection;
 
     cln = ngx_pool_cleanup_add(c->pool, 0);
@@ -265,6 +288,7 @@ ngx_ws_bus_session_let_go(ngx_ws_bus_session_t *s)
     cln->data = s;
 
     s->request = NULL;
+    s->lean = 0;
 
     ngx_http_free_request(r, 0);
 
@@ -379,6 +403,11 @@ ngx_ws_bus_session_read_handler(ngx_event_t *rev)
         return;
     }
 
+    if (s->limit && ngx_ws_bus_limit_waits(s)) {
+        ngx_ws_bus_limit_read(s);
+        return;
+    }
+
     ngx_ws_bus_session_read(s);
 }
 
@@ -388,6 +417,7 @@ ngx_ws_bus_session_read(ngx_ws_bus_session_t *s)
 {
     u_char            *buf;
     ssize_t            n;
+    ngx_int_t          rc;
     ngx_uint_t         i;
     ngx_event_t       *rev;
     ngx_connection_t  *c;
@@ -415,7 +445,9 @@ ngx_ws_bus_session_read(ngx_ws_bus_session_t *s)
         s->last_in = ngx_current_msec;
         s->hub->now = 0;
 
-        if (ngx_ws_bus_input(s, buf, buf + n) != NGX_OK) {
+        rc = ngx_ws_bus_input(s, buf, buf + n);
+
+        if (rc == NGX_ERROR) {
 
             /* a Close is on its way, or to be answered */
 
@@ -425,6 +457,10 @@ ngx_ws_bus_session_read(ngx_ws_bus_session_t *s)
 
         if (s->broken) {
             ngx_ws_bus_session_end(s);
+            return;
+        }
+
+        if (rc == NGX_AGAIN) {
             return;
         }
 
@@ -500,6 +536,10 @@ ngx_ws_bus_session_write_handler(ngx_event_t *wev)
     }
 
     wev->timedout = 0;    /* of a batch */
+
+    if (s->lean && !s->pending) {
+        ngx_ws_bus_session_let_go(s);
+    }
 
     if (ngx_ws_bus_out_flush(s) == NGX_ERROR) {
         ngx_ws_bus_session_end(s);
@@ -613,7 +653,7 @@ ngx_ws_bus_session_timeout(ngx_ws_bus_session_t *s)
             return;
         }
 
-        ngx_ws_bus_session_set_timer(s);
+        ngx_ws_bus_session_resume(s);
         return;
     }
 
@@ -623,7 +663,9 @@ ngx_ws_bus_session_timeout(ngx_ws_bus_session_t *s)
         return;
     }
 
-    if (s->conf->ping) {
+    /* while a message waits, nobody hears what the client says */
+
+    if (s->conf->ping && !(s->limit && ngx_ws_bus_limit_waits(s))) {
         if (s->pinged && (ngx_msec_int_t) (s->last_in - s->pinged_at) >= 0) {
             s->pinged = 0;
         }
@@ -644,8 +686,46 @@ ngx_ws_bus_session_timeout(ngx_ws_bus_session_t *s)
         }
     }
 
+    if (s->auth || s->pending) {
+        ngx_ws_bus_auth_tick(s);
+    }
+
     if (!s->broken) {
+        ngx_ws_bus_session_resume(s);
+    }
+}
+
+
+/*
+ * Reading goes on when the time of the message that waits has come.
+ */
+
+static void
+ngx_ws_bus_session_resume(ngx_ws_bus_session_t *s)
+{
+    ngx_int_t  rc;
+
+    if (s->limit == NULL || ngx_ws_bus_limit_left(s) != 0) {
         ngx_ws_bus_session_set_timer(s);
+        return;
+    }
+
+    rc = ngx_ws_bus_limit_resume(s);
+
+    if (s->broken || rc == NGX_DONE) {
+        ngx_ws_bus_session_end(s);
+        return;
+    }
+
+    ngx_ws_bus_session_set_timer(s);
+
+    if (rc == NGX_ERROR) {
+        ngx_ws_bus_session_write_handler(s->connection->write);
+        return;
+    }
+
+    if (rc == NGX_OK) {
+        ngx_ws_bus_session_read(s);
     }
 }
 
@@ -667,7 +747,9 @@ ngx_ws_bus_session_set_timer(ngx_ws_bus_session_t *s)
 
     t = NGX_WS_BUS_SESSION_IDLE;
 
-    if (s->conf->ping && !s->close_sent) {
+    if (s->conf->ping && !s->close_sent
+        && !(s->limit && ngx_ws_bus_limit_waits(s)))
+    {
         if (s->pinged) {
             left = (ngx_msec_int_t) (s->pinged_at + s->conf->ping_timeout
                                      - now);
@@ -680,10 +762,25 @@ ngx_ws_bus_session_set_timer(ngx_ws_bus_session_t *s)
         t = ngx_max(left, 1);
     }
 
+    if ((s->auth || s->pending) && !s->close_sent) {
+        left = ngx_ws_bus_auth_left(s);
+        left = ngx_max(left, 1);
+        t = ngx_min(t, (ngx_msec_t) left);
+    }
+
     if (s->draining || s->close_sent) {
         left = (ngx_msec_int_t) (s->deadline - now);
         left = ngx_max(left, 1);
         t = ngx_min(t, (ngx_msec_t) left);
+    }
+
+    if (s->limit) {
+        left = ngx_ws_bus_limit_left(s);
+
+        if (left >= 0) {
+            left = ngx_max(left, 1);
+            t = ngx_min(t, (ngx_msec_t) left);
+        }
     }
 
     if (c->read->timer_set) {

@@ -9,8 +9,8 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
+#include "ngx_ws_bus_auth.h"
 #include "ngx_ws_bus_handshake.h"
-#include "ngx_ws_bus_http.h"
 #include "ngx_ws_bus_sse.h"
 
 
@@ -70,8 +70,8 @@ static ngx_int_t ngx_ws_bus_upgrade_join(ngx_http_request_t *r,
     ngx_str_t *value, ngx_str_t *more);
 static ngx_int_t ngx_ws_bus_upgrade_consumer(ngx_http_request_t *r,
     ngx_ws_bus_session_t *s);
-static ngx_int_t ngx_ws_bus_upgrade_subscribe(ngx_ws_bus_session_t *s,
-    ngx_ws_bus_deflate_t *d, ngx_ws_bus_view_t *view);
+static ngx_int_t ngx_ws_bus_upgrade_agree(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_deflate_t *d);
 static ngx_int_t ngx_ws_bus_upgrade_publish(ngx_http_request_t *r,
     ngx_ws_bus_session_t *s);
 static ngx_int_t ngx_ws_bus_upgrade_member(ngx_http_request_t *r,
@@ -283,22 +283,23 @@ ngx_ws_bus_upgrade_session(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
     ngx_str_t *channel, ngx_ws_bus_deflate_t *d, ngx_ws_bus_resume_t *resume)
 {
     ngx_int_t               rc;
+    ngx_pool_t             *pool;
     ngx_connection_t       *c;
+    ngx_ws_bus_ctx_t       *ctx;
     ngx_ws_bus_view_t       view;
     ngx_ws_bus_session_t   *s;
     ngx_ws_bus_loc_conf_t  *conf;
 
     c = r->connection;
     conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
+    pool = (conf->lean && conf->audit == NULL && u->fallback == NULL)
+           ? c->pool : r->pool;
 
     if (conf->zone->hub == NULL) {
         return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_unavailable);
     }
 
-    s = ngx_ws_bus_session_create(r, conf->zone->hub,
-                                  (conf->lean && conf->audit == NULL
-                                   && u->fallback == NULL)
-                                  ? c->pool : r->pool);
+    s = ngx_ws_bus_session_create(r, conf->zone->hub, pool);
     if (s == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -316,20 +317,26 @@ ngx_ws_bus_upgrade_session(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
 
     } else if (ngx_ws_bus_upgrade_consumer(r, s) != NGX_OK) {
         return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_consumer);
+
+    } else if (ngx_ws_bus_limit_create(s, pool) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    rc = ngx_ws_bus_upgrade_subscribe(s, d, &view);
+    if (ngx_ws_bus_upgrade_agree(s, d) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ctx = ngx_ws_bus_ctx_find(r);
+
+    rc = (ctx->pending && ctx->conf == conf)
+         ? ngx_ws_bus_auth_defer(s, resume)
+         : ngx_ws_bus_session_begin(s, resume, &view);
 
     if (rc == NGX_DECLINED) {
         return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_full);
     }
 
-    if (rc != NGX_OK
-        || (s->sub.group
-            && ngx_ws_bus_resume(s, &s->sub, resume, &view) != NGX_OK)
-        || (s->protocol->open
-            && s->protocol->open(s, resume, &view) != NGX_OK))
-    {
+    if (rc != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -397,29 +404,15 @@ ngx_ws_bus_upgrade_consumer(ngx_http_request_t *r, ngx_ws_bus_session_t *s)
 
 
 /*
- * The last point at which a client can be told by a status code.  NGX_OK,
- * NGX_DECLINED if the zone has no room, NGX_ERROR.
+ * How messages are to be encoded.
  */
 
 static ngx_int_t
-ngx_ws_bus_upgrade_subscribe(ngx_ws_bus_session_t *s, ngx_ws_bus_deflate_t *d,
-    ngx_ws_bus_view_t *view)
+ngx_ws_bus_upgrade_agree(ngx_ws_bus_session_t *s, ngx_ws_bus_deflate_t *d)
 {
-    ngx_log_t  *log;
-
-    log = s->connection->log;
-
     if (d) {
         s->deflate = 1;
         s->frame.rsv_allowed = NGX_WS_BUS_RSV1;
-    }
-
-    if (ngx_ws_bus_upgrade_publish(s->request, s) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    if (ngx_ws_bus_upgrade_member(s->request, s) != NGX_OK) {
-        return NGX_ERROR;
     }
 
     if (s->stream == NULL) {
@@ -427,25 +420,50 @@ ngx_ws_bus_upgrade_subscribe(ngx_ws_bus_session_t *s, ngx_ws_bus_deflate_t *d,
                            s->conf->presence == NGX_WS_BUS_PRESENCE_MEMBERS
                            ? s->protocol->compose_presence
                            : s->protocol->compose,
-                           s->conf, d, log);
+                           s->conf, d, s->connection->log);
     }
 
-    if (s->format == NULL) {
+    return s->format ? NGX_OK : NGX_ERROR;
+}
+
+
+/*
+ * The last point at which a client can be told by a status code.
+ */
+
+ngx_int_t
+ngx_ws_bus_session_begin(ngx_ws_bus_session_t *s, ngx_ws_bus_resume_t *resume,
+    ngx_ws_bus_view_t *view)
+{
+    if (ngx_ws_bus_upgrade_publish(s->request, s) != NGX_OK
+        || ngx_ws_bus_upgrade_member(s->request, s) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
-    if (s->channel.len == 0
-        || ngx_ws_bus_session_subscribe(s, &s->channel, &s->sub, view)
-           == NGX_OK)
+    ngx_ws_bus_auth_apply(s);
+
+    if (s->channel.len
+        && ngx_ws_bus_session_subscribe(s, &s->channel, &s->sub, view)
+           != NGX_OK)
     {
-        return NGX_OK;
+        ngx_log_error(NGX_LOG_ERR, s->connection->log, 0,
+                      "ws_bus_zone \"%V\" is full of channels in use",
+                      &s->conf->zone->name);
+        return NGX_DECLINED;
     }
 
-    ngx_log_error(NGX_LOG_ERR, log, 0,
-                  "ws_bus_zone \"%V\" is full of channels in use",
-                  &s->conf->zone->name);
+    if (s->sub.group
+        && ngx_ws_bus_resume(s, &s->sub, resume, view) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
 
-    return NGX_DECLINED;
+    if (s->protocol->open && s->protocol->open(s, resume, view) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
 }
 
 
@@ -574,7 +592,7 @@ ngx_ws_bus_upgrade_check(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u)
 
 /*
  * Chooses the first subprotocol offered that is served here; none offered
- * means raw mode.
+ * means raw mode, and a token among them is none.
  */
 
 static const ngx_ws_bus_refusal_t *
@@ -582,26 +600,30 @@ ngx_ws_bus_upgrade_protocol(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u)
 {
     ngx_int_t               rc;
     ngx_str_t               rest, token;
+    ngx_uint_t              tokens, others;
     ngx_ws_bus_loc_conf_t  *conf;
 
     conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
 
-    if (u->protocols.len == 0) {
-
-        u->protocol = &ngx_ws_bus_raw;
-
-        return (conf->channel && (conf->protocols & NGX_WS_BUS_PROTOCOL_RAW))
-               ? NULL : &ngx_ws_bus_refused_raw;
-    }
-
+    tokens = 0;
+    others = 0;
     rest = u->protocols;
 
     for ( ;; ) {
         rc = ngx_ws_bus_handshake_next_token(&rest, &token);
 
         if (rc == NGX_DECLINED) {
-            return &ngx_ws_bus_refused_protocol;
+            break;
         }
+
+        if (rc == NGX_OK && conf->auth.on == 1
+            && ngx_ws_bus_auth_is_bearer(&token))
+        {
+            tokens++;
+            continue;
+        }
+
+        others++;
 
         if (rc == NGX_OK
             && (conf->protocols & NGX_WS_BUS_PROTOCOL_JSON)
@@ -613,6 +635,15 @@ ngx_ws_bus_upgrade_protocol(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u)
             return NULL;
         }
     }
+
+    if (others || (u->protocols.len && tokens == 0)) {
+        return &ngx_ws_bus_refused_protocol;
+    }
+
+    u->protocol = &ngx_ws_bus_raw;
+
+    return (conf->channel && (conf->protocols & NGX_WS_BUS_PROTOCOL_RAW))
+           ? NULL : &ngx_ws_bus_refused_raw;
 }
 
 
@@ -781,8 +812,15 @@ ngx_ws_bus_upgrade_member(ngx_http_request_t *r, ngx_ws_bus_session_t *s)
         return NGX_OK;
     }
 
-    if (ngx_http_complex_value(r, s->conf->member, &value) != NGX_OK) {
-        return NGX_ERROR;
+    ngx_str_null(&value);
+
+    if (s->conf->member) {
+        if (ngx_http_complex_value(r, s->conf->member, &value) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+    } else if (s->auth) {
+        value = s->auth->jwt.sub;
     }
 
     if (value.len == 0 || value.len > NGX_WS_BUS_MEMBER_MAX
@@ -871,7 +909,7 @@ ngx_ws_bus_upgrade_answer(ngx_ws_bus_session_t *s, ngx_ws_bus_upgrade_t *u,
         }
     }
 
-    if (s->channel.len
+    if (s->channel.len && !s->pending
         && ngx_ws_bus_resume_headers(s, resume, view->epoch) != NGX_OK)
     {
         return NGX_ERROR;

@@ -9,7 +9,7 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
-#include "ngx_ws_bus_http.h"
+#include "ngx_ws_bus_auth.h"
 #include "ngx_ws_bus_json.h"
 #include "ngx_ws_bus_pattern.h"
 #include "ngx_ws_bus_v1.h"
@@ -43,6 +43,8 @@ static ngx_int_t ngx_ws_bus_v1_message(ngx_ws_bus_session_t *s,
     ngx_uint_t opcode, u_char *data, size_t len);
 static u_char *ngx_ws_bus_v1_gap(u_char *p, ngx_ws_bus_node_t *node,
     uint64_t from, uint64_t to, uint64_t count);
+static void ngx_ws_bus_v1_limited(ngx_ws_bus_session_t *s, u_char *data,
+    size_t len);
 
 static const ngx_ws_bus_message_error_t *ngx_ws_bus_v1_subscribe(
     ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q);
@@ -61,6 +63,8 @@ static ngx_int_t ngx_ws_bus_v1_error(ngx_ws_bus_session_t *s, ngx_str_t *id,
 static void ngx_ws_bus_v1_refused(ngx_ws_bus_session_t *s,
     ngx_ws_bus_request_t *q);
 
+static ngx_uint_t ngx_ws_bus_v1_here(ngx_ws_bus_session_t *s,
+    ngx_str_t *channel);
 static ngx_int_t ngx_ws_bus_v1_add(ngx_ws_bus_session_t *s,
     ngx_ws_bus_sub_t *sub);
 static ngx_int_t ngx_ws_bus_v1_grow(ngx_ws_bus_v1_t *v1, ngx_log_t *log);
@@ -75,7 +79,8 @@ const ngx_ws_bus_protocol_t  ngx_ws_bus_v1 = {
     ngx_ws_bus_v1_may_send,
     ngx_ws_bus_v1_message,
     ngx_ws_bus_out_lost,
-    ngx_ws_bus_v1_gap
+    ngx_ws_bus_v1_gap,
+    ngx_ws_bus_v1_limited
 };
 
 
@@ -93,6 +98,10 @@ const ngx_ws_bus_message_error_t  ngx_ws_bus_v1_not_here = {
 
 static const ngx_ws_bus_message_error_t  ngx_ws_bus_v1_max_channels = {
     ngx_string("limit"), ngx_string("too many channels on this connection")
+};
+
+static const ngx_ws_bus_message_error_t  ngx_ws_bus_v1_rate = {
+    ngx_string("limit"), ngx_string("rate limit exceeded")
 };
 
 
@@ -340,8 +349,8 @@ ngx_ws_bus_v1_message(ngx_ws_bus_session_t *s, ngx_uint_t opcode,
         error = ngx_ws_bus_v1_ack(s, &q);
         break;
 
-    default:
-        error = &ngx_ws_bus_v1_not_here;
+    default: /* NGX_WS_BUS_REQUEST_AUTH, NGX_WS_BUS_REQUEST_AUTH_REFRESH */
+        error = ngx_ws_bus_auth_refresh(s, &q);
         break;
     }
 
@@ -464,7 +473,10 @@ ngx_ws_bus_v1_publish(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
     sub = *ngx_ws_bus_v1_find(s, &q->channel);
 
     if (!s->publish
-        || (sub == NULL && !ngx_ws_bus_v1_allowed(s, &q->channel)))
+        || (sub == NULL && !ngx_ws_bus_v1_here(s, &q->channel))
+        || !(sub == &s->sub
+             ? s->granted
+             : ngx_ws_bus_auth_may_publish(s->auth, &q->channel)))
     {
         return &ngx_ws_bus_message_errors[NGX_WS_BUS_CODE_FORBIDDEN];
     }
@@ -589,6 +601,24 @@ ngx_ws_bus_v1_gap(u_char *p, ngx_ws_bus_node_t *node, uint64_t from,
 
 
 /*
+ * Unlike an error it says nothing about the client: it does not count.
+ */
+
+static void
+ngx_ws_bus_v1_limited(ngx_ws_bus_session_t *s, u_char *data, size_t len)
+{
+    u_char     buf[NGX_WS_BUS_MESSAGE_MAX], *last;
+    ngx_str_t  id;
+
+    ngx_ws_bus_message_id(data, len, &id);
+
+    last = ngx_ws_bus_message_error(buf, &id, &ngx_ws_bus_v1_rate);
+
+    ngx_ws_bus_out_reply(s, buf, last - buf);
+}
+
+
+/*
  * Says from where a subscription starts.
  */
 
@@ -677,12 +707,21 @@ ngx_ws_bus_v1_refused(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
 }
 
 
-/*
- * The location's own channel, and those that ws_bus_channels names.
- */
-
 ngx_uint_t
 ngx_ws_bus_v1_allowed(ngx_ws_bus_session_t *s, ngx_str_t *channel)
+{
+    return ngx_ws_bus_v1_here(s, channel)
+           && ngx_ws_bus_auth_may_subscribe(s->auth, channel);
+}
+
+
+/*
+ * The location's own channel, and those that ws_bus_channels names; without
+ * it, grants decide alone.
+ */
+
+static ngx_uint_t
+ngx_ws_bus_v1_here(ngx_ws_bus_session_t *s, ngx_str_t *channel)
 {
     ngx_str_t   *pattern;
     ngx_uint_t   i;
@@ -694,7 +733,7 @@ ngx_ws_bus_v1_allowed(ngx_ws_bus_session_t *s, ngx_str_t *channel)
     }
 
     if (s->conf->channels == NULL) {
-        return 0;
+        return s->auth && s->auth->grants;
     }
 
     pattern = s->conf->channels->elts;
@@ -708,6 +747,32 @@ ngx_ws_bus_v1_allowed(ngx_ws_bus_session_t *s, ngx_str_t *channel)
     }
 
     return 0;
+}
+
+
+ngx_uint_t
+ngx_ws_bus_v1_granted(ngx_ws_bus_session_t *s)
+{
+    ngx_str_t           channel;
+    ngx_uint_t          i;
+    ngx_ws_bus_sub_t   *sub;
+    ngx_ws_bus_node_t  *node;
+
+    for (i = 0; s->v1->buckets && i <= s->v1->mask; i++) {
+
+        for (sub = s->v1->buckets[i]; sub; sub = sub->next) {
+
+            node = sub->group->channel->node;
+            channel.data = node->name;
+            channel.len = node->len;
+
+            if (!ngx_ws_bus_auth_may_subscribe(s->auth, &channel)) {
+                return 0;
+            }
+        }
+    }
+
+    return 1;
 }
 
 

@@ -39,7 +39,7 @@ const ngx_ws_bus_message_error_t *ngx_ws_bus_v1_presence(
 
 /*
  * 1 if the session may ask for the channel: the location's own, and those
- * that ws_bus_channels names.
+ * that ws_bus_channels names, as far as its token grants them.
  */
 ngx_uint_t ngx_ws_bus_v1_allowed(ngx_ws_bus_session_t *s,
     ngx_str_t *channel);

@@ -9,7 +9,7 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
-#include "ngx_ws_bus_http.h"
+#include "ngx_ws_bus_auth.h"
 
 
 static ngx_int_t ngx_ws_bus_variable_channel(ngx_http_request_t *r,
@@ -21,6 +21,8 @@ static ngx_int_t ngx_ws_bus_variable_counter(ngx_http_request_t *r,
 static ngx_int_t ngx_ws_bus_variable_close_code(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_ws_bus_variable_close_by(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_ws_bus_variable_limit(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_ws_bus_variable_event(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
@@ -42,6 +44,15 @@ static ngx_http_variable_t  ngx_ws_bus_variables[] = {
     { ngx_string("ws_bus_protocol"), NULL, ngx_ws_bus_variable_protocol,
       0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
+    { ngx_string("ws_bus_subject"), NULL, ngx_ws_bus_auth_variable_subject,
+      0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("ws_bus_claim_"), NULL, ngx_ws_bus_auth_variable_claim,
+      0, NGX_HTTP_VAR_NOCACHEABLE|NGX_HTTP_VAR_PREFIX, 0 },
+
+    { ngx_string("ws_bus_auth"), NULL, ngx_ws_bus_auth_variable_outcome,
+      0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
     { ngx_string("ws_bus_messages_in"), NULL, ngx_ws_bus_variable_counter,
       offsetof(ngx_ws_bus_session_t, messages_in),
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
@@ -61,6 +72,9 @@ static ngx_http_variable_t  ngx_ws_bus_variables[] = {
     { ngx_string("ws_bus_dropped"), NULL, ngx_ws_bus_variable_counter,
       offsetof(ngx_ws_bus_session_t, dropped),
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("ws_bus_limit"), NULL, ngx_ws_bus_variable_limit,
+      0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("ws_bus_close_code"), NULL, ngx_ws_bus_variable_close_code,
       0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
@@ -207,6 +221,32 @@ ngx_ws_bus_variable_close_by(ngx_http_request_t *r,
     }
 
     ngx_ws_bus_variable_string(v, s->by_client ? &client : &server);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_ws_bus_variable_limit(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_str_t              value;
+    const char            *outcome;
+    ngx_ws_bus_session_t  *s;
+
+    s = ngx_ws_bus_ctx_session(r);
+
+    outcome = s ? ngx_ws_bus_limit_outcome(s) : NULL;
+
+    if (outcome == NULL) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    value.data = (u_char *) outcome;
+    value.len = ngx_strlen(outcome);
+
+    ngx_ws_bus_variable_string(v, &value);
 
     return NGX_OK;
 }

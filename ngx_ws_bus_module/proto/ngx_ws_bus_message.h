@@ -159,6 +159,12 @@ ngx_int_t ngx_ws_bus_message_parse(u_char *p, size_t len,
     ngx_ws_bus_request_t *m, const ngx_ws_bus_message_error_t **error);
 
 /*
+ * Finds no more than the id of a client's message, to answer it without
+ * reading it; empty if there is none that can be echoed.
+ */
+void ngx_ws_bus_message_id(u_char *p, size_t len, ngx_str_t *id);
+
+/*
  * The epoch that ngx_ws_bus_message_subscribed() wrote.  NGX_OK, or
  * NGX_DECLINED for any other string: an epoch that is not ours.
  */

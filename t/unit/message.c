@@ -334,6 +334,7 @@ parse(const char *text, size_t len, ngx_ws_bus_request_t *m,
     const ngx_ws_bus_message_error_t **error)
 {
     ngx_int_t  rc;
+    ngx_str_t  id;
 
     free(message);
     message = malloc(len ? len : 1);
@@ -347,7 +348,15 @@ parse(const char *text, size_t len, ngx_ws_bus_request_t *m,
     *error = NULL;
     ngx_memset(m, 0xff, sizeof(ngx_ws_bus_request_t));
 
+    ngx_ws_bus_message_id(message, len, &id);
+
+    tap_each(len == 0 || ngx_memcmp(message, text, len) == 0,
+             "looking for an id changes nothing in %.*s", (int) len, text);
+
     rc = ngx_ws_bus_message_parse(message, len, m, error);
+
+    tap_each(id.len == m->id.len && (id.len == 0 || id.data == m->id.data),
+             "no other id in %.*s", (int) len, text);
 
     /* an error is a bad_request, with whatever reason */
 
