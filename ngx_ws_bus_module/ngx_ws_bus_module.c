@@ -14,13 +14,7 @@
 #include "ngx_ws_bus_keys.h"
 
 
-/* the default of "resolver_timeout", milliseconds */
-#define NGX_WS_BUS_RESOLVER_TIMEOUT  30000
-
-
 static char *ngx_ws_bus_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-static char *ngx_ws_bus_redis_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_ws_bus_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
@@ -42,7 +36,6 @@ static void *ngx_ws_bus_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
 static ngx_int_t ngx_ws_bus_init(ngx_conf_t *cf);
-static ngx_int_t ngx_ws_bus_init_redis(ngx_conf_t *cf);
 static ngx_int_t ngx_ws_bus_init_process(ngx_cycle_t *cycle);
 static void ngx_ws_bus_exit_process(ngx_cycle_t *cycle);
 
@@ -416,15 +409,6 @@ ngx_ws_bus_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     return NGX_CONF_OK;
-}
-
-
-static char *
-ngx_ws_bus_redis_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_ws_bus_main_conf_t *wmcf = conf;
-
-    return ngx_ws_bus_redis_block(cf, &wmcf->redises);
 }
 
 
@@ -886,37 +870,11 @@ ngx_ws_bus_init(ngx_conf_t *cf)
         return NGX_ERROR;
     }
 
-    if (ngx_ws_bus_init_redis(cf) != NGX_OK) {
+    if (ngx_ws_bus_redis_conf_init(cf) != NGX_OK) {
         return NGX_ERROR;
     }
 
     return ngx_ws_bus_audit_init(cf);
-}
-
-
-static ngx_int_t
-ngx_ws_bus_init_redis(ngx_conf_t *cf)
-{
-    ngx_msec_t                 timeout;
-    ngx_resolver_t            *resolver;
-    ngx_ws_bus_main_conf_t    *wmcf;
-    ngx_http_core_loc_conf_t  *clcf;
-
-    wmcf = ngx_http_conf_get_module_main_conf(cf, ngx_ws_bus_module);
-    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-
-    resolver = clcf->resolver;
-
-    /* where none is configured, nginx has made one without servers */
-
-    if (resolver && resolver->connections.nelts == 0) {
-        resolver = NULL;
-    }
-
-    timeout = (clcf->resolver_timeout == NGX_CONF_UNSET_MSEC)
-              ? NGX_WS_BUS_RESOLVER_TIMEOUT : clcf->resolver_timeout;
-
-    return ngx_ws_bus_redis_init(cf, &wmcf->redises, resolver, timeout);
 }
 
 
