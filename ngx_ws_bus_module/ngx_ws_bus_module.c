@@ -687,6 +687,13 @@ ngx_ws_bus_create_main_conf(ngx_conf_t *cf)
         return NULL;
     }
 
+    if (ngx_array_init(&wmcf->redises, cf->pool, 1,
+                       sizeof(ngx_ws_bus_redis_t *))
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
     return wmcf;
 }
 
@@ -929,6 +936,10 @@ ngx_ws_bus_init(ngx_conf_t *cf)
     if (ngx_ws_bus_init_redis(cf) != NGX_OK
         || ngx_ws_bus_keys_init(cf) != NGX_OK)
     {
+        return NGX_ERROR;
+    }
+
+    if (ngx_ws_bus_redis_conf_init(cf) != NGX_OK) {
         return NGX_ERROR;
     }
 

@@ -71,6 +71,7 @@
 
 typedef struct {
     ngx_array_t                zones;       /* of ngx_ws_bus_zone_t * */
+    ngx_array_t                redises;     /* of ngx_ws_bus_redis_t * */
     ngx_array_t                limit_zones; /* of ngx_ws_bus_limit_zone_t * */
     ngx_array_t                redises;     /* of ngx_ws_bus_redis_t * */
     ngx_array_t                key_requests;
@@ -415,6 +416,14 @@ char *ngx_ws_bus_buffer_directive(ngx_conf_t *cf, ngx_command_t *cmd,
 char *ngx_ws_bus_deflate_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_ws_bus_invalid(ngx_conf_t *cf, ngx_str_t *value);
+
+/*
+ * The block ws_bus_redis, http/ngx_ws_bus_redis_conf.c, and the end of the
+ * configuration, when the resolver is known.  NGX_OK, or NGX_ERROR, logged.
+ */
+char *ngx_ws_bus_redis_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+ngx_int_t ngx_ws_bus_redis_conf_init(ngx_conf_t *cf);
 
 /*
  * The directive ws_bus_log, http/ngx_ws_bus_audit.c; what a level inherits,
