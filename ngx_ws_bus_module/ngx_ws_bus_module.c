@@ -10,19 +10,10 @@
 #include <ngx_http.h>
 
 #include "ngx_ws_bus_auth.h"
-#include "ngx_ws_bus_bridge.h"
 #include "ngx_ws_bus_http.h"
 #include "ngx_ws_bus_keys.h"
 
 
-/* the default of "resolver_timeout", milliseconds */
-#define NGX_WS_BUS_RESOLVER_TIMEOUT  30000
-
-
-static char *ngx_ws_bus_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-static char *ngx_ws_bus_redis_directive(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
 static char *ngx_ws_bus_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_ws_bus_channel_directive(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -32,11 +23,6 @@ static char *ngx_ws_bus_publisher_directive(ngx_conf_t *cf,
 static char *ngx_ws_bus_status_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
-static ngx_ws_bus_zone_t *ngx_ws_bus_zone_add(ngx_conf_t *cf,
-    ngx_ws_bus_main_conf_t *wmcf, ngx_str_t *name, size_t size,
-    ngx_ws_bus_redis_t *redis);
-static ngx_ws_bus_zone_t *ngx_ws_bus_zone_find(ngx_ws_bus_main_conf_t *wmcf,
-    ngx_str_t *name);
 
 static void *ngx_ws_bus_create_main_conf(ngx_conf_t *cf);
 static char *ngx_ws_bus_init_main_conf(ngx_conf_t *cf, void *conf);
@@ -44,7 +30,6 @@ static void *ngx_ws_bus_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
 static ngx_int_t ngx_ws_bus_init(ngx_conf_t *cf);
-static ngx_int_t ngx_ws_bus_init_redis(ngx_conf_t *cf);
 static ngx_int_t ngx_ws_bus_init_process(ngx_cycle_t *cycle);
 static void ngx_ws_bus_exit_process(ngx_cycle_t *cycle);
 
@@ -378,81 +363,6 @@ ngx_module_t  ngx_ws_bus_module = {
 
 
 static char *
-ngx_ws_bus_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_ws_bus_main_conf_t *wmcf = conf;
-
-    ssize_t              size;
-    ngx_str_t           *value, name;
-    ngx_ws_bus_redis_t  *redis;
-
-    value = cf->args->elts;
-
-    if (value[1].len == 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid zone name \"%V\"", &value[1]);
-        return NGX_CONF_ERROR;
-    }
-
-    size = ngx_parse_size(&value[2]);
-
-    if (size == NGX_ERROR) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid zone size \"%V\"", &value[2]);
-        return NGX_CONF_ERROR;
-    }
-
-    if (size < NGX_WS_BUS_ZONE_MIN) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "zone \"%V\" is too small", &value[1]);
-        return NGX_CONF_ERROR;
-    }
-
-    if (ngx_ws_bus_zone_find(wmcf, &value[1])) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "duplicate zone \"%V\"", &value[1]);
-        return NGX_CONF_ERROR;
-    }
-
-    redis = NULL;
-
-    if (cf->args->nelts == 4) {
-
-        if (value[3].len < 7 || ngx_strncmp(value[3].data, "redis=", 6) != 0) {
-            return ngx_ws_bus_invalid(cf, &value[3]);
-        }
-
-        name.data = value[3].data + 6;
-        name.len = value[3].len - 6;
-
-        redis = ngx_ws_bus_redis_find(&wmcf->redises, &name);
-
-        if (redis == NULL) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "unknown redis \"%V\", \"ws_bus_redis\" comes "
-                               "before the zone", &name);
-            return NGX_CONF_ERROR;
-        }
-    }
-
-    if (ngx_ws_bus_zone_add(cf, wmcf, &value[1], size, redis) == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    return NGX_CONF_OK;
-}
-
-
-static char *
-ngx_ws_bus_redis_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_ws_bus_main_conf_t *wmcf = conf;
-
-    return ngx_ws_bus_redis_block(cf, &wmcf->redises);
-}
-
-
-static char *
 ngx_ws_bus_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     return ngx_ws_bus_channel_directive(cf, cmd, conf,
@@ -570,95 +480,6 @@ ngx_ws_bus_status_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
-static ngx_ws_bus_zone_t *
-ngx_ws_bus_zone_add(ngx_conf_t *cf, ngx_ws_bus_main_conf_t *wmcf,
-    ngx_str_t *name, size_t size, ngx_ws_bus_redis_t *redis)
-{
-    u_char              *p;
-    ngx_str_t            shm_name;
-    ngx_shm_zone_t      *shm_zone;
-    ngx_ws_bus_zone_t   *zone, **zonep;
-    ngx_pool_cleanup_t  *cln;
-
-    zone = ngx_pcalloc(cf->pool, sizeof(ngx_ws_bus_zone_t));
-    cln = ngx_pool_cleanup_add(cf->pool, 0);
-    zonep = ngx_array_push(&wmcf->zones);
-
-    if (zone == NULL || cln == NULL || zonep == NULL) {
-        return NULL;
-    }
-
-    cln->handler = ngx_ws_bus_zone_cleanup;
-    cln->data = zone;
-
-    zone->name = *name;
-    zone->cycle = cf->cycle;
-
-    /*
-     * Names of shared memory are common to all modules.  With another Redis
-     * it is another zone: its channels have another order.
-     */
-
-    shm_name.len = sizeof("ws_bus:") - 1 + name->len;
-
-    if (redis) {
-        shm_name.len += 1 + redis->link.name.len;
-
-        zone->remote = ngx_ws_bus_bridge_create(cf->pool, zone, redis);
-        if (zone->remote == NULL) {
-            return NULL;
-        }
-    }
-
-    shm_name.data = ngx_pnalloc(cf->pool, shm_name.len);
-    if (shm_name.data == NULL) {
-        return NULL;
-    }
-
-    p = ngx_cpymem(shm_name.data, "ws_bus:", sizeof("ws_bus:") - 1);
-    p = ngx_cpymem(p, name->data, name->len);
-
-    if (redis) {
-        *p++ = '@';
-        ngx_memcpy(p, redis->link.name.data, redis->link.name.len);
-    }
-
-    shm_zone = ngx_shared_memory_add(cf, &shm_name, size, &ngx_ws_bus_module);
-    if (shm_zone == NULL) {
-        return NULL;
-    }
-
-    shm_zone->init = ngx_ws_bus_zone_init;
-    shm_zone->data = zone;
-
-    zone->shm_zone = shm_zone;
-
-    *zonep = zone;
-
-    return zone;
-}
-
-
-static ngx_ws_bus_zone_t *
-ngx_ws_bus_zone_find(ngx_ws_bus_main_conf_t *wmcf, ngx_str_t *name)
-{
-    ngx_uint_t           i;
-    ngx_ws_bus_zone_t  **zone;
-
-    zone = wmcf->zones.elts;
-
-    for (i = 0; i < wmcf->zones.nelts; i++) {
-        if (zone[i]->name.len == name->len
-            && ngx_strncmp(zone[i]->name.data, name->data, name->len) == 0)
-        {
-            return zone[i];
-        }
-    }
-
-    return NULL;
-}
-
-
 static void *
 ngx_ws_bus_create_main_conf(ngx_conf_t *cf)
 {
@@ -682,13 +503,6 @@ ngx_ws_bus_create_main_conf(ngx_conf_t *cf)
                        sizeof(ngx_ws_bus_redis_t *))
         != NGX_OK
         || ngx_array_init(&wmcf->key_requests, cf->pool, 1, sizeof(void *))
-        != NGX_OK)
-    {
-        return NULL;
-    }
-
-    if (ngx_array_init(&wmcf->redises, cf->pool, 1,
-                       sizeof(ngx_ws_bus_redis_t *))
         != NGX_OK)
     {
         return NULL;
@@ -785,7 +599,6 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_ws_bus_loc_conf_t *prev = parent;
     ngx_ws_bus_loc_conf_t *conf = child;
 
-    ngx_ws_bus_zone_t         **zones;
     ngx_ws_bus_main_conf_t     *wmcf;
     ngx_http_core_loc_conf_t   *clcf;
 
@@ -877,37 +690,7 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_ERROR;
     }
 
-    if (conf->zone_name.len) {
-        conf->zone = ngx_ws_bus_zone_find(wmcf, &conf->zone_name);
-
-        if (conf->zone == NULL) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "unknown zone \"%V\"", &conf->zone_name);
-            return NGX_CONF_ERROR;
-        }
-
-    } else {
-        zones = wmcf->zones.elts;
-        conf->zone = zones[0];
-    }
-
-    if (conf->zone->remote) {
-        conf->zone->remote->history = ngx_max(conf->zone->remote->history,
-                                              conf->history);
-    }
-
-    if (conf->message_max_size
-        > ngx_ws_bus_history_max_payload(
-                   ngx_ws_bus_zone_log_size(conf->zone->shm_zone->shm.size)))
-    {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "zone \"%V\" is too small for "
-                           "\"ws_bus_message_max_size\" %uz",
-                           &conf->zone->name, conf->message_max_size);
-        return NGX_CONF_ERROR;
-    }
-
-    return NGX_CONF_OK;
+    return ngx_ws_bus_zone_use(cf, wmcf, conf);
 }
 
 
@@ -933,9 +716,7 @@ ngx_ws_bus_init(ngx_conf_t *cf)
 
     *h = ngx_ws_bus_auth_handler;
 
-    if (ngx_ws_bus_init_redis(cf) != NGX_OK
-        || ngx_ws_bus_keys_init(cf) != NGX_OK)
-    {
+    if (ngx_ws_bus_keys_init(cf) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -944,32 +725,6 @@ ngx_ws_bus_init(ngx_conf_t *cf)
     }
 
     return ngx_ws_bus_audit_init(cf);
-}
-
-
-static ngx_int_t
-ngx_ws_bus_init_redis(ngx_conf_t *cf)
-{
-    ngx_msec_t                 timeout;
-    ngx_resolver_t            *resolver;
-    ngx_ws_bus_main_conf_t    *wmcf;
-    ngx_http_core_loc_conf_t  *clcf;
-
-    wmcf = ngx_http_conf_get_module_main_conf(cf, ngx_ws_bus_module);
-    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-
-    resolver = clcf->resolver;
-
-    /* where none is configured, nginx has made one without servers */
-
-    if (resolver && resolver->connections.nelts == 0) {
-        resolver = NULL;
-    }
-
-    timeout = (clcf->resolver_timeout == NGX_CONF_UNSET_MSEC)
-              ? NGX_WS_BUS_RESOLVER_TIMEOUT : clcf->resolver_timeout;
-
-    return ngx_ws_bus_redis_init(cf, &wmcf->redises, resolver, timeout);
 }
 
 

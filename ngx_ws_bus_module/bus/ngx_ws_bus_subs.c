@@ -330,14 +330,20 @@ ngx_ws_bus_hub_wait(ngx_ws_bus_sub_t *sub, uint64_t pos)
 static void
 ngx_ws_bus_hub_unwait(ngx_ws_bus_sub_t *sub)
 {
-    ngx_queue_remove(&sub->wait->queue);
+    ngx_ws_bus_wait_t  *wait;
 
-    if (sub->wait->data) {
-        ngx_free(sub->wait->data);
+    wait = ngx_ws_bus_sub_wait(sub);
+
+    ngx_queue_remove(&wait->queue);
+
+    if (wait->data) {
+        ngx_free(wait->data);
     }
 
-    ngx_free(sub->wait);
+    ngx_free(wait);
 
+    sub->from = NGX_WS_BUS_LOG_NONE;
+    sub->seq = 0;
 }
 
 

@@ -71,7 +71,6 @@
 
 typedef struct {
     ngx_array_t                zones;       /* of ngx_ws_bus_zone_t * */
-    ngx_array_t                redises;     /* of ngx_ws_bus_redis_t * */
     ngx_array_t                limit_zones; /* of ngx_ws_bus_limit_zone_t * */
     ngx_array_t                redises;     /* of ngx_ws_bus_redis_t * */
     ngx_array_t                key_requests;
@@ -398,6 +397,19 @@ ngx_ws_bus_session_t *ngx_ws_bus_ctx_session(ngx_http_request_t *r);
 ngx_int_t ngx_ws_bus_access_handler(ngx_http_request_t *r);
 char *ngx_ws_bus_origin_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+
+/*
+ * Zones, http/ngx_ws_bus_zone_conf.c: the directive ws_bus_zone; a zone of
+ * that name, joined by this Redis or NULL, or NULL without memory; and the
+ * zone that a location uses.
+ */
+char *ngx_ws_bus_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+ngx_ws_bus_zone_t *ngx_ws_bus_zone_add(ngx_conf_t *cf,
+    ngx_ws_bus_main_conf_t *wmcf, ngx_str_t *name, size_t size,
+    ngx_ws_bus_redis_t *redis);
+char *ngx_ws_bus_zone_use(ngx_conf_t *cf, ngx_ws_bus_main_conf_t *wmcf,
+    ngx_ws_bus_loc_conf_t *conf);
 
 /*
  * The directives of a location, http/ngx_ws_bus_directives.c; and the answer
