@@ -95,7 +95,8 @@ static const char  ngx_ws_bus_script_publish_text[] =
     "local epoch, seq, id = '', 0, ''\n"
     "\n"
     "if count > 0 then\n"
-    "    local m = redis.pcall('HMGET', KEYS[2], 'epoch', 'seq', 'replid', 'stamp')\n"
+    "    local m = redis.pcall('HMGET', KEYS[2], 'epoch', 'seq', 'replid',\n"
+    "                          'stamp')\n"
     "\n"
     "    if m.err then\n"
     "        return m\n"
@@ -143,7 +144,8 @@ static const char  ngx_ws_bus_script_publish_text[] =
     "            -- another master: it may lack what the last one had\n"
     "\n"
     "            prev, epoch = epoch, ARGV[6]\n"
-    "            set = {'epoch', epoch, 'replid', id, 'prev', prev, 'base', seq}\n"
+    "            set = {'epoch', epoch, 'replid', id, 'prev', prev,\n"
+    "                   'base', m[2]}\n"
     "        end\n"
     "\n"
     "        if id == ARGV[7] then\n"
@@ -162,7 +164,8 @@ static const char  ngx_ws_bus_script_publish_text[] =
     "\n"
     "    e = '\\255wb\\1' .. string.char(flags + 8) .. place .. e:sub(6)\n"
     "\n"
-    "    local entry = string.format('%.0f-0', seq)\n"
+    "    local text = string.format('%.0f', seq)\n"
+    "    local entry = text .. '-0'\n"
     "\n"
     "    -- a log that is gone while its meta is not has no time to live\n"
     "\n"
@@ -171,7 +174,8 @@ static const char  ngx_ws_bus_script_publish_text[] =
     "\n"
     "    if not r then\n"
     "        renew = true\n"
-    "        r = redis.pcall('XADD', KEYS[3], 'MAXLEN', '~', count, entry, 'm', e)\n"
+    "        r = redis.pcall('XADD', KEYS[3], 'MAXLEN', '~', count, entry,\n"
+    "                        'm', e)\n"
     "    end\n"
     "\n"
     "    if r.err then\n"
@@ -183,7 +187,7 @@ static const char  ngx_ws_bus_script_publish_text[] =
     "    end\n"
     "\n"
     "    if renew then\n"
-    "        redis.call('HSET', KEYS[2], 'seq', seq, 'count', count,\n"
+    "        redis.call('HSET', KEYS[2], 'seq', text, 'count', count,\n"
     "                   'stamp', ARGV[8])\n"
     "\n"
     "        for i = 2, 3 do\n"
@@ -197,15 +201,16 @@ static const char  ngx_ws_bus_script_publish_text[] =
     "        end\n"
     "\n"
     "    else\n"
-    "        redis.call('HSET', KEYS[2], 'seq', seq)\n"
+    "        redis.call('HSET', KEYS[2], 'seq', text)\n"
     "    end\n"
     "end\n"
     "\n"
     "local n = redis.call(ARGV[1], KEYS[1], e)\n"
     "\n"
     "if KEYS[4] then\n"
-    "    redis.call('SET', KEYS[4], string.format('%s:%.0f:%d', epoch, seq, n),\n"
-    "               'PX', ARGV[9])\n"
+    "    local result = string.format('%s:%.0f:%d', epoch, seq, n)\n"
+    "\n"
+    "    redis.call('SET', KEYS[4], result, 'PX', ARGV[9])\n"
     "end\n"
     "\n"
     "return {1, seq, epoch, n, id}\n";
@@ -267,7 +272,8 @@ static const char  ngx_ws_bus_script_history_text[] =
     "\n"
     "-- the log holds up to a node of the stream more than what is kept\n"
     "\n"
-    "first = math.min(math.max(first, seq + 1 - (m[5] or seq)), seq + 1)\n"
+    "first = math.max(first, seq + 1 - (tonumber(m[5]) or seq))\n"
+    "first = math.min(first, seq + 1)\n"
     "\n"
     "local out, size = {}, 0\n"
     "\n"
@@ -355,14 +361,14 @@ static const char  ngx_ws_bus_script_delete_text[] =
 const ngx_ws_bus_script_t  ngx_ws_bus_script_publish = {
     ngx_string("ws_bus_publish"),
     ngx_ws_bus_script_string(ngx_ws_bus_script_publish_text),
-    ngx_string("e8dcf64831eda0ad702ae182f492afc8081bc50e")
+    ngx_string("09a44fd6c6245f78ab39f8c338efec164e9b1cdb")
 };
 
 
 const ngx_ws_bus_script_t  ngx_ws_bus_script_history = {
     ngx_string("ws_bus_history"),
     ngx_ws_bus_script_string(ngx_ws_bus_script_history_text),
-    ngx_string("81f5821185f73d8a95e4663c5614c66ecc03f8b4")
+    ngx_string("62e41fe3d96a73e36c2c1b8364a3f3211b7bb9a2")
 };
 
 
