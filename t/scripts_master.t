@@ -1,0 +1,322 @@
+#!/usr/bin/perl
+
+# Copyright (C) the ngx_ws_bus_module authors
+
+# Another master, or one that has started again: places are never given twice
+# under one epoch, and a host can tell whether messages are lost.
+
+use warnings;
+use strict;
+
+use Test::More;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::WsBus;
+use Test::WsBus::Redis;
+use Test::WsBus::Scripts;
+
+
+my $t = Test::WsBus->new()->has('bin/redis-server');
+
+my $a = Test::WsBus::Redis->new($t, name => 'a')->start();
+my $b = Test::WsBus::Redis->new($t, name => 'b', port => 6381)->start();
+
+sub decode { return Test::WsBus::Scripts::decode(@_) }
+
+sub seqs {
+    my ($h) = @_;
+
+    return join(' ', map { "$_->{seq}" . ($_->{prev} =~ /[^0]/ ? '+' : '') }
+                decode(@{ $h->{entries} }));
+}
+
+sub replicate {
+    my ($master, $replica) = @_;
+
+    $replica->command('REPLICAOF', '127.0.0.1', $master->port());
+
+    return caught_up($master, $replica);
+}
+
+sub caught_up {
+    my ($master, $replica) = @_;
+
+    return $t->wait_until(sub {
+        my $offset = $replica->info('slave_repl_offset', 'replication') // -1;
+
+        ($replica->info('master_link_status', 'replication') // '') eq 'up'
+            && $offset == $master->info('master_repl_offset', 'replication');
+    });
+}
+
+# the link is cut: what the master is told from now on, the replica lacks
+
+sub cut {
+    my ($master, $replica) = @_;
+
+    $replica->command('REPLICAOF', '127.0.0.1', 1);
+
+    return $t->wait_until(sub {
+        ($master->info('connected_slaves', 'replication') // 1) == 0;
+    });
+}
+
+# An epoch of a host is a number for the C code: the hosts here follow what
+# the scripts answer as ngx_ws_bus_position_follows() does.
+
+sub follows {
+    my ($h, $epoch, $seq) = @_;
+
+    my $shared = $h->{epoch} eq $epoch ? $h->{seq}
+        : $h->{prev} eq $epoch ? $h->{base} : -1;
+
+    return $seq > $shared ? 'lost' : $seq == $h->{seq} ? 'same' : 'more';
+}
+
+
+# Nothing is lost.
+
+ok(replicate($a, $b), 'b replicates a');
+
+my $sa = Test::WsBus::Scripts->new($a);
+my $place;
+
+$place = $sa->publish('news', "a$_") for 1 .. 5;
+$sa->publish('idle', 'a1');
+my $e1 = $place->{epoch};
+
+ok(caught_up($a, $b), 'b has everything');
+
+# a bridge that was there before: read while b was a replica, it is a's
+
+my $early = Test::WsBus::Scripts->new($b);
+
+is($early->{replid}, $sa->{replid}, 'a replica has its master\'s id');
+ok(!eval { $early->publish('news', 'x'); 1 }, 'a replica refuses');
+like($@, qr/READONLY/, 'as it is read-only');
+is($early->history('news', 0)->{seq}, 5, 'a replica can be read');
+
+cut($a, $b);
+$b->command('REPLICAOF', 'NO', 'ONE');
+
+my $sb = Test::WsBus::Scripts->new($b);
+
+isnt($sb->{replid}, $sa->{replid}, 'the new master has an id of its own');
+
+my $h = $sb->history('news', 5);
+
+is(follows($h, $e1, 5), 'same', 'before the next message: nothing is lost');
+
+my $listener = $b->client();
+$listener->command('SUBSCRIBE', $sb->key('news'));
+
+$place = $sb->publish('news', 'b6');
+my $e2 = $place->{epoch};
+
+is($place->{seq}, 6, 'the count goes on');
+isnt($e2, $e1, 'in a new epoch');
+
+my $told = decode($listener->reply()->[2]);
+
+is("$told->{flags} $told->{epoch} $told->{seq} $told->{prev} $told->{base}",
+   "24 $e2 6 $e1 5", 'its first message says what it continues');
+
+$h = $sb->history('news', 0);
+
+is("$h->{epoch} $h->{seq} $h->{prev} $h->{base} $h->{first}",
+   "$e2 6 $e1 5 1", 'and so does its position');
+is(seqs($h), '1 2 3 4 5 6+', 'with the whole history');
+is(follows($h, $e1, 5), 'more', 'a host that had everything goes on');
+is(follows($h, $e1, 3), 'more', 'and one that lacked some');
+is(follows($h, $e1, 6), 'lost', 'not one that had more');
+
+$place = $sb->publish('news', 'b7');
+$told = decode($listener->reply()->[2]);
+
+is("$told->{flags} $told->{epoch} $told->{seq}", "8 $e2 7",
+   'the next one need not say it');
+is_deeply([ @{ $sb->position([ 'news' ])->[0] } ], [ $e2, 7, $e1, 5 ],
+          'the position says it still');
+
+# a connection whose id is outdated does not begin another epoch
+
+$place = $early->publish('news', 'b8');
+
+is("$place->{epoch} $place->{seq}", "$e2 8", 'an outdated id: the same epoch');
+is($place->{replid}, $sb->{replid}, 'an outdated id: the right one');
+is($early->publish('idle', 'b2', replid => $place->{replid})->{seq}, 2,
+   'a channel of which nobody has published since');
+is($sb->publish('idle', 'b3')->{epoch}, $sb->history('idle', 0)->{epoch},
+   'switched once');
+is($sb->publish('news', 'b9', replid => '')->{epoch}, $e2,
+   'an id that the script asks for');
+
+
+# Messages are lost: the other way round.
+
+ok(replicate($b, $a), 'a replicates b');
+
+$place = $sb->publish('news', 'b10');
+my $n = $place->{seq};
+
+ok(caught_up($b, $a), 'a has them');
+cut($b, $a);
+
+$place = $sb->publish('news', "lost$_") for 1 .. 3;
+is($place->{seq}, $n + 3, 'b takes three more');
+
+my $lost = $sb->publish('created', 'lost');
+
+$a->command('REPLICAOF', 'NO', 'ONE');
+$sa = Test::WsBus::Scripts->new($a);
+
+$h = $sa->history('news', 0);
+
+is(follows($h, $e2, $n + 3), 'lost',
+   'a host that had them sees it before the next message');
+is(follows($h, $e2, $n), 'same', 'one that had not, misses nothing');
+
+$place = $sa->publish('news', 'a11');
+my $e3 = $place->{epoch};
+
+is($place->{seq}, $n + 1, 'a place that b has given');
+ok($e3 ne $e2 && $e3 ne $e1, 'is of another epoch');
+
+$sa->publish('news', "a$_") for 12 .. 20;
+$h = $sa->history('news', 0);
+
+is("$h->{prev} $h->{base}", "$e2 $n", 'it continues what a had');
+is(follows($h, $e2, $n + 3), 'lost', 'a host that had more knows it');
+is(follows($h, $e2, $n), 'more', 'one that had not, goes on');
+is(follows($h, $e1, 5), 'lost', 'an epoch before that is not known');
+is(follows($h, $e3, $n + 10), 'same', 'and the newest is');
+
+# meanwhile b, which nobody has told, goes on
+
+$place = $sb->publish('news', 'split');
+
+is("$place->{epoch} $place->{seq}", "$e2 " . ($n + 4), 'two masters');
+is(follows($h, $e2, $n + 4), 'lost', 'a host of the other one is told');
+
+# a channel that only b knows
+
+$h = $sa->history('created', 0);
+
+is(follows($h, $lost->{epoch}, 1), 'lost', 'a channel that is lost');
+
+$place = $sa->publish('created', 'again');
+
+is($place->{seq}, 1, 'begins again');
+isnt($place->{epoch}, $lost->{epoch}, 'in another epoch');
+
+# b comes back as a replica: what it gave alone is gone
+
+ok(replicate($a, $b), 'b replicates a again');
+is($sb->history('news', 0)->{epoch}, $e3, 'b has what a has');
+
+
+# A restart with its data, and without.
+
+$a->restart(data => 1);
+$sa = Test::WsBus::Scripts->new($a);
+
+$h = $sa->history('news', 0);
+my $head = $h->{seq};
+
+is("$h->{epoch} $h->{seq}", "$e3 " . ($n + 10), 'restarted with its data');
+
+$place = $sa->publish('news', 'x');
+my $e4 = $place->{epoch};
+$h = $sa->history('news', 0);
+
+isnt($e4, $e3, 'a new epoch: it may have lost the last ones');
+is(follows($h, $e3, $head), 'more', 'a host that had the same goes on');
+is(follows($h, $e3, $head + 1), 'lost', 'a host that had more knows it');
+
+$a->restart();
+$sa = Test::WsBus::Scripts->new($a);
+
+$h = $sa->history('news', 0);
+
+is($h->{epoch}, '', 'restarted empty: unknown');
+is(follows($h, $e4, $head + 1), 'lost', 'every host knows it');
+
+$place = $sa->publish('news', 'x');
+$h = $sa->history('news', 0);
+
+is("$h->{seq} [$h->{prev}]", '1 []', 'begins again, and continues nothing');
+ok($place->{epoch} !~ /^(?:$e1|$e2|$e3|$e4)$/, 'in a new epoch');
+
+
+# A master without replicas may change its id in between: nothing is lost.
+
+my $e5 = $place->{epoch};
+
+ok(replicate($a, $b), 'the first replica: a has a new id');
+isnt($sa->replid(), $sa->{replid}, 'another id, the same data');
+
+is($sa->publish('news', 'x')->{epoch}, $e5,
+   'a connection that does not know it');
+
+my $other = Test::WsBus::Scripts->new($a);
+
+$place = $other->publish('news', 'y');
+$h = $other->history('news', 0);
+
+is("$place->{seq} $h->{prev} $h->{base}", "3 $e5 2",
+   'one that does begins an epoch that loses nothing');
+is($sa->publish('news', 'z')->{epoch}, $place->{epoch},
+   'and the first one goes on with that');
+
+
+# Eviction: whichever key goes.
+
+$a->command('CONFIG', 'SET', 'maxmemory-policy', 'allkeys-random');
+$a->command('CONFIG', 'SET', 'maxmemory-samples', 1);
+
+my %have;
+my ($twice, $silent) = (0, 0);
+my $limit = $a->info('used_memory', 'memory') + 1_000_000;
+
+$a->command('CONFIG', 'SET', 'maxmemory', $limit);
+
+for my $i (1 .. 3000) {
+    my $c = "evict" . $i % 100;
+    my $p = $other->publish($c, 'x' x 2000, count => 20);
+
+    # a place is given once, and the next is either the next or of an epoch
+    # that is new
+
+    $twice++ if $have{$c}{places}{"$p->{epoch}:$p->{seq}"}++;
+
+    my $last = $have{$c}{last};
+
+    $silent++ if $last && ($p->{epoch} eq $last->{epoch}
+        ? $p->{seq} != $last->{seq} + 1 : $p->{seq} != 1);
+
+    $have{$c}{last} = $p;
+}
+
+cmp_ok($a->info('evicted_keys', 'stats'), '>', 0, 'keys are evicted');
+is($twice, 0, 'no place is given twice');
+is($silent, 0, 'no message is missing without a new epoch');
+
+my $wrong = 0;
+
+for my $i (0 .. 99) {
+    my $h = $other->history("evict$i", 0);
+    my @e = decode(@{ $h->{entries} });
+
+    # what is there is of the epoch, and ends at the newest
+
+    $wrong++ if @e && ($e[0]{seq} != $h->{first}
+        || $e[-1]{seq} != $h->{seq} || $e[0]{epoch} ne $h->{epoch}
+        || @e != $h->{seq} - $h->{first} + 1);
+}
+
+is($wrong, 0, 'what is left is without a gap');
+
+$a->command('CONFIG', 'SET', 'maxmemory', 0);
+
+$t->done_testing();
