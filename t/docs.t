@@ -26,7 +26,7 @@ my $module = "$root/ngx_ws_bus_module";
 
 my %doc = map { $_ => text("$root/docs/$_.md") }
     qw/ directives protocol subprotocol fallbacks http-api operations design
-        performance /;
+        performance redis /;
 
 my $conf = text("$module/ngx_ws_bus_module.c");
 my $code = join("\n", map { text($_) } glob("$module/*.[ch] $module/*/*.[ch]"));

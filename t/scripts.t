@@ -535,6 +535,39 @@ is_deeply([ @{ $s->command('EVAL', Test::WsBus::Scripts::text('publish'),
 is($s->publish('h', 'x')->{seq}, 102, 'known by its digest again');
 
 
+# The user of docs/redis.md may do all of it, and no more.
+
+my $manual = do {
+    open(my $fh, '<', "$FindBin::Bin/../docs/redis.md") or die "docs: $!";
+    local $/;
+    <$fh>;
+};
+
+my ($acl) = $manual =~ /^(ACL SETUSER .*)$/m;
+
+$s->command(split(/ /, $acl));
+
+my $user = Test::WsBus::Scripts->new($r);
+
+$user->command('AUTH', 'bus', 'secret');
+
+my $at = $user->publish('acl', 'x', once => 'aa', replid => '');
+
+is(seqs($user->history('acl', 0, epoch => 'a' x 16, meta_ttl => 5000)), '1',
+   'the documented user: publish, history');
+is($user->publish('acl', 'x', ttl => 0)->{seq}, 2, 'forever');
+is($user->position([ 'acl' ], 5000)->[0][0], $at->{epoch}, 'position');
+$user->history('acl2', 0, epoch => 'a' x 16);
+is_deeply($user->delete('acl'), [ 1, 0 ], 'delete');
+is($user->command('SUBSCRIBE', $user->key('acl'))->[2], 1, 'subscribe');
+
+my $foreign = Test::WsBus::Scripts->new($r, prefix => 'other:');
+
+$foreign->command('AUTH', 'bus', 'secret');
+like(error_of(sub { $foreign->publish('acl', 'x') }), qr/NOPERM|permission/,
+     'not another prefix');
+
+
 # In a cluster: one slot, no key that is not declared, SPUBLISH.
 
 SKIP: {
