@@ -289,6 +289,22 @@ cmp_ok($s->command('PTTL', $s->key('h', ':meta')), '>', 700_000,
 is($s->command('EXISTS', $s->key('nothing', ':meta')), 0,
    'an unknown one is not made');
 
+$s->position([ 'h' ], 1000);
+$s->history('h', 0, epoch => 'a' x 16, meta_ttl => 1000);
+
+cmp_ok($s->command('PTTL', $s->key('h', ':meta')), '>', 700_000,
+       'it is never made to live shorter');
+
+$s->history('h', 0, meta_ttl => 999_000);
+
+cmp_ok($s->command('PTTL', $s->key('h', ':meta')), '>', 900_000,
+       'a history that is asked for lives on');
+
+$s->command('PERSIST', $s->key('h', ':meta'));
+$s->position([ 'h' ], 1000);
+
+is($s->command('PTTL', $s->key('h', ':meta')), -1, 'nor is one forever');
+
 
 # Idempotency.
 
@@ -334,8 +350,8 @@ $s->publish('ttl', 'x', ttl => 10_000, meta_ttl => 99_000);
 my ($log, $meta) = map { $s->command('PTTL', $s->key('ttl', $_)) }
     qw/ :log :meta /;
 
-ok($log > 5_000 && $log <= 10_000, 'ttl of the log');
-ok($meta > 90_000 && $meta <= 99_000, 'ttl of meta');
+ok($log > 5_000 && $log <= 10_625, 'ttl of the log');
+ok($meta > 90_000 && $meta <= 105_188, 'ttl of meta');
 
 $s->publish('ttl', 'x', ttl => 50_000, meta_ttl => 99_000);
 cmp_ok($s->command('PTTL', $s->key('ttl', ':log')), '>', 40_000,
@@ -473,6 +489,12 @@ like(error_of(sub { $s->publish('h', 'x', with => 'DEL') }),
      qr/not a message/, 'no PUBLISH');
 like(error_of(sub { $s->publish('h', 'x', ttl => 'x') }),
      qr/not a time to live/, 'no time');
+like(error_of(sub { $s->position([ 'h' ], 'x') }),
+     qr/not a time to live/, 'no time, position');
+like(error_of(sub { $s->history('h', 'x') }), qr/not a history/, 'no seq');
+like(error_of(sub { $s->history('new', 0, epoch => 'a' x 16,
+                                meta_ttl => 'x') }),
+     qr/not a history/, 'no time, history');
 like(error_of(sub { $s->publish('new', 'x', epoch => 'E') }),
      qr/not an epoch/, 'no epoch');
 like(error_of(sub { $s->history('new', 0, epoch => 'E') }),

@@ -15,8 +15,20 @@ local function replid()
     return r:match('master_replid:(%x+)') or ''
 end
 
+local function extend(key, ttl)
+    local left = redis.call('PTTL', key)
+
+    if left >= 0 and left < ttl then
+        redis.call('PEXPIRE', key, ttl)
+    end
+end
+
 local after, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
-local bytes = tonumber(ARGV[3])
+local bytes, ttl = tonumber(ARGV[3]), tonumber(ARGV[6])
+
+if not (after and limit and bytes and ttl) then
+    return redis.error_reply('ERR not a history to be asked for')
+end
 
 local m = redis.pcall('HMGET', KEYS[1], 'epoch', 'seq', 'prev', 'base',
                       'count')
@@ -56,6 +68,13 @@ if not known(epoch, seq) then
 
     redis.call('DEL', KEYS[1], KEYS[2])
     redis.call('HSET', KEYS[1], 'epoch', epoch, 'seq', 0, 'replid', id)
+
+    if ttl > 0 then
+        redis.call('PEXPIRE', KEYS[1], ttl)
+    end
+
+elseif ttl > 0 then
+    extend(KEYS[1], ttl)
 end
 
 local r = redis.pcall('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)
@@ -97,10 +116,6 @@ while after < seq and #out < limit and size < bytes do
     if #r == 0 then
         break
     end
-end
-
-if ARGV[6] ~= '0' then
-    redis.call('PEXPIRE', KEYS[1], ARGV[6])
 end
 
 return {epoch, seq, m[3] or '', tonumber(m[4] or 0), first, out}

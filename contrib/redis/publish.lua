@@ -159,12 +159,16 @@ if count > 0 then
                    'stamp', ARGV[8])
 
         for i = 2, 3 do
-            local ttl = ARGV[7 - i]
+            local ttl = tonumber(ARGV[7 - i])
 
-            if ttl == '0' then
+            if ttl == 0 then
                 redis.call('PERSIST', KEYS[i])
+
             else
-                redis.call('PEXPIRE', KEYS[i], ttl)
+
+                -- until the next stamp it is not set again
+
+                redis.call('PEXPIRE', KEYS[i], math.ceil(ttl * 17 / 16))
             end
         end
 

@@ -163,12 +163,16 @@ local function ws_bus_publish(KEYS, ARGV)
                        'stamp', ARGV[8])
 
             for i = 2, 3 do
-                local ttl = ARGV[7 - i]
+                local ttl = tonumber(ARGV[7 - i])
 
-                if ttl == '0' then
+                if ttl == 0 then
                     redis.call('PERSIST', KEYS[i])
+
                 else
-                    redis.call('PEXPIRE', KEYS[i], ttl)
+
+                    -- until the next stamp it is not set again
+
+                    redis.call('PEXPIRE', KEYS[i], math.ceil(ttl * 17 / 16))
                 end
             end
 
@@ -209,8 +213,20 @@ local function ws_bus_history(KEYS, ARGV)
         return r:match('master_replid:(%x+)') or ''
     end
 
+    local function extend(key, ttl)
+        local left = redis.call('PTTL', key)
+
+        if left >= 0 and left < ttl then
+            redis.call('PEXPIRE', key, ttl)
+        end
+    end
+
     local after, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
-    local bytes = tonumber(ARGV[3])
+    local bytes, ttl = tonumber(ARGV[3]), tonumber(ARGV[6])
+
+    if not (after and limit and bytes and ttl) then
+        return redis.error_reply('ERR not a history to be asked for')
+    end
 
     local m = redis.pcall('HMGET', KEYS[1], 'epoch', 'seq', 'prev', 'base',
                           'count')
@@ -250,6 +266,13 @@ local function ws_bus_history(KEYS, ARGV)
 
         redis.call('DEL', KEYS[1], KEYS[2])
         redis.call('HSET', KEYS[1], 'epoch', epoch, 'seq', 0, 'replid', id)
+
+        if ttl > 0 then
+            redis.call('PEXPIRE', KEYS[1], ttl)
+        end
+
+    elseif ttl > 0 then
+        extend(KEYS[1], ttl)
     end
 
     local r = redis.pcall('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)
@@ -293,10 +316,6 @@ local function ws_bus_history(KEYS, ARGV)
         end
     end
 
-    if ARGV[6] ~= '0' then
-        redis.call('PEXPIRE', KEYS[1], ARGV[6])
-    end
-
     return {epoch, seq, m[3] or '', tonumber(m[4] or 0), first, out}
 end
 
@@ -311,7 +330,19 @@ local function ws_bus_position(KEYS, ARGV)
                and seq and seq >= 0 and seq < 2 ^ 53 - 1 and seq % 1 == 0
     end
 
-    local out = {}
+    local function extend(key, ttl)
+        local left = redis.call('PTTL', key)
+
+        if left >= 0 and left < ttl then
+            redis.call('PEXPIRE', key, ttl)
+        end
+    end
+
+    local out, ttl = {}, tonumber(ARGV[1])
+
+    if not ttl then
+        return redis.error_reply('ERR not a time to live')
+    end
 
     for i, key in ipairs(KEYS) do
         local m = redis.pcall('HMGET', key, 'epoch', 'seq', 'prev', 'base')
@@ -322,8 +353,8 @@ local function ws_bus_position(KEYS, ARGV)
             out[4 * i - 1] = m[3] or ''
             out[4 * i] = tonumber(m[4] or 0)
 
-            if ARGV[1] ~= '0' then
-                redis.call('PEXPIRE', key, ARGV[1])
+            if ttl > 0 then
+                extend(key, ttl)
             end
 
         else

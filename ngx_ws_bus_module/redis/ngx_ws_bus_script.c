@@ -58,6 +58,16 @@
     "end\n"                                                                   \
     "\n"
 
+#define NGX_WS_BUS_SCRIPT_EXTEND                                              \
+    "local function extend(key, ttl)\n"                                       \
+    "    local left = redis.call('PTTL', key)\n"                              \
+    "\n"                                                                      \
+    "    if left >= 0 and left < ttl then\n"                                  \
+    "        redis.call('PEXPIRE', key, ttl)\n"                               \
+    "    end\n"                                                               \
+    "end\n"                                                                   \
+    "\n"
+
 
 static const char  ngx_ws_bus_script_publish_text[] =
     NGX_WS_BUS_SCRIPT_KNOWN
@@ -191,12 +201,16 @@ static const char  ngx_ws_bus_script_publish_text[] =
     "                   'stamp', ARGV[8])\n"
     "\n"
     "        for i = 2, 3 do\n"
-    "            local ttl = ARGV[7 - i]\n"
+    "            local ttl = tonumber(ARGV[7 - i])\n"
     "\n"
-    "            if ttl == '0' then\n"
+    "            if ttl == 0 then\n"
     "                redis.call('PERSIST', KEYS[i])\n"
+    "\n"
     "            else\n"
-    "                redis.call('PEXPIRE', KEYS[i], ttl)\n"
+    "\n"
+    "                -- until the next stamp it is not set again\n"
+    "\n"
+    "                redis.call('PEXPIRE', KEYS[i], math.ceil(ttl * 17 / 16))\n"
     "            end\n"
     "        end\n"
     "\n"
@@ -219,8 +233,13 @@ static const char  ngx_ws_bus_script_publish_text[] =
 static const char  ngx_ws_bus_script_history_text[] =
     NGX_WS_BUS_SCRIPT_KNOWN
     NGX_WS_BUS_SCRIPT_REPLID
+    NGX_WS_BUS_SCRIPT_EXTEND
     "local after, limit = tonumber(ARGV[1]), tonumber(ARGV[2])\n"
-    "local bytes = tonumber(ARGV[3])\n"
+    "local bytes, ttl = tonumber(ARGV[3]), tonumber(ARGV[6])\n"
+    "\n"
+    "if not (after and limit and bytes and ttl) then\n"
+    "    return redis.error_reply('ERR not a history to be asked for')\n"
+    "end\n"
     "\n"
     "local m = redis.pcall('HMGET', KEYS[1], 'epoch', 'seq', 'prev', 'base',\n"
     "                      'count')\n"
@@ -260,6 +279,13 @@ static const char  ngx_ws_bus_script_history_text[] =
     "\n"
     "    redis.call('DEL', KEYS[1], KEYS[2])\n"
     "    redis.call('HSET', KEYS[1], 'epoch', epoch, 'seq', 0, 'replid', id)\n"
+    "\n"
+    "    if ttl > 0 then\n"
+    "        redis.call('PEXPIRE', KEYS[1], ttl)\n"
+    "    end\n"
+    "\n"
+    "elseif ttl > 0 then\n"
+    "    extend(KEYS[1], ttl)\n"
     "end\n"
     "\n"
     "local r = redis.pcall('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)\n"
@@ -303,16 +329,17 @@ static const char  ngx_ws_bus_script_history_text[] =
     "    end\n"
     "end\n"
     "\n"
-    "if ARGV[6] ~= '0' then\n"
-    "    redis.call('PEXPIRE', KEYS[1], ARGV[6])\n"
-    "end\n"
-    "\n"
     "return {epoch, seq, m[3] or '', tonumber(m[4] or 0), first, out}\n";
 
 
 static const char  ngx_ws_bus_script_position_text[] =
     NGX_WS_BUS_SCRIPT_KNOWN
-    "local out = {}\n"
+    NGX_WS_BUS_SCRIPT_EXTEND
+    "local out, ttl = {}, tonumber(ARGV[1])\n"
+    "\n"
+    "if not ttl then\n"
+    "    return redis.error_reply('ERR not a time to live')\n"
+    "end\n"
     "\n"
     "for i, key in ipairs(KEYS) do\n"
     "    local m = redis.pcall('HMGET', key, 'epoch', 'seq', 'prev', 'base')\n"
@@ -323,8 +350,8 @@ static const char  ngx_ws_bus_script_position_text[] =
     "        out[4 * i - 1] = m[3] or ''\n"
     "        out[4 * i] = tonumber(m[4] or 0)\n"
     "\n"
-    "        if ARGV[1] ~= '0' then\n"
-    "            redis.call('PEXPIRE', key, ARGV[1])\n"
+    "        if ttl > 0 then\n"
+    "            extend(key, ttl)\n"
     "        end\n"
     "\n"
     "    else\n"
@@ -361,21 +388,21 @@ static const char  ngx_ws_bus_script_delete_text[] =
 const ngx_ws_bus_script_t  ngx_ws_bus_script_publish = {
     ngx_string("ws_bus_publish"),
     ngx_ws_bus_script_string(ngx_ws_bus_script_publish_text),
-    ngx_string("09a44fd6c6245f78ab39f8c338efec164e9b1cdb")
+    ngx_string("1a5ab004f3d237a49b2a2d5e6aec903ef1ed5761")
 };
 
 
 const ngx_ws_bus_script_t  ngx_ws_bus_script_history = {
     ngx_string("ws_bus_history"),
     ngx_ws_bus_script_string(ngx_ws_bus_script_history_text),
-    ngx_string("62e41fe3d96a73e36c2c1b8364a3f3211b7bb9a2")
+    ngx_string("30326aa8cd40350dd0a75729114a7326fe660be3")
 };
 
 
 const ngx_ws_bus_script_t  ngx_ws_bus_script_position = {
     ngx_string("ws_bus_position"),
     ngx_ws_bus_script_string(ngx_ws_bus_script_position_text),
-    ngx_string("1750cf841810e85eff89c970b25fdf9f4e887a08")
+    ngx_string("e625d53cb3ddd97b1ec1503995760a6464a070db")
 };
 
 
