@@ -249,6 +249,58 @@ is("$h->{seq} [$h->{prev}]", '1 []', 'begins again, and continues nothing');
 ok($place->{epoch} !~ /^(?:$e1|$e2|$e3|$e4)$/, 'in a new epoch');
 
 
+# A server that is killed in the middle of it: what it has answered is there,
+# and of each message either all or nothing.
+
+my $k = Test::WsBus::Redis->new($t, name => 'k', port => 6382, aof => 1);
+
+$k->start();
+
+for my $round (1 .. 5) {
+    my $p = Test::WsBus::Scripts->new($k);
+    my ($answered, $last) = (0, undef);
+
+    # more than it answers before it is killed
+
+    $p->{client}->send('EVALSHA', $p->{sha}{publish},
+                       $p->publish_command('kill', "$round.$_", count => 5000))
+        for 1 .. 500;
+
+    while ($answered < 50 * $round) {
+        $last = $p->{client}->reply();
+        $answered++;
+    }
+
+    $k->kill();
+
+    # answers on their way count too
+
+    while (my $reply = eval { $p->{client}->reply(1) }) {
+        $last = $reply;
+    }
+
+    $k->start();
+
+    my $after = Test::WsBus::Scripts->new($k);
+    my $h = $after->history('kill', 0, limit => 10000, bytes => 1 << 30);
+    my @kept = decode(@{ $h->{entries} });
+    my $disorder = grep { $kept[$_]{seq} != $_ + 1 } 0 .. $#kept;
+
+    cmp_ok($h->{seq}, '>=', $last->[1], "killed, $round: what was answered");
+    ok(@kept == $h->{seq} && $disorder == 0,
+       "killed, $round: meta and log are at one");
+    isnt(follows($h, $last->[2], $last->[1]), 'lost',
+         "killed, $round: nobody has lost anything");
+
+    my $next = $after->publish('kill', 'next', count => 5000);
+
+    ok($next->{seq} == $h->{seq} + 1 && $next->{epoch} ne $h->{epoch},
+       "killed, $round: goes on in a new epoch");
+}
+
+$k->stop();
+
+
 # A master without replicas may change its id in between: nothing is lost.
 
 my $e5 = $place->{epoch};

@@ -142,11 +142,11 @@ local function ws_bus_publish(KEYS, ARGV)
         -- a log that is gone while its meta is not has no time to live
 
         r = not renew and redis.pcall('XADD', KEYS[3], 'NOMKSTREAM',
-                                      'MAXLEN', '~', count, entry, 'm', e)
+                                      'MAXLEN', '~', ARGV[3], entry, 'm', e)
 
         if not r then
             renew = true
-            r = redis.pcall('XADD', KEYS[3], 'MAXLEN', '~', count, entry,
+            r = redis.pcall('XADD', KEYS[3], 'MAXLEN', '~', ARGV[3], entry,
                             'm', e)
         end
 
@@ -159,7 +159,7 @@ local function ws_bus_publish(KEYS, ARGV)
         end
 
         if renew then
-            redis.call('HSET', KEYS[2], 'seq', text, 'count', count,
+            redis.call('HSET', KEYS[2], 'seq', text, 'count', ARGV[3],
                        'stamp', ARGV[8])
 
             for i = 2, 3 do

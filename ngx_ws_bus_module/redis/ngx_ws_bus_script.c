@@ -180,11 +180,11 @@ static const char  ngx_ws_bus_script_publish_text[] =
     "    -- a log that is gone while its meta is not has no time to live\n"
     "\n"
     "    r = not renew and redis.pcall('XADD', KEYS[3], 'NOMKSTREAM',\n"
-    "                                  'MAXLEN', '~', count, entry, 'm', e)\n"
+    "                                  'MAXLEN', '~', ARGV[3], entry, 'm', e)\n"
     "\n"
     "    if not r then\n"
     "        renew = true\n"
-    "        r = redis.pcall('XADD', KEYS[3], 'MAXLEN', '~', count, entry,\n"
+    "        r = redis.pcall('XADD', KEYS[3], 'MAXLEN', '~', ARGV[3], entry,\n"
     "                        'm', e)\n"
     "    end\n"
     "\n"
@@ -197,7 +197,7 @@ static const char  ngx_ws_bus_script_publish_text[] =
     "    end\n"
     "\n"
     "    if renew then\n"
-    "        redis.call('HSET', KEYS[2], 'seq', text, 'count', count,\n"
+    "        redis.call('HSET', KEYS[2], 'seq', text, 'count', ARGV[3],\n"
     "                   'stamp', ARGV[8])\n"
     "\n"
     "        for i = 2, 3 do\n"
@@ -388,7 +388,7 @@ static const char  ngx_ws_bus_script_delete_text[] =
 const ngx_ws_bus_script_t  ngx_ws_bus_script_publish = {
     ngx_string("ws_bus_publish"),
     ngx_ws_bus_script_string(ngx_ws_bus_script_publish_text),
-    ngx_string("1a5ab004f3d237a49b2a2d5e6aec903ef1ed5761")
+    ngx_string("59fa17276596de8fb967a0594976e4c03af1c208")
 };
 
 
