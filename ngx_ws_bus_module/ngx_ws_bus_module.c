@@ -53,6 +53,15 @@ static ngx_conf_enum_t  ngx_ws_bus_presence[] = {
 };
 
 
+static ngx_conf_enum_t  ngx_ws_bus_limit_log_levels[] = {
+    { ngx_string("info"), NGX_LOG_INFO },
+    { ngx_string("notice"), NGX_LOG_NOTICE },
+    { ngx_string("warn"), NGX_LOG_WARN },
+    { ngx_string("error"), NGX_LOG_ERR },
+    { ngx_null_string, 0 }
+};
+
+
 static ngx_command_t  ngx_ws_bus_commands[] = {
 
     { ngx_string("ws_bus_zone"),
@@ -193,6 +202,42 @@ static ngx_command_t  ngx_ws_bus_commands[] = {
       ngx_conf_set_flag_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_ws_bus_loc_conf_t, fallback),
+      NULL },
+
+    { ngx_string("ws_bus_limit_zone"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE2,
+      ngx_ws_bus_limit_zone_directive,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_limit"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE123
+                        |NGX_CONF_TAKE4|NGX_CONF_TAKE5,
+      ngx_ws_bus_limit_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_limit_dry_run"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, limit_dry_run),
+      NULL },
+
+    { ngx_string("ws_bus_limit_log_level"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, limit_log_level),
+      &ngx_ws_bus_limit_log_levels },
+
+    { ngx_string("ws_bus_log"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_ws_bus_audit_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
       NULL },
 
       ngx_null_command
@@ -473,7 +518,10 @@ ngx_ws_bus_create_main_conf(ngx_conf_t *cf)
     }
 
     if (ngx_array_init(&wmcf->zones, cf->pool, 2, sizeof(ngx_ws_bus_zone_t *))
-        != NGX_OK)
+        != NGX_OK
+        || ngx_array_init(&wmcf->limit_zones, cf->pool, 2,
+                          sizeof(ngx_ws_bus_limit_zone_t *))
+           != NGX_OK)
     {
         return NULL;
     }
@@ -487,7 +535,14 @@ ngx_ws_bus_init_main_conf(ngx_conf_t *cf, void *conf)
 {
     ngx_ws_bus_main_conf_t *wmcf = conf;
 
-    ngx_str_t  name = ngx_string("default");
+    ngx_str_t               name = ngx_string("default");
+    ngx_ws_bus_loc_conf_t  *wlcf;
+
+    wlcf = ngx_http_conf_get_module_loc_conf(cf, ngx_ws_bus_module);
+
+    if (ngx_ws_bus_audit_merge(cf, NULL, wlcf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
 
     if (!wmcf->used || wmcf->zones.nelts) {
         return NGX_CONF_OK;
@@ -520,7 +575,9 @@ ngx_ws_bus_create_loc_conf(ngx_conf_t *cf)
      *     wlcf->zone = NULL;
      *     wlcf->handler = NULL;
      *     wlcf->channel = NULL;
+     *     wlcf->limits = NULL;
      *     wlcf->status = NGX_WS_BUS_STATUS_JSON;
+     *     wlcf->audit_off = 0;
      */
 
     wlcf->publish = NGX_CONF_UNSET_PTR;
@@ -543,6 +600,9 @@ ngx_ws_bus_create_loc_conf(ngx_conf_t *cf)
     wlcf->deflate_min_length = NGX_CONF_UNSET_SIZE;
     wlcf->lean = NGX_CONF_UNSET;
     wlcf->fallback = NGX_CONF_UNSET;
+    wlcf->limit_dry_run = NGX_CONF_UNSET;
+    wlcf->limit_log_level = NGX_CONF_UNSET_UINT;
+    wlcf->audit = NGX_CONF_UNSET_PTR;
 
     return wlcf;
 }
@@ -559,6 +619,7 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_core_loc_conf_t   *clcf;
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    wmcf = ngx_http_conf_get_module_main_conf(cf, ngx_ws_bus_module);
 
     /* "if" and "limit_except" make locations inside the location */
 
@@ -601,6 +662,21 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
                               prev->deflate_min_length, 64);
     ngx_conf_merge_value(conf->lean, prev->lean, 0);
     ngx_conf_merge_value(conf->fallback, prev->fallback, 1);
+    ngx_conf_merge_value(conf->limit_dry_run, prev->limit_dry_run, 0);
+    ngx_conf_merge_uint_value(conf->limit_log_level, prev->limit_log_level,
+                              NGX_LOG_ERR);
+
+    if (conf->limits == NULL) {
+        conf->limits = prev->limits;
+    }
+
+    if (ngx_ws_bus_limit_zones(cf, wmcf, conf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_ws_bus_audit_merge(cf, prev, conf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
 
     if (conf->handler == NULL || conf->handler == ngx_ws_bus_status_handler) {
         return NGX_CONF_OK;
@@ -614,8 +690,6 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
                            "\"ws_bus_member\"");
         return NGX_CONF_ERROR;
     }
-
-    wmcf = ngx_http_conf_get_module_main_conf(cf, ngx_ws_bus_module);
 
     if (conf->zone_name.len) {
         conf->zone = ngx_ws_bus_zone_find(wmcf, &conf->zone_name);
@@ -632,7 +706,7 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     }
 
     if (conf->message_max_size
-        > ngx_ws_bus_log_max_payload(
+        > ngx_ws_bus_history_max_payload(
                    ngx_ws_bus_zone_log_size(conf->zone->shm_zone->shm.size)))
     {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
@@ -661,7 +735,7 @@ ngx_ws_bus_init(ngx_conf_t *cf)
 
     *h = ngx_ws_bus_access_handler;
 
-    return NGX_OK;
+    return ngx_ws_bus_audit_init(cf);
 }
 
 

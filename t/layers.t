@@ -112,9 +112,14 @@ for my $dir ('bus', 'redis') {
 }
 
 
-# the mutex
+# the mutex; the limits have a memory of their own, and no other mutex
 
 my @holders = grep { text($_) =~ /shmtx/ } glob('*.[ch] */*.[ch]');
+
+is(join(' ', text('bus/ngx_ws_bus_limits.c') =~ /ngx_ws_bus_zone\w*/g), '',
+   'the limits know nothing of the zone');
+
+@holders = grep { $_ ne 'bus/ngx_ws_bus_limits.c' } @holders;
 
 is(scalar(grep { m!^bus/! } @holders), 1,
    'one file of bus/ takes the mutex of the zone');

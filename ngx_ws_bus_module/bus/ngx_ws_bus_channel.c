@@ -188,7 +188,12 @@ ngx_ws_bus_channel_publish(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node,
         }
     }
 
-    rec = ngx_ws_bus_log_reserve(&zone->sh->log, msg->len);
+    if (msg->keep) {
+        rec = ngx_ws_bus_history_reserve_locked(zone, node, msg->len);
+
+    } else {
+        rec = ngx_ws_bus_log_reserve(&zone->sh->log, msg->len);
+    }
 
     if (rec == NULL) {
         rc = NGX_ERROR;
@@ -199,16 +204,15 @@ ngx_ws_bus_channel_publish(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node,
     rec->time = now;
     rec->type = NGX_WS_BUS_REC_MESSAGE;
     rec->flags = msg->flags;
-    rec->prev = NGX_WS_BUS_LOG_NONE;
-    rec->seq = 0;
 
     ngx_memcpy((u_char *) rec + sizeof(ngx_ws_bus_record_t), msg->data,
                msg->len);
 
-    if (msg->keep) {
-        rec->prev = node->last;
-        rec->seq = node->seq + 1;
+    if (!msg->keep) {
+        rec->prev = NGX_WS_BUS_LOG_NONE;
+        rec->seq = 0;
 
+    } else {
         keep = msg->age ? now + msg->age : (uint64_t) -1;
 
         place->epoch = node->epoch;
@@ -277,11 +281,11 @@ ngx_ws_bus_channel_delete(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
 
 ngx_int_t
 ngx_ws_bus_channel_state(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
-    ngx_uint_t count, uint64_t age, ngx_ws_bus_state_t *state, ngx_log_t *log)
+    ngx_uint_t count, uint64_t age, ngx_ws_bus_state_t *state)
 {
-    ngx_ws_bus_node_t     *node;
-    ngx_ws_bus_view_t      view;
-    ngx_ws_bus_history_t   h;
+    uint64_t            oldest;
+    ngx_ws_bus_view_t   view;
+    ngx_ws_bus_node_t  *node;
 
     ngx_ws_bus_zone_lock(zone);
 
@@ -298,18 +302,12 @@ ngx_ws_bus_channel_state(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
         return NGX_DECLINED;
     }
 
-    if (ngx_ws_bus_channel_history(zone, &view, 0, count, age, &h, log)
-        != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
+    oldest = ngx_ws_bus_channel_oldest(zone, &view, 0, count, age);
 
     state->epoch = view.epoch;
     state->seq = view.seq;
-    state->messages = h.n;
-    state->oldest = h.n ? h.first : 0;
-
-    ngx_free(h.pos);
+    state->messages = view.seq - oldest + 1;
+    state->oldest = state->messages ? oldest : 0;
 
     return NGX_OK;
 }
@@ -344,69 +342,6 @@ ngx_ws_bus_channel_view(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node,
     ngx_ws_bus_channel_view_locked(zone, node, view);
 
     ngx_ws_bus_zone_unlock(zone);
-}
-
-
-ngx_int_t
-ngx_ws_bus_channel_history(ngx_ws_bus_zone_t *zone, ngx_ws_bus_view_t *view,
-    uint64_t after, ngx_uint_t count, uint64_t age, ngx_ws_bus_history_t *h,
-    ngx_log_t *log)
-{
-    u_char               *payload;
-    uint64_t              pos, now, *p, t;
-    ngx_uint_t            i, size;
-    ngx_ws_bus_record_t   rec;
-
-    h->pos = NULL;
-    h->n = 0;
-    h->first = view->seq + 1;
-
-    size = 0;
-    now = age ? ngx_ws_bus_time() : 0;
-    pos = view->last;
-
-    while (pos != NGX_WS_BUS_LOG_NONE && h->n < count) {
-
-        if (ngx_ws_bus_log_read(&zone->sh->log, &pos, pos + 1, &rec, &payload)
-            != NGX_OK)
-        {
-            break;
-        }
-
-        if (rec.seq <= after || (age && rec.time + age < now)) {
-            break;
-        }
-
-        if (h->n == size) {
-            size = size ? size * 2 : 32;
-
-            p = ngx_alloc(size * sizeof(uint64_t), log);
-            if (p == NULL) {
-                ngx_free(h->pos);
-                return NGX_ERROR;
-            }
-
-            if (h->n) {
-                ngx_memcpy(p, h->pos, h->n * sizeof(uint64_t));
-                ngx_free(h->pos);
-            }
-
-            h->pos = p;
-        }
-
-        h->pos[h->n++] = pos;
-        h->first = rec.seq;
-
-        pos = rec.prev;
-    }
-
-    for (i = 0; i < h->n / 2; i++) {
-        t = h->pos[i];
-        h->pos[i] = h->pos[h->n - 1 - i];
-        h->pos[h->n - 1 - i] = t;
-    }
-
-    return NGX_OK;
 }
 
 
@@ -485,6 +420,7 @@ ngx_ws_bus_channel_redo_locked(ngx_ws_bus_zone_t *zone, ngx_uint_t *rings,
         if (redo->deleted) {
             node->epoch = redo->seq;
             node->last = NGX_WS_BUS_LOG_NONE;
+            node->linked = NGX_WS_BUS_LOG_NONE;
             node->seq = 0;
             node->keep = 0;
 
@@ -492,6 +428,10 @@ ngx_ws_bus_channel_redo_locked(ngx_ws_bus_zone_t *zone, ngx_uint_t *rings,
             node->last = redo->pos;
             node->seq = redo->seq;
             node->keep = redo->keep;
+
+            if (redo->seq % NGX_WS_BUS_HISTORY_STEP == 0) {
+                node->linked = redo->pos;
+            }
         }
 
         if (redo->once) {
@@ -597,6 +537,7 @@ ngx_ws_bus_channel_get_locked(ngx_ws_bus_zone_t *zone, const ngx_str_t *name)
     node->id = ++sh->next_id;
     node->epoch = ngx_ws_bus_channel_epoch();
     node->last = NGX_WS_BUS_LOG_NONE;
+    node->linked = NGX_WS_BUS_LOG_NONE;
     node->touched = ngx_ws_bus_time();
     node->hash = ngx_murmur_hash2(name->data, name->len);
     node->len = name->len;
@@ -694,6 +635,7 @@ ngx_ws_bus_channel_view_locked(ngx_ws_bus_zone_t *zone,
     view->epoch = node->epoch;
     view->seq = node->seq;
     view->last = node->last;
+    view->linked = node->linked;
     view->head = ngx_ws_bus_log_head(&zone->sh->log);
 }
 

@@ -409,10 +409,8 @@ ngx_ws_bus_hub_accept(ngx_ws_bus_channel_t *ch, ngx_ws_bus_record_t *rec,
     u_char *payload)
 {
     ngx_int_t            rc;
-    ngx_ws_bus_hub_t    *hub;
+    ngx_queue_t         *q;
     ngx_ws_bus_group_t  *group;
-
-    hub = ch->hub;
 
     if (rec->type == NGX_WS_BUS_REC_DELETED) {
         ngx_ws_bus_hub_deleted(ch, rec->pos, rec->seq);
@@ -421,7 +419,7 @@ ngx_ws_bus_hub_accept(ngx_ws_bus_channel_t *ch, ngx_ws_bus_record_t *rec,
 
     for (group = &ch->group; group; group = group->next) {
 
-        if (group->nsubs == 0) {
+        if (ngx_queue_empty(&group->subs)) {
             continue;
         }
 
@@ -442,7 +440,12 @@ ngx_ws_bus_hub_accept(ngx_ws_bus_channel_t *ch, ngx_ws_bus_record_t *rec,
             break;
         }
 
-        hub->slot->stats.dropped[NGX_WS_BUS_DROPPED_LOST] += group->nsubs;
+        for (q = ngx_queue_head(&group->subs);
+             q != ngx_queue_sentinel(&group->subs);
+             q = ngx_queue_next(q))
+        {
+            ch->hub->slot->stats.dropped[NGX_WS_BUS_DROPPED_LOST]++;
+        }
     }
 
     if (rec->seq) {
@@ -534,7 +537,7 @@ ngx_ws_bus_hub_deleted(ngx_ws_bus_channel_t *ch, uint64_t pos, uint64_t epoch)
         while (group->debt
                && (group->debt->giving || group->debt->gathering))
         {
-            (void) ngx_ws_bus_hub_give_group(group->debt, group->nsubs + 1);
+            (void) ngx_ws_bus_hub_give_group(group->debt, (ngx_uint_t) -1);
         }
 
         for (q = ngx_queue_head(&group->subs);
@@ -544,6 +547,7 @@ ngx_ws_bus_hub_deleted(ngx_ws_bus_channel_t *ch, uint64_t pos, uint64_t epoch)
             sub = ngx_queue_data(q, ngx_ws_bus_sub_t, queue);
 
             if (sub->from <= pos) {
+                sub->seq = 0;
                 ngx_ws_bus_hub_owner(sub)->deleted(sub);
             }
         }
@@ -607,7 +611,7 @@ ngx_ws_bus_hub_refill(ngx_ws_bus_channel_t *ch)
     }
 
     if (ngx_ws_bus_channel_history(hub->zone, &view, ch->seq, (ngx_uint_t) -1,
-                                   0, &h, hub->log)
+                                   0, (ngx_uint_t) -1, &h, hub->log)
         != NGX_OK)
     {
         ngx_ws_bus_hub_lost(ch, view.seq, view.last);
@@ -688,7 +692,7 @@ ngx_ws_bus_hub_lost(ngx_ws_bus_channel_t *ch, uint64_t seq, uint64_t pos)
         while (group->debt
                && (group->debt->giving || group->debt->gathering))
         {
-            (void) ngx_ws_bus_hub_give_group(group->debt, group->nsubs + 1);
+            (void) ngx_ws_bus_hub_give_group(group->debt, (ngx_uint_t) -1);
         }
 
         for (q = ngx_queue_head(&group->subs);

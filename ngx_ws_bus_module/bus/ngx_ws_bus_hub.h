@@ -51,14 +51,19 @@ struct ngx_ws_bus_format_s {
 };
 
 
+/*
+ * There may be many thousands of them: no more than 56 bytes, and 104 for a
+ * channel, are what an allocator has a small chunk for.
+ */
+
 struct ngx_ws_bus_sub_s {
     ngx_queue_t            queue;      /* in the group */
     ngx_ws_bus_group_t    *group;
     uint64_t               from;       /* wants what is in the log from here */
-    uint64_t               seq;        /* of the channel at that point */
+    uint64_t               seq:63;     /* of the channel at that point */
+    uint64_t               present:1;  /* the owner's */
     void                  *owner;      /* begins with ngx_ws_bus_owner_t */
     ngx_ws_bus_sub_t      *next;       /* the owner's */
-    ngx_uint_t             present;    /* the owner's */
 };
 
 
@@ -81,7 +86,6 @@ struct ngx_ws_bus_group_s {
     ngx_ws_bus_format_t   *format;
     ngx_ws_bus_debt_t     *debt;
     ngx_queue_t            subs;
-    ngx_uint_t             nsubs;
 };
 
 

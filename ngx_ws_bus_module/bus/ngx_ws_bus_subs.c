@@ -57,7 +57,6 @@ ngx_ws_bus_hub_subscribe(ngx_ws_bus_hub_t *hub, const ngx_str_t *name,
     sub->seq = view->seq;
 
     ngx_queue_insert_tail(&group->subs, &sub->queue);
-    group->nsubs++;
 
     hub->slot->stats.subscriptions++;
 
@@ -88,13 +87,12 @@ ngx_ws_bus_hub_unsubscribe(ngx_ws_bus_sub_t *sub)
 
     ngx_queue_remove(&sub->queue);
     sub->group = NULL;
-    group->nsubs--;
 
     ngx_ws_bus_channel_part(hub->zone, ch->node);
 
     hub->slot->stats.subscriptions--;
 
-    if (group->nsubs) {
+    if (!ngx_queue_empty(&group->subs)) {
         return;
     }
 
@@ -111,7 +109,7 @@ ngx_ws_bus_hub_unsubscribe(ngx_ws_bus_sub_t *sub)
         ngx_free(group);
     }
 
-    if (ch->group.nsubs == 0 && ch->group.next == NULL) {
+    if (ngx_queue_empty(&ch->group.subs) && ch->group.next == NULL) {
         ngx_ws_bus_hub_remove(ch);
     }
 }
@@ -232,7 +230,7 @@ ngx_ws_bus_hub_group(ngx_ws_bus_channel_t *ch, ngx_ws_bus_format_t *format)
         }
     }
 
-    if (ch->group.nsubs == 0) {
+    if (ngx_queue_empty(&ch->group.subs)) {
         ch->group.format = format;
         return &ch->group;
     }

@@ -27,6 +27,7 @@ typedef enum {
     NGX_WS_BUS_DROPPED_CONFLATED,   /* ws_bus_buffer latest */
     NGX_WS_BUS_DROPPED_CLOSED,      /* waiting when the connection ended */
     NGX_WS_BUS_DROPPED_LOST,        /* a lapped worker */
+    NGX_WS_BUS_DROPPED_LIMIT,       /* ws_bus_limit */
     NGX_WS_BUS_DROPPED_N
 } ngx_ws_bus_dropped_e;
 
@@ -61,6 +62,8 @@ typedef struct {
     uint64_t  bytes_in;
     uint64_t  bytes_out;
     uint64_t  overruns;
+    uint64_t  limit_delayed;                      /* messages */
+    uint64_t  limit_closed;                       /* connections */
     uint64_t  latency_sum;                        /* microseconds */
     uint64_t  latency[NGX_WS_BUS_LATENCY_N];
     uint64_t  dropped[NGX_WS_BUS_DROPPED_N];

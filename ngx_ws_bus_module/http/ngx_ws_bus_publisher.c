@@ -212,6 +212,9 @@ ngx_ws_bus_publisher_publish(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_PUBLISH, &channel, NGX_HTTP_CREATED,
+                     place.repeated ? "repeated" : NULL, msg.len);
+
     ngx_log_debug4(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
                    "ws bus publish \"%V\" len:%uz seq:%uL repeated:%ui",
                    &channel, msg.len, place.seq, place.repeated);
@@ -491,17 +494,13 @@ ngx_ws_bus_publisher_get(ngx_http_request_t *r)
         return rc;
     }
 
-    rc = ngx_ws_bus_channel_state(wlcf->zone, &channel, wlcf->history,
-                                  (uint64_t) wlcf->history_age * 1000000,
-                                  &state, r->connection->log);
-
-    if (rc == NGX_DECLINED) {
+    if (ngx_ws_bus_channel_state(wlcf->zone, &channel, wlcf->history,
+                                 (uint64_t) wlcf->history_age * 1000000,
+                                 &state)
+        != NGX_OK)
+    {
         return ngx_ws_bus_publisher_refuse(r, NGX_HTTP_NOT_FOUND,
                                            "no such channel");
-    }
-
-    if (rc != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     rc = ngx_http_discard_request_body(r);
@@ -555,6 +554,9 @@ ngx_ws_bus_publisher_delete(ngx_http_request_t *r)
         return ngx_ws_bus_publisher_refuse(r, NGX_HTTP_NOT_FOUND,
                                            "no such channel");
     }
+
+    ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_DELETE, &channel,
+                     NGX_HTTP_NO_CONTENT, NULL, 0);
 
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                   "ws bus channel \"%V\" deleted", &channel);
@@ -685,6 +687,10 @@ ngx_ws_bus_publisher_refuse(ngx_http_request_t *r, ngx_uint_t status,
 
     ngx_log_error(level, r->connection->log, 0, "ws bus publisher: %s",
                   reason);
+
+    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
+        ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_REFUSE, NULL, status, reason, 0);
+    }
 
     return ngx_ws_bus_respond(r, status, reason);
 }

@@ -36,6 +36,7 @@ const ngx_ws_bus_protocol_t  ngx_ws_bus_raw = {
     ngx_ws_bus_raw_may_send,
     ngx_ws_bus_raw_message,
     ngx_ws_bus_raw_lost,
+    NULL,
     NULL
 };
 
@@ -96,6 +97,11 @@ ngx_ws_bus_raw_message(ngx_ws_bus_session_t *s, ngx_uint_t opcode,
     if (ngx_ws_bus_hub_publish(s->hub, &s->sub, &s->channel, &msg, &place)
         == NGX_OK)
     {
+        if (s->conf->audit) {
+            ngx_ws_bus_audit(s->request, NGX_WS_BUS_EVENT_PUBLISH,
+                             &s->channel, 0, NULL, len);
+        }
+
         return NGX_OK;
     }
 

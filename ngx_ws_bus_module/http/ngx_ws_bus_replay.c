@@ -13,8 +13,11 @@
 
 
 /* replayed in one turn */
-#define NGX_WS_BUS_REPLAY    (64 * 1024)
-#define NGX_WS_BUS_REPLAY_N  256
+#define NGX_WS_BUS_REPLAY       (64 * 1024)
+#define NGX_WS_BUS_REPLAY_N     256
+
+/* looked for at a time */
+#define NGX_WS_BUS_REPLAY_FIND  1024
 
 
 /*
@@ -143,7 +146,8 @@ ngx_ws_bus_resume(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub,
         return NGX_OK;
     }
 
-    if (ngx_ws_bus_channel_history(s->hub->zone, view, after, count, age, &h,
+    if (ngx_ws_bus_channel_history(s->hub->zone, view, after, count, age,
+                                   NGX_WS_BUS_REPLAY_FIND, &h,
                                    s->connection->log)
         != NGX_OK)
     {
@@ -361,8 +365,8 @@ ngx_ws_bus_replay_more(ngx_ws_bus_session_t *s)
     replay->h.n = 0;
 
     if (ngx_ws_bus_channel_history(s->hub->zone, &view, replay->seq,
-                                   (ngx_uint_t) -1, 0, &replay->h,
-                                   s->connection->log)
+                                   (ngx_uint_t) -1, 0, NGX_WS_BUS_REPLAY_FIND,
+                                   &replay->h, s->connection->log)
         != NGX_OK)
     {
         ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_INTERNAL, "no memory");

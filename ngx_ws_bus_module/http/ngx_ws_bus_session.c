@@ -28,6 +28,7 @@ static void ngx_ws_bus_session_write_handler(ngx_event_t *wev);
 static void ngx_ws_bus_session_read(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_session_linger(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_session_timeout(ngx_ws_bus_session_t *s);
+static void ngx_ws_bus_session_resume(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_session_drain(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_session_shut(ngx_connection_t *c);
 static void ngx_ws_bus_session_flushed(ngx_ws_bus_session_t *s);
@@ -118,6 +119,10 @@ ngx_ws_bus_session_cleanup(void *data)
     if (s->control) {
         ngx_free(s->control);
     }
+
+    if (s->limit) {
+        ngx_ws_bus_limit_free(s);
+    }
 }
 
 
@@ -178,6 +183,8 @@ ngx_ws_bus_session_start_handler(ngx_event_t *rev)
         ngx_ws_bus_session_set_timer(s);
     }
 
+    ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_OPEN, NULL, 0, NULL, 0);
+
     b = r->header_in;
 
     s->hub->now = 0;
@@ -200,7 +207,7 @@ ngx_ws_bus_session_start_handler(ngx_event_t *rev)
 
 #endif
 
-    if (s->conf->lean) {
+    if (s->conf->lean && s->conf->audit == NULL) {
         ngx_ws_bus_session_let_go(s);
     }
 
@@ -301,6 +308,7 @@ ngx_ws_bus_session_end(ngx_ws_bus_session_t *s)
 
     if (s->close_code == 0) {
         s->close_code = NGX_WS_BUS_CLOSE_ABNORMAL;
+        s->close_reason = "no Close frame";
         s->by_client = 1;
     }
 
@@ -316,6 +324,8 @@ ngx_ws_bus_session_end(ngx_ws_bus_session_t *s)
 
     c->idle = 0;
     c->log->action = "closing a websocket connection";
+
+    ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_CLOSE, NULL, 0, s->close_reason, 0);
 
     if (r == NULL) {
         ngx_http_close_connection(c);
@@ -347,6 +357,7 @@ ngx_ws_bus_session_read_handler(ngx_event_t *rev)
 
             if (s->close_code == 0) {
                 s->close_code = NGX_WS_BUS_CLOSE_GOING_AWAY;
+                s->close_reason = "server is shutting down";
             }
 
             ngx_ws_bus_session_end(s);
@@ -373,6 +384,11 @@ ngx_ws_bus_session_read_handler(ngx_event_t *rev)
         return;
     }
 
+    if (s->limit && ngx_ws_bus_limit_waits(s)) {
+        ngx_ws_bus_limit_read(s);
+        return;
+    }
+
     ngx_ws_bus_session_read(s);
 }
 
@@ -382,6 +398,7 @@ ngx_ws_bus_session_read(ngx_ws_bus_session_t *s)
 {
     u_char            *buf;
     ssize_t            n;
+    ngx_int_t          rc;
     ngx_uint_t         i;
     ngx_event_t       *rev;
     ngx_connection_t  *c;
@@ -409,7 +426,9 @@ ngx_ws_bus_session_read(ngx_ws_bus_session_t *s)
         s->last_in = ngx_current_msec;
         s->hub->now = 0;
 
-        if (ngx_ws_bus_input(s, buf, buf + n) != NGX_OK) {
+        rc = ngx_ws_bus_input(s, buf, buf + n);
+
+        if (rc == NGX_ERROR) {
 
             /* a Close is on its way, or to be answered */
 
@@ -419,6 +438,10 @@ ngx_ws_bus_session_read(ngx_ws_bus_session_t *s)
 
         if (s->broken) {
             ngx_ws_bus_session_end(s);
+            return;
+        }
+
+        if (rc == NGX_AGAIN) {
             return;
         }
 
@@ -607,7 +630,7 @@ ngx_ws_bus_session_timeout(ngx_ws_bus_session_t *s)
             return;
         }
 
-        ngx_ws_bus_session_set_timer(s);
+        ngx_ws_bus_session_resume(s);
         return;
     }
 
@@ -617,7 +640,9 @@ ngx_ws_bus_session_timeout(ngx_ws_bus_session_t *s)
         return;
     }
 
-    if (s->conf->ping) {
+    /* while a message waits, nobody hears what the client says */
+
+    if (s->conf->ping && !(s->limit && ngx_ws_bus_limit_waits(s))) {
         if (s->pinged && (ngx_msec_int_t) (s->last_in - s->pinged_at) >= 0) {
             s->pinged = 0;
         }
@@ -639,7 +664,41 @@ ngx_ws_bus_session_timeout(ngx_ws_bus_session_t *s)
     }
 
     if (!s->broken) {
+        ngx_ws_bus_session_resume(s);
+    }
+}
+
+
+/*
+ * Reading goes on when the time of the message that waits has come.
+ */
+
+static void
+ngx_ws_bus_session_resume(ngx_ws_bus_session_t *s)
+{
+    ngx_int_t  rc;
+
+    if (s->limit == NULL || ngx_ws_bus_limit_left(s) != 0) {
         ngx_ws_bus_session_set_timer(s);
+        return;
+    }
+
+    rc = ngx_ws_bus_limit_resume(s);
+
+    if (s->broken || rc == NGX_DONE) {
+        ngx_ws_bus_session_end(s);
+        return;
+    }
+
+    ngx_ws_bus_session_set_timer(s);
+
+    if (rc == NGX_ERROR) {
+        ngx_ws_bus_session_write_handler(s->connection->write);
+        return;
+    }
+
+    if (rc == NGX_OK) {
+        ngx_ws_bus_session_read(s);
     }
 }
 
@@ -661,7 +720,9 @@ ngx_ws_bus_session_set_timer(ngx_ws_bus_session_t *s)
 
     t = NGX_WS_BUS_SESSION_IDLE;
 
-    if (s->conf->ping && !s->close_sent) {
+    if (s->conf->ping && !s->close_sent
+        && !(s->limit && ngx_ws_bus_limit_waits(s)))
+    {
         if (s->pinged) {
             left = (ngx_msec_int_t) (s->pinged_at + s->conf->ping_timeout
                                      - now);
@@ -678,6 +739,15 @@ ngx_ws_bus_session_set_timer(ngx_ws_bus_session_t *s)
         left = (ngx_msec_int_t) (s->deadline - now);
         left = ngx_max(left, 1);
         t = ngx_min(t, (ngx_msec_t) left);
+    }
+
+    if (s->limit) {
+        left = ngx_ws_bus_limit_left(s);
+
+        if (left >= 0) {
+            left = ngx_max(left, 1);
+            t = ngx_min(t, (ngx_msec_t) left);
+        }
     }
 
     if (c->read->timer_set) {

@@ -107,6 +107,11 @@ ngx_ws_bus_stream_open(ngx_ws_bus_session_t *s, ngx_ws_bus_resume_t *resume,
 
     rc = stream->fallback->open(s);
 
+    if (rc != NGX_ERROR && rc < NGX_HTTP_SPECIAL_RESPONSE) {
+        ngx_ws_bus_audit(s->request, NGX_WS_BUS_EVENT_OPEN, NULL, NGX_HTTP_OK,
+                         NULL, 0);
+    }
+
     return (rc == NGX_DONE) ? ngx_ws_bus_stream_hold(s) : rc;
 }
 
@@ -204,8 +209,13 @@ ngx_ws_bus_stream_cleanup(void *data)
     if (s->close_code == 0) {
         s->close_code = s->draining ? NGX_WS_BUS_CLOSE_GOING_AWAY
                                     : NGX_WS_BUS_CLOSE_ABNORMAL;
+        s->close_reason = s->draining ? "server is shutting down"
+                                      : "the response was not read to its end";
         s->by_client = !s->draining;
     }
+
+    ngx_ws_bus_audit(s->request, NGX_WS_BUS_EVENT_CLOSE, NULL, 0,
+                     s->close_reason, 0);
 
     s->stats->closed[ngx_ws_bus_closed_index(s->close_code)]++;
 }
@@ -414,6 +424,7 @@ ngx_ws_bus_stream_close(ngx_ws_bus_session_t *s, ngx_uint_t code,
     const char *reason)
 {
     s->close_code = code;
+    s->close_reason = reason;
     s->close_sent = 1;
     s->deadline = ngx_current_msec + NGX_WS_BUS_STREAM_CLOSE;
 

@@ -57,6 +57,7 @@ const ngx_ws_bus_fallback_t  ngx_ws_bus_poll = {
       NULL,
       NULL,
       ngx_ws_bus_poll_lost,
+      NULL,
       NULL },
 
     &ngx_ws_bus_poll_format,

@@ -283,6 +283,7 @@ ngx_ws_bus_upgrade_session(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
     ngx_str_t *channel, ngx_ws_bus_deflate_t *d, ngx_ws_bus_resume_t *resume)
 {
     ngx_int_t               rc;
+    ngx_pool_t             *pool;
     ngx_connection_t       *c;
     ngx_ws_bus_view_t       view;
     ngx_ws_bus_session_t   *s;
@@ -290,14 +291,14 @@ ngx_ws_bus_upgrade_session(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
 
     c = r->connection;
     conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
+    pool = (conf->lean && conf->audit == NULL && u->fallback == NULL)
+           ? c->pool : r->pool;
 
     if (conf->zone->hub == NULL) {
         return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_unavailable);
     }
 
-    s = ngx_ws_bus_session_create(r, conf->zone->hub,
-                                  (conf->lean && u->fallback == NULL)
-                                  ? c->pool : r->pool);
+    s = ngx_ws_bus_session_create(r, conf->zone->hub, pool);
     if (s == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -315,6 +316,9 @@ ngx_ws_bus_upgrade_session(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
 
     } else if (ngx_ws_bus_upgrade_consumer(r, s) != NGX_OK) {
         return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_consumer);
+
+    } else if (ngx_ws_bus_limit_create(s, pool) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     rc = ngx_ws_bus_upgrade_subscribe(s, d, &view);
@@ -630,6 +634,9 @@ ngx_ws_bus_upgrade_refuse(ngx_http_request_t *r,
 
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                   "websocket handshake refused: %s", refusal->text);
+
+    ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_REFUSE, NULL, refusal->status,
+                     refusal->text, 0);
 
     if (refusal->header) {
         value = refusal->value;

@@ -30,9 +30,6 @@
 
 #define NGX_WS_BUS_V1_BUCKETS        4
 
-/* messages looked back for the "oldest" of an answer */
-#define NGX_WS_BUS_V1_OLDEST         4096
-
 
 static ngx_int_t ngx_ws_bus_v1_compose(ngx_ws_bus_node_t *node,
     ngx_ws_bus_record_t *rec, u_char *payload, ngx_ws_bus_composed_t *m);
@@ -44,10 +41,10 @@ static void ngx_ws_bus_v1_close(ngx_ws_bus_session_t *s);
 static ngx_int_t ngx_ws_bus_v1_may_send(ngx_ws_bus_session_t *s);
 static ngx_int_t ngx_ws_bus_v1_message(ngx_ws_bus_session_t *s,
     ngx_uint_t opcode, u_char *data, size_t len);
-static void ngx_ws_bus_v1_lost(ngx_ws_bus_session_t *s,
-    ngx_ws_bus_node_t *node, uint64_t from, uint64_t to);
 static u_char *ngx_ws_bus_v1_gap(u_char *p, ngx_ws_bus_node_t *node,
     uint64_t from, uint64_t to, uint64_t count);
+static void ngx_ws_bus_v1_limited(ngx_ws_bus_session_t *s, u_char *data,
+    size_t len);
 
 static const ngx_ws_bus_message_error_t *ngx_ws_bus_v1_subscribe(
     ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q);
@@ -63,6 +60,8 @@ static void ngx_ws_bus_v1_greet(ngx_ws_bus_session_t *s, ngx_str_t *id,
     ngx_str_t *channel, ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view);
 static ngx_int_t ngx_ws_bus_v1_error(ngx_ws_bus_session_t *s, ngx_str_t *id,
     const ngx_ws_bus_message_error_t *error);
+static void ngx_ws_bus_v1_refused(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_request_t *q);
 
 static ngx_int_t ngx_ws_bus_v1_add(ngx_ws_bus_session_t *s,
     ngx_ws_bus_sub_t *sub);
@@ -77,8 +76,9 @@ const ngx_ws_bus_protocol_t  ngx_ws_bus_v1 = {
     ngx_ws_bus_v1_close,
     ngx_ws_bus_v1_may_send,
     ngx_ws_bus_v1_message,
-    ngx_ws_bus_v1_lost,
-    ngx_ws_bus_v1_gap
+    ngx_ws_bus_out_lost,
+    ngx_ws_bus_v1_gap,
+    ngx_ws_bus_v1_limited
 };
 
 
@@ -96,6 +96,10 @@ const ngx_ws_bus_message_error_t  ngx_ws_bus_v1_not_here = {
 
 static const ngx_ws_bus_message_error_t  ngx_ws_bus_v1_max_channels = {
     ngx_string("limit"), ngx_string("too many channels on this connection")
+};
+
+static const ngx_ws_bus_message_error_t  ngx_ws_bus_v1_rate = {
+    ngx_string("limit"), ngx_string("rate limit exceeded")
 };
 
 
@@ -348,6 +352,10 @@ ngx_ws_bus_v1_message(ngx_ws_bus_session_t *s, ngx_uint_t opcode,
         break;
     }
 
+    if (error == &ngx_ws_bus_message_errors[NGX_WS_BUS_CODE_FORBIDDEN]) {
+        ngx_ws_bus_v1_refused(s, &q);
+    }
+
     return error ? ngx_ws_bus_v1_error(s, &q.id, error) : NGX_OK;
 }
 
@@ -501,9 +509,14 @@ ngx_ws_bus_v1_publish(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
         return &ngx_ws_bus_message_errors[NGX_WS_BUS_CODE_UNAVAILABLE];
     }
 
+    if (s->conf->audit) {
+        ngx_ws_bus_audit(s->request, NGX_WS_BUS_EVENT_PUBLISH, &q->channel, 0,
+                         place.repeated ? "repeated" : NULL, msg.len);
+    }
+
     if (q->id.len) {
         last = ngx_ws_bus_message_published(buf, &q->id, &q->channel,
-                                            place.seq);
+                                            place.epoch, place.seq);
         ngx_ws_bus_out_reply(s, buf, last - buf);
     }
 
@@ -568,22 +581,6 @@ ngx_ws_bus_v1_consumer(ngx_ws_bus_session_t *s, ngx_str_t *channel,
 }
 
 
-static void
-ngx_ws_bus_v1_lost(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node,
-    uint64_t from, uint64_t to)
-{
-    u_char     buf[NGX_WS_BUS_MESSAGE_MAX], *last;
-    ngx_str_t  channel;
-
-    channel.data = node->name;
-    channel.len = node->len;
-
-    last = ngx_ws_bus_message_gap(buf, &channel, from, to);
-
-    ngx_ws_bus_out_reply(s, buf, last - buf);
-}
-
-
 static u_char *
 ngx_ws_bus_v1_gap(u_char *p, ngx_ws_bus_node_t *node, uint64_t from,
     uint64_t to, uint64_t count)
@@ -599,6 +596,24 @@ ngx_ws_bus_v1_gap(u_char *p, ngx_ws_bus_node_t *node, uint64_t from,
 
 
 /*
+ * Unlike an error it says nothing about the client: it does not count.
+ */
+
+static void
+ngx_ws_bus_v1_limited(ngx_ws_bus_session_t *s, u_char *data, size_t len)
+{
+    u_char     buf[NGX_WS_BUS_MESSAGE_MAX], *last;
+    ngx_str_t  id;
+
+    ngx_ws_bus_message_id(data, len, &id);
+
+    last = ngx_ws_bus_message_error(buf, &id, &ngx_ws_bus_v1_rate);
+
+    ngx_ws_bus_out_reply(s, buf, last - buf);
+}
+
+
+/*
  * Says from where a subscription starts.
  */
 
@@ -607,39 +622,17 @@ ngx_ws_bus_v1_greet(ngx_ws_bus_session_t *s, ngx_str_t *id,
     ngx_str_t *channel, ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view)
 {
     u_char                   buf[NGX_WS_BUS_MESSAGE_MAX], *last;
-    ngx_uint_t               n;
-    ngx_ws_bus_history_t     h;
     ngx_ws_bus_subscribed_t  subscribed;
 
     subscribed.epoch = view->epoch;
     subscribed.seq = resume->seq;
     subscribed.head = view->seq;
-    subscribed.oldest = view->seq + 1;
     subscribed.resume = resume->resume;
     subscribed.recovered = resume->recovered;
 
-    /*
-     * A long history is not counted to its end for every subscriber, only for
-     * one that has to know what is left.
-     */
-
-    n = s->conf->history;
-
-    if (!resume->resume || resume->recovered) {
-        n = ngx_min(n, NGX_WS_BUS_V1_OLDEST);
-    }
-
-    if (n && ngx_ws_bus_channel_history(s->hub->zone, view, 0, n,
-                                 (uint64_t) s->conf->history_age * 1000000,
-                                 &h, s->connection->log)
-             == NGX_OK)
-    {
-        subscribed.oldest = h.first;
-
-        if (h.pos) {
-            ngx_free(h.pos);
-        }
-    }
+    subscribed.oldest = ngx_ws_bus_channel_oldest(s->hub->zone, view, 0,
+                                 s->conf->history,
+                                 (uint64_t) s->conf->history_age * 1000000);
 
     if (resume->recovered) {
         subscribed.oldest = ngx_min(subscribed.oldest, resume->seq + 1);
@@ -686,6 +679,26 @@ ngx_ws_bus_v1_error(ngx_ws_bus_session_t *s, ngx_str_t *id,
     ngx_ws_bus_out_reply(s, buf, last - buf);
 
     return NGX_OK;
+}
+
+
+/*
+ * What a client may not do is told to those who look after the server, too.
+ */
+
+static void
+ngx_ws_bus_v1_refused(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
+{
+    const char  *reason;
+
+    reason = (q->type == NGX_WS_BUS_REQUEST_PUBLISH)
+             ? "publishing is not allowed" : "channel is not allowed";
+
+    ngx_log_error(NGX_LOG_INFO, s->connection->log, 0,
+                  "refused: %s: \"%V\"", reason, &q->channel);
+
+    ngx_ws_bus_audit(s->request, NGX_WS_BUS_EVENT_REFUSE, &q->channel, 0,
+                     reason, 0);
 }
 
 
