@@ -593,11 +593,13 @@ like(error_of(sub { $foreign->publish('acl', 'x') }), qr/NOPERM|permission/,
 # In a cluster: one slot, no key that is not declared, SPUBLISH.
 
 SKIP: {
+    skip('Redis before 7', 6) if $r->info('redis_version') =~ /^6/;
+
     my $c = Test::WsBus::Redis->new($t, name => 'cluster', port => 6381,
-        config => [ 'cluster-enabled yes', 'cluster-config-file nodes' ]);
+        config => [ 'cluster-enabled yes', 'cluster-config-file nodes',
+                    'cluster-port ' . port(6382) ]);
 
     $c->start();
-    skip('Redis before 7', 6) if $c->info('redis_version') =~ /^6/;
 
     $c->command('CLUSTER', 'ADDSLOTSRANGE', 0, 16383);
     $t->wait_until(sub {
