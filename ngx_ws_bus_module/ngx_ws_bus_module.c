@@ -12,7 +12,13 @@
 #include "ngx_ws_bus_http.h"
 
 
+/* the default of "resolver_timeout", milliseconds */
+#define NGX_WS_BUS_RESOLVER_TIMEOUT  30000
+
+
 static char *ngx_ws_bus_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_ws_bus_redis_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_ws_bus_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
@@ -34,6 +40,7 @@ static void *ngx_ws_bus_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
 static ngx_int_t ngx_ws_bus_init(ngx_conf_t *cf);
+static ngx_int_t ngx_ws_bus_init_redis(ngx_conf_t *cf);
 static ngx_int_t ngx_ws_bus_init_process(ngx_cycle_t *cycle);
 static void ngx_ws_bus_exit_process(ngx_cycle_t *cycle);
 
@@ -67,6 +74,13 @@ static ngx_command_t  ngx_ws_bus_commands[] = {
     { ngx_string("ws_bus_zone"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE2,
       ngx_ws_bus_zone_directive,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_redis"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_BLOCK|NGX_CONF_TAKE1,
+      ngx_ws_bus_redis_directive,
       NGX_HTTP_MAIN_CONF_OFFSET,
       0,
       NULL },
@@ -320,6 +334,15 @@ ngx_ws_bus_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
 
 static char *
+ngx_ws_bus_redis_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_ws_bus_main_conf_t *wmcf = conf;
+
+    return ngx_ws_bus_redis_block(cf, &wmcf->redises);
+}
+
+
+static char *
 ngx_ws_bus_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     return ngx_ws_bus_channel_directive(cf, cmd, conf,
@@ -522,6 +545,13 @@ ngx_ws_bus_create_main_conf(ngx_conf_t *cf)
         || ngx_array_init(&wmcf->limit_zones, cf->pool, 2,
                           sizeof(ngx_ws_bus_limit_zone_t *))
            != NGX_OK)
+    {
+        return NULL;
+    }
+
+    if (ngx_array_init(&wmcf->redises, cf->pool, 1,
+                       sizeof(ngx_ws_bus_redis_t *))
+        != NGX_OK)
     {
         return NULL;
     }
@@ -735,7 +765,37 @@ ngx_ws_bus_init(ngx_conf_t *cf)
 
     *h = ngx_ws_bus_access_handler;
 
+    if (ngx_ws_bus_init_redis(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     return ngx_ws_bus_audit_init(cf);
+}
+
+
+static ngx_int_t
+ngx_ws_bus_init_redis(ngx_conf_t *cf)
+{
+    ngx_msec_t                 timeout;
+    ngx_resolver_t            *resolver;
+    ngx_ws_bus_main_conf_t    *wmcf;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    wmcf = ngx_http_conf_get_module_main_conf(cf, ngx_ws_bus_module);
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    resolver = clcf->resolver;
+
+    /* where none is configured, nginx has made one without servers */
+
+    if (resolver && resolver->connections.nelts == 0) {
+        resolver = NULL;
+    }
+
+    timeout = (clcf->resolver_timeout == NGX_CONF_UNSET_MSEC)
+              ? NGX_WS_BUS_RESOLVER_TIMEOUT : clcf->resolver_timeout;
+
+    return ngx_ws_bus_redis_init(cf, &wmcf->redises, resolver, timeout);
 }
 
 

@@ -565,7 +565,7 @@ my $manual = do {
     <$fh>;
 };
 
-my ($acl) = $manual =~ /^(ACL SETUSER .*)$/m;
+my ($acl) = $manual =~ /^(ACL SETUSER .*\+eval .*)$/m;
 
 $s->command(split(/ /, $acl));
 

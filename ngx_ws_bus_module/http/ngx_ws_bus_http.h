@@ -18,6 +18,7 @@
 #include "ngx_ws_bus_hub.h"
 #include "ngx_ws_bus_message.h"
 #include "ngx_ws_bus_presence.h"
+#include "ngx_ws_bus_redis.h"
 #include "ngx_ws_bus_utf8.h"
 
 
@@ -70,6 +71,7 @@
 typedef struct {
     ngx_array_t                zones;       /* of ngx_ws_bus_zone_t * */
     ngx_array_t                limit_zones; /* of ngx_ws_bus_limit_zone_t * */
+    ngx_array_t                redises;     /* of ngx_ws_bus_redis_t * */
     ngx_uint_t                 used;        /* unsigned  used:1; */
     ngx_uint_t                 audit_id;    /* index of $request_id */
 
