@@ -62,6 +62,14 @@ sub cut {
     });
 }
 
+# not while a child saves for a replica
+
+sub save {
+    my ($server) = @_;
+
+    return $t->wait_until(sub { eval { $server->command('SAVE') } });
+}
+
 # An epoch of a host is a number for the C code: the hosts here follow what
 # the scripts answer as ngx_ws_bus_position_follows() does.
 
@@ -218,6 +226,7 @@ is($sb->history('news', 0)->{epoch}, $e3, 'b has what a has');
 
 # A restart with its data, and without.
 
+save($a);
 $a->restart(data => 1);
 $sa = Test::WsBus::Scripts->new($a);
 
@@ -370,5 +379,135 @@ for my $i (0 .. 99) {
 is($wrong, 0, 'what is left is without a gap');
 
 $a->command('CONFIG', 'SET', 'maxmemory', 0);
+
+
+# Anything in any order: hosts that believe what they are told never have
+# anything else than the server they asked.
+
+my $seed = $ENV{WS_BUS_TEST_SEED} // time();
+
+srand($seed);
+note("WS_BUS_TEST_SEED=$seed");
+
+my @servers = ($a, $b);
+my @role = ('master', 'replica');
+my @links;
+my @hosts = map { { epoch => '', seq => 0, list => [] } } 1 .. 3;
+my %met = map { $_ => 0 } qw/ same more lost /;
+my ($count, $wrong_hosts) = (0, 0);
+
+# connections live until their server changes its role or is restarted
+
+sub of {
+    my ($i) = @_;
+
+    return $links[$i] //= Test::WsBus::Scripts->new($servers[$i]);
+}
+
+sub some_master {
+    my @masters = grep { $role[$_] eq 'master' } 0, 1;
+
+    return $masters[rand(@masters)];
+}
+
+my %step = (
+    publish => sub {
+        my $i = some_master();
+
+        of($i)->publish('model', 'm' . $count++, count => 100_000)
+            for 1 .. 1 + rand(4);
+    },
+
+    host => sub {
+        my $i = some_master();
+        my $host = $hosts[rand(@hosts)];
+        my %all = (limit => 100_000, bytes => 1 << 30);
+        my $h = of($i)->history('model', $host->{seq}, %all);
+        my $said = follows($h, $host->{epoch}, $host->{seq});
+
+        if ($said eq 'lost') {
+            $host->{list} = [];
+            $h = of($i)->history('model', 0, %all);
+        }
+
+        $met{$said}++;
+
+        push @{ $host->{list} },
+            map { $_->{payload} } decode(@{ $h->{entries} });
+        @$host{qw/ epoch seq /} = @$h{qw/ epoch seq /};
+
+        my @truth = map { $_->{payload} }
+            decode(@{ of($i)->history('model', 0, %all)->{entries} });
+
+        $wrong_hosts++ if "@truth" ne "@{ $host->{list} }";
+    },
+
+    # a replica that has everything, or not
+
+    promote => sub {
+        my ($i) = grep { $role[$_] eq 'replica' } 0, 1;
+
+        return if !defined $i;
+
+        if (rand() < 0.5) {
+            caught_up($servers[1 - $i], $servers[$i]);
+
+        } else {
+            cut($servers[1 - $i], $servers[$i]);
+            of(1 - $i)->publish('model', 'm' . $count++, count => 100_000)
+                for 1 .. rand(4);
+        }
+
+        $servers[$i]->command('REPLICAOF', 'NO', 'ONE');
+        $role[$i] = 'master';
+        undef $links[$i];
+    },
+
+    # one of two masters gives in
+
+    heal => sub {
+        return if grep { $_ eq 'replica' } @role;
+
+        my $i = int(rand(2));
+
+        replicate($servers[1 - $i], $servers[$i]);
+        $role[$i] = 'replica';
+        undef $links[$i];
+    },
+
+    # from a file that lacks the last ones, or without one
+
+    restart => sub {
+        return if grep { $_ eq 'replica' } @role;
+
+        my $i = some_master();
+
+        if (rand() < 0.8) {
+            save($servers[$i]);
+            of($i)->publish('model', 'm' . $count++, count => 100_000)
+                for 1 .. rand(3);
+            $servers[$i]->kill();
+            $servers[$i]->start();
+
+        } else {
+            $servers[$i]->restart();
+        }
+
+        undef $links[$i];
+    },
+);
+
+$a->command('FLUSHALL');
+
+my @steps = (('publish') x 5, ('host') x 6, qw/ promote heal restart /);
+
+for my $n (1 .. 200) {
+    $step{ $steps[rand(@steps)] }->();
+}
+
+is($wrong_hosts, 0, 'hosts have what the server has, whatever happened')
+    or diag("WS_BUS_TEST_SEED=$seed");
+ok($met{same} + $met{more} > 0 && $met{lost} > 0,
+   "told: nothing $met{same} times, more $met{more}, lost $met{lost}");
 
 $t->done_testing();

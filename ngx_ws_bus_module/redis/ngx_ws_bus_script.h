@@ -75,7 +75,8 @@ extern const ngx_ws_bus_script_t  ngx_ws_bus_script_publish;
  *         none), base, first: seq of the oldest message that is kept, seq + 1
  *         if none is; and an array of envelopes, in order, beginning with the
  *         larger of after + 1 and first.  There are more if the last one's
- *         seq is smaller than seq.
+ *         seq is smaller than seq.  Those up to base are of earlier epochs,
+ *         which this one continues: their places are of this one now
  */
 extern const ngx_ws_bus_script_t  ngx_ws_bus_script_history;
 
