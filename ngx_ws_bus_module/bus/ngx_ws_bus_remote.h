@@ -101,7 +101,8 @@ struct ngx_ws_bus_remote_sh_s {
     /* of the owner, to be looked at */
     ngx_uint_t           up;
     time_t               since;
-    uint64_t             channels;
+    uint64_t             channels;   /* subscribed to, or to be */
+    uint64_t             nlive;      /* of these */
     uint64_t             rtt;        /* microseconds */
 
     ngx_ws_bus_remote_stats_t  stats;

@@ -124,11 +124,11 @@ ngx_ws_bus_status_json_redis(ngx_ws_bus_status_page_t *page,
     stats = &remote->stats;
 
     ngx_ws_bus_status_print(page, ",\"redis\":{\"state\":\"%s\",\"since\":%T,"
-                            "\"owner\":%P,\"channels\":%uL,"
+                            "\"owner\":%P,\"channels\":%uL,\"live\":%uL,"
                             "\"rtt_ms\":%uL.%03uL",
                             remote->up ? "up" : "down",
                             ngx_max(ngx_time() - remote->since, 0),
-                            remote->pid, remote->channels,
+                            remote->pid, remote->channels, remote->nlive,
                             remote->rtt / 1000, remote->rtt % 1000);
 
     ngx_ws_bus_status_print(page, ",\"received\":%uL,\"invalid\":%uL,"

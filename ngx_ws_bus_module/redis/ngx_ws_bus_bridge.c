@@ -207,6 +207,7 @@ ngx_ws_bus_bridge_take(ngx_ws_bus_bridge_t *b)
 
     if (!b->passive) {
         ngx_ws_bus_remote_floor(b->zone, b->token);
+        sh->nlive = 0;
         sh->up = 0;
         sh->since = ngx_time();
     }
