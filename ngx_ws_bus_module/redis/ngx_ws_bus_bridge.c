@@ -74,6 +74,7 @@ ngx_ws_bus_bridge_create(ngx_pool_t *pool, ngx_ws_bus_zone_t *zone,
     b->zone = zone;
 
     b->remote.data = b;
+    b->remote.required = (redis->when_down == NGX_WS_BUS_REDIS_REJECT);
     b->remote.timeout = redis->link.timeout;
     b->remote.init = ngx_ws_bus_bridge_init;
     b->remote.exit = ngx_ws_bus_bridge_exit;
@@ -125,6 +126,13 @@ ngx_ws_bus_bridge_init(ngx_ws_bus_zone_t *zone, ngx_cycle_t *cycle)
     handlers.up = ngx_ws_bus_bridge_command_up;
     handlers.down = ngx_ws_bus_bridge_command_down;
     handlers.data = b;
+
+    if (ngx_worker == 0) {
+
+        /* one of them counts for all to see */
+
+        handlers.stats = (ngx_ws_bus_link_stats_t *) zone->sh->remote->link;
+    }
 
     server = b->redis->servers.elts;
 
@@ -181,10 +189,6 @@ ngx_ws_bus_bridge_take(ngx_ws_bus_bridge_t *b)
     handlers.down = ngx_ws_bus_bridge_subscriber_down;
     handlers.push = ngx_ws_bus_bridge_push;
     handlers.data = b;
-
-    /* from now on it counts for all to see */
-
-    handlers.stats = (ngx_ws_bus_link_stats_t *) sh->link;
 
     server = b->redis->servers.elts;
 
@@ -483,7 +487,6 @@ ngx_ws_bus_bridge_tick_handler(ngx_event_t *ev)
     ngx_ws_bus_bridge_publish_refuse(b, 0);
 
     if (b->token) {
-        sh->channels = b->nchannels;
         sh->rtt = b->command->rtt;
 
         if (b->passive

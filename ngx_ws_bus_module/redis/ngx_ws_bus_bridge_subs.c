@@ -151,6 +151,7 @@ ngx_ws_bus_subs_add(ngx_ws_bus_bridge_t *b, const ngx_str_t *name)
     c->next = *bucket;
     *bucket = c;
     b->nchannels++;
+    b->zone->sh->remote->channels = b->nchannels;
 
     return c;
 }
@@ -543,6 +544,7 @@ ngx_ws_bus_subs_left(ngx_ws_bus_bridge_t *b, ngx_str_t *name)
 
     *prev = c->next;
     b->nchannels--;
+    b->zone->sh->remote->channels = b->nchannels;
 
     ngx_free(c);
 }
