@@ -175,6 +175,10 @@ struct ngx_ws_bus_hub_s {
     ngx_event_t             overdue;   /* zones that span hosts */
     ngx_queue_t             waits;
 
+    /* tokens were revoked; NULL: records of that may have been missed */
+    void                  (*revoked)(ngx_ws_bus_hub_t *hub,
+                                const ngx_ws_bus_revocation_t *rev);
+
     ngx_event_t             leave;     /* presence */
     ngx_queue_t             leavers;
 
@@ -328,6 +332,12 @@ ngx_int_t ngx_ws_bus_hub_grow(ngx_ws_bus_hub_t *hub);
  */
 void ngx_ws_bus_hub_ring(ngx_ws_bus_hub_t *hub, ngx_uint_t *rings,
     ngx_uint_t n);
+
+/*
+ * Gives what has been read, or a part of it: hub->debts is empty once there
+ * is nothing left.
+ */
+void ngx_ws_bus_hub_give(ngx_ws_bus_hub_t *hub);
 
 /*
  * Nobody is left in the group: what it is owed is dropped.

@@ -81,6 +81,10 @@ ngx_ws_bus_hub_overrun(ngx_ws_bus_hub_t *hub)
 
     hub->cursor = ngx_ws_bus_log_head(&hub->zone->sh->log);
 
+    if (hub->revoked) {
+        hub->revoked(hub, NULL);
+    }
+
     for (i = 0; i <= hub->mask; i++) {
         for (ch = hub->channels[i]; ch; ch = ch->next) {
             ngx_ws_bus_hub_refill(ch);
