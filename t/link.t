@@ -323,6 +323,18 @@ $redis->restart();
 ok(wait_for($t, 'plain', sub { $_[0]{connects} > $connects }), 'restarted');
 is(command('plain', ['PING']), '+PONG', 'works');
 
+# a worker that is killed: the next one has links of its own
+
+my ($killed) = $t->workers();
+
+$t->expect_log(qr/exited on signal 9/);
+$t->signal('KILL', $killed);
+
+ok(wait_for($t, 'plain', sub { ($_[0]{pid} // $killed) != $killed
+                               && $_[0]{state} eq 'up' }),
+   'up in the worker that follows a killed one');
+is(command('plain', ['PING']), '+PONG', 'works');
+
 # reload: new workers have links of their own, the old ones leave
 
 $t->write_file('password', "second\n");
