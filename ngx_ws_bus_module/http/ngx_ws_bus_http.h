@@ -291,6 +291,7 @@ struct ngx_ws_bus_session_s {
     unsigned                      by_client:1;    /* who closed first */
     unsigned                      pong_queued:1;
     unsigned                      batching:1;     /* nothing is on its way */
+    unsigned                      heavy:1;        /* requests of late */
     unsigned                      opcode:4;       /* of the message */
     ngx_ws_bus_utf8_t             utf8;
 

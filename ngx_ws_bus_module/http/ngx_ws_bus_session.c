@@ -16,6 +16,10 @@
 #define NGX_WS_BUS_SESSION_RECV      (64 * 1024)
 #define NGX_WS_BUS_SESSION_READS     8           /* a turn */
 
+/* of requests, which may take longer; of such that do */
+#define NGX_WS_BUS_SESSION_REQUESTS  (8 * 1024)
+#define NGX_WS_BUS_SESSION_HEAVY     512
+
 /* a session always has a timer: a worker that drains waits for it */
 #define NGX_WS_BUS_SESSION_IDLE      3600000
 
@@ -416,6 +420,7 @@ static void
 ngx_ws_bus_session_read(ngx_ws_bus_session_t *s)
 {
     u_char            *buf;
+    size_t             size;
     ssize_t            n;
     ngx_int_t          rc;
     ngx_uint_t         i;
@@ -428,7 +433,12 @@ ngx_ws_bus_session_read(ngx_ws_bus_session_t *s)
 
     for (i = 0; i < NGX_WS_BUS_SESSION_READS; i++) {
 
-        n = c->recv(c, buf, NGX_WS_BUS_SESSION_RECV);
+        size = (s->v1 == NULL) ? NGX_WS_BUS_SESSION_RECV
+                               : s->heavy ? NGX_WS_BUS_SESSION_HEAVY
+                                          : NGX_WS_BUS_SESSION_REQUESTS;
+        s->heavy = 0;
+
+        n = c->recv(c, buf, size);
 
         if (n == NGX_AGAIN) {
             break;
@@ -464,7 +474,7 @@ ngx_ws_bus_session_read(ngx_ws_bus_session_t *s)
             return;
         }
 
-        if (!rev->ready) {
+        if (!rev->ready || s->heavy) {
             break;
         }
     }
