@@ -22,8 +22,22 @@ my $redis = Test::WsBus::Redis->new($t, config => [
     'user default on nopass ~* &* +@all',
 ])->start();
 
+# the user of the documentation
+
+open(my $doc, '<', "$FindBin::Bin/../docs/redis.md") or die "redis.md: $!";
+my ($rules) = map { /^ACL SETUSER (.*)/ ? $1 : () } <$doc>;
+
+$redis->command('ACL', 'SETUSER', split(' ', $rules));
+
 my $locked = Test::WsBus::Redis->new($t, name => 'locked', port => 6381,
                                      password => 'first')->start();
+
+my @monitor = ('sentinel monitor main 127.0.0.1 ' . $redis->port() . ' 1');
+
+my $sentinel = Test::WsBus::Redis->new($t, name => 'sentinel', sentinel => 1,
+    port => 26379, config => \@monitor)->start();
+my $guarded = Test::WsBus::Redis->new($t, name => 'guarded', sentinel => 1,
+    port => 26380, config => [ @monitor, 'requirepass other' ])->start();
 
 my $socket = $redis->socket_path();
 my $timeout = scale(1);
@@ -45,6 +59,26 @@ link_conf($t, <<"EOF");
         reconnect 10ms 50ms;
     }
 
+    link_redis sentinel {
+        server 127.0.0.1:%%PORT_26379%%;
+        user limited;
+        password pw;
+        database 3;
+    }
+
+    link_redis guarded {
+        server 127.0.0.1:%%PORT_26380%%;
+        password pw;
+        reconnect 10ms 50ms;
+    }
+
+    link_redis documented {
+        server 127.0.0.1:%%PORT_6379%%;
+        user bus;
+        password password;
+        database 5;
+    }
+
     link_redis bad {
         server 127.0.0.1:%%PORT_6379%%;
         user limited;
@@ -63,8 +97,11 @@ link_conf($t, <<"EOF");
     link unix unix;
     link unixsub unix subscriber;
     link bad bad;
+    link documented documented;
     link locked locked;
-    link sentinel unix sentinel;
+    link sentinel sentinel sentinel;
+    link guarded guarded sentinel;
+    link watch sentinel sentinel subscriber;
 EOF
 
 $t->run();
@@ -124,7 +161,24 @@ is(command('unix', ['ACL', 'WHOAMI']), '$limited', 'as the user');
 like(command('unix', ['FLUSHALL']), qr/^-NOPERM/, 'denied to the user');
 is(command('unix', ['PING']), '+PONG', 'goes on after it');
 
-ok(wait_state($t, 'sentinel', 'up'), 'up as to a sentinel');
+ok(wait_state($t, 'documented', 'up'), 'up as the documented user');
+is(scalar(grep { $_->{user} eq 'bus' && $_->{db} == 5
+                 && $_->{name} =~ /:documented$/ } $redis->clients()), 1,
+   'with a name and a database');
+
+# sentinels: without a user and without a database
+
+ok(wait_state($t, 'sentinel', 'up'), 'a sentinel that knows no such user');
+is(command('sentinel', ['SENTINEL', 'get-master-addr-by-name', 'main']),
+   '[$127.0.0.1 $' . $redis->port() . ' ]', 'it answers');
+
+ok(wait_state($t, 'watch', 'up'), 'a subscriber of a sentinel');
+is(command('watch', ['SUBSCRIBE', '+switch-master']),
+   '[$subscribe $+switch-master :1 ]', 'subscribed');
+
+my $guard = wait_for($t, 'guarded', sub { $_[0]{failures} > 2 });
+is($guard->{reason}, 'not authenticated', 'a sentinel of another password');
+is($guard->{ups}, 0, 'is not up');
 
 # the wrong password
 
@@ -287,6 +341,18 @@ $connects = WsBusTestLink::state('plain')->{connects};
 
 $redis->restart();
 ok(wait_for($t, 'plain', sub { $_[0]{connects} > $connects }), 'restarted');
+is(command('plain', ['PING']), '+PONG', 'works');
+
+# a worker that is killed: the next one has links of its own
+
+my ($killed) = $t->workers();
+
+$t->expect_log(qr/exited on signal 9/);
+$t->signal('KILL', $killed);
+
+ok(wait_for($t, 'plain', sub { ($_[0]{pid} // $killed) != $killed
+                               && $_[0]{state} eq 'up' }),
+   'up in the worker that follows a killed one');
 is(command('plain', ['PING']), '+PONG', 'works');
 
 # reload: new workers have links of their own, the old ones leave
