@@ -48,7 +48,8 @@ static void ngx_ws_bus_stream_deleted(ngx_ws_bus_sub_t *sub);
 static const ngx_ws_bus_hub_handlers_t  ngx_ws_bus_stream_handlers = {
     ngx_ws_bus_stream_deliver,
     ngx_ws_bus_stream_lost,
-    ngx_ws_bus_stream_deleted
+    ngx_ws_bus_stream_deleted,
+    ngx_ws_bus_pending_ready
 };
 
 
@@ -532,6 +533,15 @@ ngx_ws_bus_stream_lost(ngx_ws_bus_sub_t *sub, uint64_t from, uint64_t to)
     ngx_ws_bus_session_t  *s;
 
     s = sub->owner;
+
+    if (from == 0) {
+
+        /* whoever comes back with its position is told */
+
+        ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_TRY_LATER,
+                                 "messages lost");
+        return;
+    }
 
     s->protocol->lost(s, sub->group->channel->node, from, to);
 }

@@ -182,6 +182,22 @@ ngx_ws_bus_message_gap_count(u_char *p, const ngx_str_t *channel,
 }
 
 
+u_char *
+ngx_ws_bus_message_gap_epoch(u_char *p, const ngx_str_t *channel,
+    uint64_t epoch, uint64_t seq)
+{
+    p = ngx_ws_bus_message_head(p, "gap", NULL, channel);
+
+    p = ngx_ws_bus_message_add(p, ",\"epoch\":\"");
+    p = ngx_ws_bus_message_hex(p, epoch);
+    p = ngx_ws_bus_message_add(p, "\",\"seq\":");
+    p = ngx_ws_bus_message_uint(p, seq);
+    *p++ = '}';
+
+    return p;
+}
+
+
 size_t
 ngx_ws_bus_message_member_size(const ngx_str_t *member)
 {
