@@ -594,7 +594,8 @@ test_lost(void)
     put("c", E1, 5, "e");
     turn();
 
-    is_text(heard(0), " moved-1111-0 1111:1:a lost-2-4 1111:5:e", "a loss in its place");
+    is_text(heard(0), " moved-1111-0 1111:1:a lost-2-4 1111:5:e",
+            "a loss in its place");
     is_text(heard(1), "", "who waits is not told");
 
     become(BRIDGE);
