@@ -7,9 +7,11 @@ use strict;
 use warnings;
 
 use Cwd qw(abs_path);
+use Digest::SHA qw(hmac_sha256);
 use File::Basename qw(dirname);
 use File::Temp qw(tempdir);
 use IO::Socket::INET;
+use MIME::Base64 qw(encode_base64url);
 use POSIX qw(WNOHANG);
 use Time::HiRes qw(sleep time);
 
@@ -51,6 +53,18 @@ my %location = (
             ws_bus          $1;
             ws_bus_publish  on;
             ws_bus_limit    rate=1000000r/s;
+        }
+
+        location ~ ^/gates/(.+)$ {
+            set $token %token%;
+
+            ws_bus                $1;
+            ws_bus_publish        on;
+            ws_bus_limit          rate=1000000r/s;
+            ws_bus_jwt            bench token=$token;
+            ws_bus_jwt_key_file   %dir%/key.jwk;
+            ws_bus_jwt_algorithms HS256;
+            ws_bus_jwt_grants     bus;
         }
 
         location = /ws/ {
@@ -286,6 +300,28 @@ sub round {
 }
 
 
+# A token for an hour, whose key is written beside the configuration; it is
+# nginx that brings it, so that the generator does the same everywhere.
+
+sub token {
+    my ($dir) = @_;
+
+    my $secret = 'the secret of a benchmark, which is none';
+    my $exp = time() + 3600;
+
+    open my $key, '>', "$dir/key.jwk" or die "$dir/key.jwk: $!\n";
+    print $key '{"kty":"oct","k":"', encode_base64url($secret), '"}';
+    close $key or die "$dir/key.jwk: $!\n";
+
+    my $signed = join '.', map { encode_base64url($_) }
+        '{"alg":"HS256","typ":"JWT"}',
+        sprintf('{"sub":"bench","exp":%d,'
+                . '"bus":{"subscribe":["**"],"publish":["**"]}}', $exp);
+
+    return "$signed." . encode_base64url(hmac_sha256($signed, $secret));
+}
+
+
 sub nginx_command {
     my ($s) = @_;
 
@@ -296,6 +332,9 @@ sub nginx_command {
     my $reuseport = $several ? 'reuseport' : '';
     my $temp = join '', map { "    ${_}_temp_path $dir/$_;\n" }
                qw(client_body proxy fastcgi uwsgi scgi);
+
+    my $locations = $location{$name} =~ s/%dir%/$dir/gr
+        =~ s/%token%/token($dir)/er;
 
     open my $conf, '>', "$dir/nginx.conf" or die "$dir/nginx.conf: $!\n";
 
@@ -324,7 +363,7 @@ $http{$name}
     server {
         listen  127.0.0.1:$s->{port} backlog=4096 $reuseport;
 
-$location{$name}    }
+$locations    }
 }
 EOT
 

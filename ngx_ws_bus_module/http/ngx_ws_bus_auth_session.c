@@ -620,6 +620,17 @@ ngx_ws_bus_auth_left(ngx_ws_bus_session_t *s)
 }
 
 
+ngx_msec_t
+ngx_ws_bus_auth_deadline(ngx_ws_bus_session_t *s, ngx_msec_t deadline)
+{
+    ngx_msec_int_t  left;
+
+    left = (ngx_msec_int_t) (s->inband->deadline - deadline);
+
+    return left < 0 ? s->inband->deadline : deadline;
+}
+
+
 void
 ngx_ws_bus_auth_tick(ngx_ws_bus_session_t *s)
 {
