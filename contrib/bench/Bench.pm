@@ -171,7 +171,7 @@ sub start {
                   : nginx_command($s);
 
     unshift @command, map { s/%d/$dir\/out/gr } @{ $arg{under} // [] };
-    unshift @command, 'taskset', '-c', $arg{pin} if defined $arg{pin};
+    unshift @command, pinned($arg{pin});
     unshift @command, qw(sh -c), 'ulimit -n $(ulimit -Hn); exec "$@"', 'sh';
 
     $s->{pid} = fork() // die "fork: $!\n";
@@ -255,7 +255,7 @@ sub generate {
 
     my @command = ("$root/build/bench/wsload", @{ $arg{args} });
 
-    unshift @command, 'taskset', '-c', $arg{pin} if defined $arg{pin};
+    unshift @command, pinned($arg{pin});
 
     my $pid = open2(my $out, my $in, @command);
     my $line = '';
@@ -303,7 +303,7 @@ sub start_redis {
                    '--logfile', "$r->{dir}/error.log",
                    '--appendonly', $r->{lasting} ? 'yes' : 'no');
 
-    unshift @command, 'taskset', '-c', $r->{pin} if defined $r->{pin};
+    unshift @command, pinned($r->{pin});
 
     $r->{pid} = fork() // die "fork: $!\n";
 
@@ -338,12 +338,12 @@ sub redis_answers {
 }
 
 
-# Ends a Redis without a word.
+# Ends a Redis, which is not asked to save anything unless it is by TERM.
 
 sub kill_redis {
-    my ($r) = @_;
+    my ($r, $signal) = @_;
 
-    kill 'KILL', $r->{pid};
+    kill $signal // 'KILL', $r->{pid};
     waitpid $r->{pid}, 0;
     delete $running{$r->{pid}};
 }
@@ -375,6 +375,16 @@ sub round {
     stop($s);
 
     return $result;
+}
+
+
+# What a command is to be run by: on one CPU, in front of all others.
+
+sub pinned {
+    my ($cpu) = @_;
+
+    return ($option{realtime} ? ('chrt', '--rr', 1) : (),
+            defined $cpu ? ('taskset', '-c', $cpu) : ());
 }
 
 

@@ -81,6 +81,8 @@ workload_outage(void)
         posts[i].channel = IDLE;
     }
 
+    fleet_begin();
+
     printf("workload=outage hosts=%u channels=%u", options.nhosts, nchannels);
 
     if (pass_run("before") == 0) {
@@ -90,6 +92,9 @@ workload_outage(void)
             (void) pass_run("after");
         }
     }
+
+    fleet_end();
+    fleet_print(3 * nchannels);
 
     bad = faults_print(&faults);
     printf("\n");

@@ -118,6 +118,9 @@ typedef struct {
 
 extern options_t    options;
 
+/* of the last Close frame that came, 0: it had none */
+extern unsigned     close_code;
+
 
 /* measure.c */
 
