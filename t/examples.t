@@ -98,6 +98,7 @@ my $url = 'ws://127.0.0.1:' . port(8080);
 killed();
 deleted();
 slow();
+gone();
 refused();
 
 $t->done_testing();
@@ -234,6 +235,48 @@ sub slow {
 
         end($f);
     }
+}
+
+
+# Not even the history has what is in a gap, only later ones, and not all of
+# these in one answer.
+
+sub gone {
+    my ($dir) = $client =~ m!^(.*)/!;
+
+    $t->write_file('gone.py', <<"EOC");
+import asyncio, sys
+sys.dont_write_bytecode = True
+sys.path.insert(0, "$dir")
+import client
+
+async def main():
+    said = []
+    c = client.Client("", lambda name, m: said.append(m["seq"]),
+                      lambda *args: said.append(args))
+
+    c.subscribe("c", "epoch", 5)
+    await c.handle({"type": "gap", "channel": "c", "from": 6, "to": 8})
+    await c.handle({"type": "message", "channel": "c", "seq": 9})
+    await c.handle({"type": "history", "id": c.last_id, "more": True,
+                    "messages": [{"seq": 100}, {"seq": 101}, {"seq": 102}]})
+    await c.handle({"type": "message", "channel": "c", "seq": 10})
+
+    await c.handle({"type": "gap", "channel": "c", "from": 11, "to": 14})
+    await c.handle({"type": "history", "id": c.last_id, "more": True,
+                    "messages": [{"seq": 12}]})
+    await c.handle({"type": "history", "id": c.last_id, "more": True,
+                    "messages": [{"seq": 13}, {"seq": 14}, {"seq": 15}]})
+    await c.handle({"type": "message", "channel": "c", "seq": 15})
+
+    print(said)
+
+asyncio.run(main())
+EOC
+
+    is(`$python @{[ $t->testdir() ]}/gone.py 2>&1`,
+        "[('c', 6, 8), 9, 10, ('c', 11, 11), 12, 13, 14, 15]\n",
+        'gone: told, and it goes on');
 }
 
 

@@ -230,9 +230,11 @@ class Client:
 
             await self.message(channel, message)
 
-        if m["messages"] and m["more"] and channel.seq < channel.until:
-            await self.fetch(channel)
-            return
+        if m["more"] and m["messages"]:
+            # unless what comes next is behind the gap
+            if m["messages"][-1]["seq"] < channel.until:
+                await self.fetch(channel)
+                return
 
         if channel.seq < channel.until:
             self.on_lost(channel.name, channel.seq + 1, channel.until)

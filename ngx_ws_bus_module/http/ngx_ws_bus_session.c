@@ -48,7 +48,8 @@ static const ngx_ws_bus_hub_handlers_t  ngx_ws_bus_session_handlers = {
     ngx_ws_bus_session_deliver,
     ngx_ws_bus_session_lost,
     ngx_ws_bus_session_deleted,
-    ngx_ws_bus_pending_ready
+    ngx_ws_bus_pending_ready,
+    ngx_ws_bus_v1_moved
 };
 
 
