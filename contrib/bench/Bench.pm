@@ -275,6 +275,8 @@ sub generate {
     my $pid = open2(my $out, my $in, @command);
     my $line = '';
 
+    local $_;
+
     while (<$out>) {
         $line .= $_;
 
