@@ -40,6 +40,10 @@ $SIG{INT} = $SIG{TERM} = sub { exit 2 };
 my %location = (
 
     module => <<'EOT',
+        location ~ ^/pub/(.+)$ {
+            ws_bus_publisher  $1;
+        }
+
         location ~ ^/ws/(.+)$ {
             ws_bus          $1;
             ws_bus_publish  on;
@@ -71,9 +75,6 @@ my %location = (
             ws_bus_history       2000;
         }
 
-        location ~ ^/pub/(.+)$ {
-            ws_bus_publisher  $1;
-        }
 EOT
 
     # No message is kept, no older one is looked for: the cheapest that Nchan
@@ -83,13 +84,13 @@ EOT
         nchan_message_buffer_length    0;
         nchan_subscriber_first_message newest;
 
-        location ~ ^/ws/(.+)$ {
-            nchan_pubsub      websocket;
+        location ~ ^/pub/(.+)$ {
+            nchan_publisher   http;
             nchan_channel_id  $1;
         }
 
-        location ~ ^/pub/(.+)$ {
-            nchan_publisher   http;
+        location ~ ^/ws/(.+)$ {
+            nchan_pubsub      websocket;
             nchan_channel_id  $1;
         }
 EOT
@@ -342,6 +343,7 @@ load_module $option{$name};
 
 daemon            off;
 worker_processes  $s->{workers};
+pcre_jit          on;
 $affinity
 
 error_log  $dir/error.log error;
