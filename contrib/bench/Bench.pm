@@ -260,10 +260,10 @@ sub generate {
     my $pid = open2(my $out, my $in, @command);
     my $line = '';
 
-    while (<$out>) {
-        $line .= $_;
+    while (defined(my $part = <$out>)) {
+        $line .= $part;
 
-        if ($_ eq "down\n") {
+        if ($part eq "down\n") {
             $arg{down}->();
             print $in "back\n";
             $in->flush();
