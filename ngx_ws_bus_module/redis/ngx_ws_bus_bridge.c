@@ -570,6 +570,8 @@ ngx_ws_bus_bridge_command_up(void *data)
                                        ngx_ws_bus_bridge_memory_handler, b,
                                        NULL);
 
+        ngx_ws_bus_bridge_check(b, b->command);
+
         ngx_post_event(&b->work, &ngx_posted_events);
         ngx_ws_bus_bridge_open(b);
     }
