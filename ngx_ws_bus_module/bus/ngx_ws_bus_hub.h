@@ -140,6 +140,9 @@ typedef struct {
     /* a subscription that waited can begin, with a fresh view; or, with
        NGX_DECLINED, it has waited too long, and may be ended at once */
     void  (*ready)(ngx_ws_bus_sub_t *sub, ngx_int_t rc, void *data);
+    /* the channel goes on at seq of another epoch, nothing is missing; may be
+       NULL */
+    void  (*moved)(ngx_ws_bus_sub_t *sub, uint64_t epoch, uint64_t seq);
 } ngx_ws_bus_hub_handlers_t;
 
 

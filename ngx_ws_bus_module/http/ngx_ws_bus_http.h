@@ -763,6 +763,11 @@ void ngx_ws_bus_pending_ready(ngx_ws_bus_sub_t *sub, ngx_int_t rc,
     void *data);
 
 /*
+ * For the same handlers: moved().  Clients of the subprotocol are told.
+ */
+void ngx_ws_bus_v1_moved(ngx_ws_bus_sub_t *sub, uint64_t epoch, uint64_t seq);
+
+/*
  * The same of a session that began with its first message.
  */
 void ngx_ws_bus_auth_joined(ngx_ws_bus_session_t *s, ngx_int_t rc);

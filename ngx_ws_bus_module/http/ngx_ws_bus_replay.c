@@ -400,6 +400,9 @@ ngx_ws_bus_replay_epoch(ngx_ws_bus_session_t *s, ngx_ws_bus_view_t *view)
             s->protocol->lost(s, replay->sub->group->channel->node, 0,
                               view->seq);
         }
+
+    } else {
+        s->owner.handlers->moved(replay->sub, view->epoch, replay->seq);
     }
 
     replay->epoch = view->epoch;

@@ -48,7 +48,8 @@ static const ngx_ws_bus_hub_handlers_t  ngx_ws_bus_session_handlers = {
     ngx_ws_bus_session_deliver,
     ngx_ws_bus_session_lost,
     ngx_ws_bus_session_deleted,
-    ngx_ws_bus_pending_ready
+    ngx_ws_bus_pending_ready,
+    ngx_ws_bus_v1_moved
 };
 
 
@@ -663,8 +664,13 @@ ngx_ws_bus_session_timeout(ngx_ws_bus_session_t *s)
     if (s->close_sent) {
 
         if ((ngx_msec_int_t) (s->deadline - now) <= 0) {
-            ngx_log_error(NGX_LOG_INFO, s->connection->log, 0,
-                          "client did not answer the Close frame in time");
+
+            if (!s->pending) {
+                ngx_log_error(NGX_LOG_INFO, s->connection->log, 0,
+                              "client did not answer the Close frame "
+                              "in time");
+            }
+
             ngx_ws_bus_session_end(s);
             return;
         }
