@@ -18,6 +18,14 @@
 #define NGX_WS_BUS_HUB_GIVE      512           /* subscribers */
 #define NGX_WS_BUS_HUB_SLICE     128           /* of one group */
 
+/* time for reading in one turn, microseconds */
+#define NGX_WS_BUS_HUB_TIME      500
+
+/* bytes of records that the clock is asked once for */
+#ifndef NGX_WS_BUS_HUB_WORK
+#define NGX_WS_BUS_HUB_WORK      4096
+#endif
+
 /* sends that the clock is asked once for */
 #define NGX_WS_BUS_HUB_CLOCK     16
 
@@ -29,10 +37,6 @@
 #define NGX_WS_BUS_HUB_REAP      5             /* ticks */
 
 
-#define ngx_ws_bus_hub_owner(sub)                                             \
-    (((ngx_ws_bus_owner_t *) (sub)->owner)->handlers)
-
-
 static ngx_int_t ngx_ws_bus_hub_listen(ngx_ws_bus_hub_t *hub,
     ngx_cycle_t *cycle);
 static void ngx_ws_bus_hub_bell_handler(ngx_event_t *ev);
@@ -40,18 +44,8 @@ static void ngx_ws_bus_hub_tick_handler(ngx_event_t *ev);
 
 static void ngx_ws_bus_hub_deliver_handler(ngx_event_t *ev);
 static void ngx_ws_bus_hub_read(ngx_ws_bus_hub_t *hub, size_t backlog);
-static ngx_int_t ngx_ws_bus_hub_accept(ngx_ws_bus_channel_t *ch,
-    ngx_ws_bus_record_t *rec, u_char *payload);
 static ngx_int_t ngx_ws_bus_hub_gather(ngx_ws_bus_group_t *group,
     ngx_ws_bus_record_t *rec, u_char *payload);
-static void ngx_ws_bus_hub_deleted(ngx_ws_bus_channel_t *ch, uint64_t pos,
-    uint64_t epoch);
-static void ngx_ws_bus_hub_overrun(ngx_ws_bus_hub_t *hub);
-static void ngx_ws_bus_hub_refill(ngx_ws_bus_channel_t *ch);
-static void ngx_ws_bus_hub_lost(ngx_ws_bus_channel_t *ch, uint64_t seq,
-    uint64_t pos);
-static ngx_uint_t ngx_ws_bus_hub_give_group(ngx_ws_bus_debt_t *debt,
-    ngx_uint_t slice);
 static ngx_ws_bus_debt_t *ngx_ws_bus_hub_debt(ngx_ws_bus_group_t *group);
 static void ngx_ws_bus_hub_drop(ngx_ws_bus_hub_t *hub, ngx_ws_bus_run_t **run);
 static void ngx_ws_bus_hub_latency(ngx_ws_bus_hub_t *hub,
@@ -315,6 +309,9 @@ ngx_ws_bus_hub_deliver_handler(ngx_event_t *ev)
     hub = (ngx_ws_bus_hub_t *) ((u_char *) ev
                                 - offsetof(ngx_ws_bus_hub_t, deliver));
 
+    hub->slice.until = 0;
+    hub->slice.work = 0;
+
     ngx_ws_bus_hub_read(hub, NGX_WS_BUS_HUB_BACKLOG);
 
     ngx_ws_bus_hub_give(hub);
@@ -327,7 +324,7 @@ ngx_ws_bus_hub_deliver_handler(ngx_event_t *ev)
 
 /*
  * Reads the log from the cursor on and encodes what somebody here listens
- * to, until "backlog" bytes wait.
+ * to, until "backlog" bytes wait, or this turn has taken its time.
  *
  * A publisher moves the head, then looks at the pending flag; here the flag
  * is cleared, then the head is looked at.  So either this sees the record, or
@@ -351,6 +348,10 @@ ngx_ws_bus_hub_read(ngx_ws_bus_hub_t *hub, size_t backlog)
 
     log = &hub->zone->sh->log;
 
+    if (hub->refilling && ngx_ws_bus_hub_refill(hub, backlog) != NGX_OK) {
+        return;
+    }
+
     if (hub->caught_up) {
 
         if (__atomic_load_n(&hub->slot->pending, __ATOMIC_ACQUIRE) == 0) {
@@ -371,7 +372,7 @@ ngx_ws_bus_hub_read(ngx_ws_bus_hub_t *hub, size_t backlog)
 
     for (n = 0; n < NGX_WS_BUS_HUB_READ; n++) {
 
-        if (hub->backlog >= backlog) {
+        if (ngx_ws_bus_hub_enough(hub, backlog)) {
             return;
         }
 
@@ -395,6 +396,7 @@ ngx_ws_bus_hub_read(ngx_ws_bus_hub_t *hub, size_t backlog)
 
         if (rc == NGX_DECLINED) {
             ngx_ws_bus_hub_overrun(hub);
+            (void) ngx_ws_bus_hub_refill(hub, backlog);
             return;
         }
 
@@ -403,11 +405,20 @@ ngx_ws_bus_hub_read(ngx_ws_bus_hub_t *hub, size_t backlog)
 }
 
 
-/*
- * NGX_OK, or NGX_DECLINED if the record was overwritten meanwhile.
- */
+ngx_uint_t
+ngx_ws_bus_hub_enough(ngx_ws_bus_hub_t *hub, size_t backlog)
+{
+    if (hub->backlog >= backlog) {
+        return 1;
+    }
 
-static ngx_int_t
+    /* a publisher's own reading is bounded by what it publishes */
+
+    return backlog != (size_t) -1 && ngx_ws_bus_slice_over(&hub->slice);
+}
+
+
+ngx_int_t
 ngx_ws_bus_hub_accept(ngx_ws_bus_channel_t *ch, ngx_ws_bus_record_t *rec,
     u_char *payload)
 {
@@ -418,6 +429,12 @@ ngx_ws_bus_hub_accept(ngx_ws_bus_channel_t *ch, ngx_ws_bus_record_t *rec,
     if (rec->type == NGX_WS_BUS_REC_DELETED) {
         ngx_ws_bus_hub_deleted(ch, rec->pos, rec->seq);
         return NGX_OK;
+    }
+
+    /* numbers have no holes: what is not here has been missed */
+
+    if (rec->seq > ch->seq + 1) {
+        ngx_ws_bus_hub_lost(ch, rec->seq - 1, rec->pos - 1);
     }
 
     for (group = &ch->group; group; group = group->next) {
@@ -459,6 +476,31 @@ ngx_ws_bus_hub_accept(ngx_ws_bus_channel_t *ch, ngx_ws_bus_record_t *rec,
 }
 
 
+ngx_uint_t
+ngx_ws_bus_slice_over(ngx_ws_bus_slice_t *slice)
+{
+    uint64_t  now;
+
+    if (slice->work < NGX_WS_BUS_HUB_WORK) {
+        return 0;
+    }
+
+    now = ngx_ws_bus_time();
+
+    if (slice->until == 0) {
+        slice->until = now + NGX_WS_BUS_HUB_TIME;
+    }
+
+    if (now >= slice->until) {
+        return 1;
+    }
+
+    slice->work = 0;
+
+    return 0;
+}
+
+
 /*
  * Encodes the record for a group.  NGX_OK, NGX_DECLINED if it was overwritten
  * meanwhile, NGX_ERROR without memory.
@@ -492,6 +534,8 @@ ngx_ws_bus_hub_gather(ngx_ws_bus_group_t *group, ngx_ws_bus_record_t *rec,
     run = debt->gathering;
     len = run->len;
 
+    hub->slice.work += rec->size;
+
     rc = group->format->encode(group->format, run, group->channel->node,
                                group->channel->epoch, rec, payload);
 
@@ -523,7 +567,7 @@ ngx_ws_bus_hub_gather(ngx_ws_bus_group_t *group, ngx_ws_bus_record_t *rec,
 }
 
 
-static void
+void
 ngx_ws_bus_hub_deleted(ngx_ws_bus_channel_t *ch, uint64_t pos, uint64_t epoch)
 {
     ngx_queue_t         *q;
@@ -552,166 +596,6 @@ ngx_ws_bus_hub_deleted(ngx_ws_bus_channel_t *ch, uint64_t pos, uint64_t epoch)
             if (sub->from <= pos) {
                 sub->seq = 0;
                 ngx_ws_bus_hub_owner(sub)->deleted(sub);
-            }
-        }
-    }
-}
-
-
-/*
- * The log has gone past this worker's cursor.  What has a history is refilled
- * from there, so far as it still is there.
- */
-
-static void
-ngx_ws_bus_hub_overrun(ngx_ws_bus_hub_t *hub)
-{
-    ngx_uint_t             i;
-    ngx_ws_bus_channel_t  *ch;
-
-    hub->slot->stats.overruns++;
-
-    ngx_log_error(NGX_LOG_WARN, hub->log, 0,
-                  "ws_bus_zone \"%V\": this worker was lapped by the log and "
-                  "lost messages, a larger zone is needed", &hub->zone->name);
-
-    hub->cursor = ngx_ws_bus_log_head(&hub->zone->sh->log);
-
-    if (hub->revoked) {
-        hub->revoked(hub, NULL);
-    }
-
-    for (i = 0; i <= hub->mask; i++) {
-        for (ch = hub->channels[i]; ch; ch = ch->next) {
-            ngx_ws_bus_hub_refill(ch);
-        }
-    }
-}
-
-
-static void
-ngx_ws_bus_hub_refill(ngx_ws_bus_channel_t *ch)
-{
-    u_char                *payload;
-    uint64_t               pos, to, last;
-    ngx_uint_t             i, n;
-    ngx_ws_bus_hub_t      *hub;
-    ngx_ws_bus_view_t      view;
-    ngx_ws_bus_record_t    rec;
-    ngx_ws_bus_history_t   h;
-
-    hub = ch->hub;
-
-    ngx_ws_bus_channel_view(hub->zone, ch->node, &view);
-
-    if (view.epoch != ch->epoch) {
-
-        /* the deletion itself was among what was lost */
-
-        ngx_ws_bus_hub_deleted(ch, hub->cursor - 1, view.epoch);
-        ch->seq = view.seq;
-        return;
-    }
-
-    if (view.seq == ch->seq) {
-        return;
-    }
-
-    if (ngx_ws_bus_channel_history(hub->zone, &view, ch->seq, (ngx_uint_t) -1,
-                                   0, (ngx_uint_t) -1, &h, hub->log)
-        != NGX_OK)
-    {
-        ngx_ws_bus_hub_lost(ch, view.seq, view.last);
-        ch->seq = view.seq;
-        return;
-    }
-
-    /* what is at the cursor and after it will be read from there */
-
-    n = h.n;
-    to = view.seq;
-    last = view.last;
-
-    while (n && h.pos[n - 1] >= hub->cursor) {
-        n--;
-        to--;
-        last = n ? h.pos[n - 1] : h.pos[0] - 1;
-    }
-
-    if (n == 0) {
-
-        if (to > ch->seq) {
-            ngx_ws_bus_hub_lost(ch, to, last);
-        }
-
-    } else {
-
-        if (h.first > ch->seq + 1) {
-            pos = h.pos[0];
-
-            if (ngx_ws_bus_log_read(&hub->zone->sh->log, &pos, pos + 1, &rec,
-                                    &payload)
-                != NGX_OK)
-            {
-                rec.prev = pos;
-            }
-
-            ngx_ws_bus_hub_lost(ch, h.first - 1, rec.prev);
-            ch->seq = h.first - 1;
-        }
-
-        for (i = 0; i < n; i++) {
-            pos = h.pos[i];
-
-            if (ngx_ws_bus_log_read(&hub->zone->sh->log, &pos, pos + 1, &rec,
-                                    &payload)
-                != NGX_OK
-                || ngx_ws_bus_hub_accept(ch, &rec, payload) != NGX_OK)
-            {
-                ngx_ws_bus_hub_lost(ch, to, last);
-                break;
-            }
-        }
-    }
-
-    ch->seq = to;
-
-    if (h.pos) {
-        ngx_free(h.pos);
-    }
-}
-
-
-/*
- * The kept messages after the last one read, up to "seq" at "pos", are lost
- * to this worker.
- */
-
-static void
-ngx_ws_bus_hub_lost(ngx_ws_bus_channel_t *ch, uint64_t seq, uint64_t pos)
-{
-    ngx_queue_t         *q;
-    ngx_ws_bus_sub_t    *sub;
-    ngx_ws_bus_group_t  *group;
-
-    for (group = &ch->group; group; group = group->next) {
-
-        while (group->debt
-               && (group->debt->giving || group->debt->gathering))
-        {
-            (void) ngx_ws_bus_hub_give_group(group->debt, (ngx_uint_t) -1);
-        }
-
-        for (q = ngx_queue_head(&group->subs);
-             q != ngx_queue_sentinel(&group->subs);
-             q = ngx_queue_next(q))
-        {
-            sub = ngx_queue_data(q, ngx_ws_bus_sub_t, queue);
-
-            if (sub->from <= pos && sub->seq < seq) {
-                ch->hub->slot->stats.dropped[NGX_WS_BUS_DROPPED_LOST]++;
-                ngx_ws_bus_hub_owner(sub)->lost(sub,
-                                        ngx_max(ch->seq, sub->seq) + 1, seq);
             }
         }
     }
@@ -751,7 +635,7 @@ ngx_ws_bus_hub_give(ngx_ws_bus_hub_t *hub)
 }
 
 
-static ngx_uint_t
+ngx_uint_t
 ngx_ws_bus_hub_give_group(ngx_ws_bus_debt_t *debt, ngx_uint_t slice)
 {
     ngx_uint_t           n, first;

@@ -121,6 +121,17 @@ typedef struct {
 } ngx_ws_bus_owner_t;
 
 
+/*
+ * What one turn of the event loop may take for encoding: zeroed when it
+ * begins.  "work" is in bytes of records; the clock is asked now and then.
+ */
+
+typedef struct {
+    uint64_t            until;
+    size_t              work;
+} ngx_ws_bus_slice_t;
+
+
 struct ngx_ws_bus_hub_s {
     ngx_ws_bus_zone_t      *zone;
     ngx_ws_bus_slot_t      *slot;
@@ -139,6 +150,8 @@ struct ngx_ws_bus_hub_s {
     ngx_queue_t             debts;
     ngx_queue_t             free_debts;
     size_t                  backlog;   /* bytes of their runs */
+    ngx_ws_bus_slice_t      slice;     /* of reading */
+    ngx_uint_t              refill;    /* the next of channels[] */
 
     ngx_connection_t       *bell;      /* the doorbell, or NULL */
     ngx_event_t             deliver;
@@ -153,7 +166,12 @@ struct ngx_ws_bus_hub_s {
     ngx_queue_t             leavers;
 
     unsigned                caught_up:1;
+    unsigned                refilling:1;
 };
+
+
+#define ngx_ws_bus_hub_owner(sub)                                             \
+    (((ngx_ws_bus_owner_t *) (sub)->owner)->handlers)
 
 
 /*
@@ -198,6 +216,11 @@ ngx_int_t ngx_ws_bus_hub_publish(ngx_ws_bus_hub_t *hub, ngx_ws_bus_sub_t *sub,
 ngx_int_t ngx_ws_bus_hub_delete(ngx_ws_bus_hub_t *hub, const ngx_str_t *name);
 
 /*
+ * 1 if the slice is over: what is left is for the next turn.
+ */
+ngx_uint_t ngx_ws_bus_slice_over(ngx_ws_bus_slice_t *slice);
+
+/*
  * Encodes the message at a position of the log, the channel's of this epoch,
  * into the run, as one more mark.  NGX_OK, NGX_DECLINED if it has been
  * forgotten, NGX_ERROR without memory.
@@ -222,7 +245,7 @@ ngx_int_t ngx_ws_bus_hub_encode_unkept(ngx_ws_bus_channel_t *ch,
     ngx_ws_bus_run_t *run);
 
 /*
- * Between hub.c and subs.c.
+ * Between hub.c, subs.c and refill.c.
  *
  * The channel with this id that somebody here is subscribed to, or NULL.
  */
@@ -250,6 +273,56 @@ void ngx_ws_bus_hub_give(ngx_ws_bus_hub_t *hub);
  * Nobody is left in the group: what it is owed is dropped.
  */
 void ngx_ws_bus_hub_forgive(ngx_ws_bus_group_t *group);
+
+/*
+ * 1 if no more is to be read now: "backlog" bytes wait to be given, or this
+ * turn of the event loop has taken its time.  Without a bound, (size_t) -1,
+ * the latter does not count.
+ */
+ngx_uint_t ngx_ws_bus_hub_enough(ngx_ws_bus_hub_t *hub, size_t backlog);
+
+/*
+ * A record of the channel: encodes it for all groups, and tells before it of
+ * numbers that were skipped.  NGX_OK, or NGX_DECLINED if it was overwritten
+ * meanwhile.
+ */
+ngx_int_t ngx_ws_bus_hub_accept(ngx_ws_bus_channel_t *ch,
+    ngx_ws_bus_record_t *rec, u_char *payload);
+
+/*
+ * The channel was deleted by the record at "pos", and is of a new epoch: its
+ * subscribers up to there are given what came before, and told.
+ */
+void ngx_ws_bus_hub_deleted(ngx_ws_bus_channel_t *ch, uint64_t pos,
+    uint64_t epoch);
+
+/*
+ * Gives the next run to so many more subscribers of the group; returns to how
+ * many.
+ */
+ngx_uint_t ngx_ws_bus_hub_give_group(ngx_ws_bus_debt_t *debt,
+    ngx_uint_t slice);
+
+/*
+ * The log has gone past this worker's cursor, which is moved to the head:
+ * what was missed is to be refilled.
+ */
+void ngx_ws_bus_hub_overrun(ngx_ws_bus_hub_t *hub);
+
+/*
+ * Goes on to read from histories what was missed before the cursor, and to
+ * tell of what is not there any more.  NGX_OK when all is done, NGX_AGAIN
+ * after ngx_ws_bus_hub_enough().
+ */
+ngx_int_t ngx_ws_bus_hub_refill(ngx_ws_bus_hub_t *hub, size_t backlog);
+
+/*
+ * The kept messages after the last one read, up to "seq" at "pos", are lost
+ * to this worker: its subscribers are given what came before, and told.  It
+ * is the last one read then.
+ */
+void ngx_ws_bus_hub_lost(ngx_ws_bus_channel_t *ch, uint64_t seq,
+    uint64_t pos);
 
 
 #endif /* _NGX_WS_BUS_HUB_H_INCLUDED_ */
