@@ -28,13 +28,15 @@ static ngx_int_t ngx_ws_bus_hub_refill_channel(ngx_ws_bus_channel_t *ch,
     size_t backlog);
 static ngx_int_t ngx_ws_bus_hub_refill_found(ngx_ws_bus_channel_t *ch,
     ngx_ws_bus_view_t *view, ngx_ws_bus_history_t *h, size_t backlog);
-static void ngx_ws_bus_hub_refill_epoch(ngx_ws_bus_channel_t *ch,
-    ngx_ws_bus_view_t *view);
+static void ngx_ws_bus_hub_refill_epoch(ngx_ws_bus_channel_t *ch);
 
 
 void
 ngx_ws_bus_hub_overrun(ngx_ws_bus_hub_t *hub)
 {
+    ngx_uint_t             i;
+    ngx_ws_bus_channel_t  *ch;
+
     hub->slot->stats.overruns++;
 
     ngx_log_error(NGX_LOG_WARN, hub->log, 0,
@@ -45,6 +47,19 @@ ngx_ws_bus_hub_overrun(ngx_ws_bus_hub_t *hub)
 
     if (hub->revoked) {
         hub->revoked(hub, NULL);
+    }
+
+    /* at once: a deletion that is noticed later is still to be read */
+
+    for (i = 0; i <= hub->mask; i++) {
+        for (ch = hub->channels[i]; ch; ch = ch->next) {
+
+            if (__atomic_load_n(&ch->node->epoch, __ATOMIC_RELAXED)
+                != ch->epoch)
+            {
+                ngx_ws_bus_hub_refill_epoch(ch);
+            }
+        }
     }
 
     hub->refilling = 1;
@@ -110,12 +125,7 @@ ngx_ws_bus_hub_refill_channel(ngx_ws_bus_channel_t *ch, size_t backlog)
 
     ngx_ws_bus_channel_view(hub->zone, ch->node, &view);
 
-    if (view.epoch != ch->epoch) {
-        ngx_ws_bus_hub_refill_epoch(ch, &view);
-        return NGX_OK;
-    }
-
-    if (view.seq == ch->seq) {
+    if (view.epoch != ch->epoch || view.seq == ch->seq) {
         return NGX_OK;
     }
 
@@ -191,24 +201,27 @@ ngx_ws_bus_hub_refill_found(ngx_ws_bus_channel_t *ch,
  */
 
 static void
-ngx_ws_bus_hub_refill_epoch(ngx_ws_bus_channel_t *ch, ngx_ws_bus_view_t *view)
+ngx_ws_bus_hub_refill_epoch(ngx_ws_bus_channel_t *ch)
 {
     u_char               *payload;
     uint64_t              pos;
     ngx_int_t             rc;
     ngx_ws_bus_hub_t     *hub;
+    ngx_ws_bus_view_t     view;
     ngx_ws_bus_record_t   rec;
 
     hub = ch->hub;
 
+    ngx_ws_bus_channel_view(hub->zone, ch->node, &view);
+
     for (pos = hub->cursor; /* void */ ; pos += rec.size) {
 
-        rc = ngx_ws_bus_log_read(&hub->zone->sh->log, &pos, view->head, &rec,
+        rc = ngx_ws_bus_log_read(&hub->zone->sh->log, &pos, view.head, &rec,
                                  &payload);
 
         if (rc == NGX_DONE) {
-            ngx_ws_bus_hub_deleted(ch, hub->cursor - 1, view->epoch);
-            ch->seq = view->seq;
+            ngx_ws_bus_hub_deleted(ch, hub->cursor - 1, view.epoch);
+            ch->seq = view.seq;
             return;
         }
 
@@ -222,8 +235,6 @@ ngx_ws_bus_hub_refill_epoch(ngx_ws_bus_channel_t *ch, ngx_ws_bus_view_t *view)
         if (rec.channel == ch->id && rec.type == NGX_WS_BUS_REC_DELETED) {
             return;
         }
-
-        hub->slice.work += sizeof(ngx_ws_bus_record_t);
     }
 }
 
