@@ -14,8 +14,6 @@
 #include "ngx_ws_bus_keys.h"
 
 
-static char *ngx_ws_bus_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
 static char *ngx_ws_bus_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_ws_bus_channel_directive(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -25,10 +23,6 @@ static char *ngx_ws_bus_publisher_directive(ngx_conf_t *cf,
 static char *ngx_ws_bus_status_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
-static ngx_ws_bus_zone_t *ngx_ws_bus_zone_add(ngx_conf_t *cf,
-    ngx_ws_bus_main_conf_t *wmcf, ngx_str_t *name, size_t size);
-static ngx_ws_bus_zone_t *ngx_ws_bus_zone_find(ngx_ws_bus_main_conf_t *wmcf,
-    ngx_str_t *name);
 
 static void *ngx_ws_bus_create_main_conf(ngx_conf_t *cf);
 static char *ngx_ws_bus_init_main_conf(ngx_conf_t *cf, void *conf);
@@ -69,8 +63,15 @@ static ngx_conf_enum_t  ngx_ws_bus_limit_log_levels[] = {
 static ngx_command_t  ngx_ws_bus_commands[] = {
 
     { ngx_string("ws_bus_zone"),
-      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE2,
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE23,
       ngx_ws_bus_zone_directive,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_redis"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_BLOCK|NGX_CONF_TAKE1,
+      ngx_ws_bus_redis_directive,
       NGX_HTTP_MAIN_CONF_OFFSET,
       0,
       NULL },
@@ -364,50 +365,6 @@ ngx_module_t  ngx_ws_bus_module = {
 
 
 static char *
-ngx_ws_bus_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_ws_bus_main_conf_t *wmcf = conf;
-
-    ssize_t     size;
-    ngx_str_t  *value;
-
-    value = cf->args->elts;
-
-    if (value[1].len == 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid zone name \"%V\"", &value[1]);
-        return NGX_CONF_ERROR;
-    }
-
-    size = ngx_parse_size(&value[2]);
-
-    if (size == NGX_ERROR) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid zone size \"%V\"", &value[2]);
-        return NGX_CONF_ERROR;
-    }
-
-    if (size < NGX_WS_BUS_ZONE_MIN) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "zone \"%V\" is too small", &value[1]);
-        return NGX_CONF_ERROR;
-    }
-
-    if (ngx_ws_bus_zone_find(wmcf, &value[1])) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "duplicate zone \"%V\"", &value[1]);
-        return NGX_CONF_ERROR;
-    }
-
-    if (ngx_ws_bus_zone_add(cf, wmcf, &value[1], size) == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    return NGX_CONF_OK;
-}
-
-
-static char *
 ngx_ws_bus_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     return ngx_ws_bus_channel_directive(cf, cmd, conf,
@@ -525,76 +482,6 @@ ngx_ws_bus_status_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
-static ngx_ws_bus_zone_t *
-ngx_ws_bus_zone_add(ngx_conf_t *cf, ngx_ws_bus_main_conf_t *wmcf,
-    ngx_str_t *name, size_t size)
-{
-    ngx_str_t            shm_name;
-    ngx_shm_zone_t      *shm_zone;
-    ngx_ws_bus_zone_t   *zone, **zonep;
-    ngx_pool_cleanup_t  *cln;
-
-    zone = ngx_pcalloc(cf->pool, sizeof(ngx_ws_bus_zone_t));
-    cln = ngx_pool_cleanup_add(cf->pool, 0);
-    zonep = ngx_array_push(&wmcf->zones);
-
-    if (zone == NULL || cln == NULL || zonep == NULL) {
-        return NULL;
-    }
-
-    cln->handler = ngx_ws_bus_zone_cleanup;
-    cln->data = zone;
-
-    zone->name = *name;
-    zone->cycle = cf->cycle;
-
-    /* names of shared memory are common to all modules */
-
-    shm_name.len = sizeof("ws_bus:") - 1 + name->len;
-    shm_name.data = ngx_pnalloc(cf->pool, shm_name.len);
-    if (shm_name.data == NULL) {
-        return NULL;
-    }
-
-    ngx_memcpy(ngx_cpymem(shm_name.data, "ws_bus:", sizeof("ws_bus:") - 1),
-               name->data, name->len);
-
-    shm_zone = ngx_shared_memory_add(cf, &shm_name, size, &ngx_ws_bus_module);
-    if (shm_zone == NULL) {
-        return NULL;
-    }
-
-    shm_zone->init = ngx_ws_bus_zone_init;
-    shm_zone->data = zone;
-
-    zone->shm_zone = shm_zone;
-
-    *zonep = zone;
-
-    return zone;
-}
-
-
-static ngx_ws_bus_zone_t *
-ngx_ws_bus_zone_find(ngx_ws_bus_main_conf_t *wmcf, ngx_str_t *name)
-{
-    ngx_uint_t           i;
-    ngx_ws_bus_zone_t  **zone;
-
-    zone = wmcf->zones.elts;
-
-    for (i = 0; i < wmcf->zones.nelts; i++) {
-        if (zone[i]->name.len == name->len
-            && ngx_strncmp(zone[i]->name.data, name->data, name->len) == 0)
-        {
-            return zone[i];
-        }
-    }
-
-    return NULL;
-}
-
-
 static void *
 ngx_ws_bus_create_main_conf(ngx_conf_t *cf)
 {
@@ -614,7 +501,10 @@ ngx_ws_bus_create_main_conf(ngx_conf_t *cf)
         return NULL;
     }
 
-    if (ngx_array_init(&wmcf->key_requests, cf->pool, 1, sizeof(void *))
+    if (ngx_array_init(&wmcf->redises, cf->pool, 1,
+                       sizeof(ngx_ws_bus_redis_t *))
+        != NGX_OK
+        || ngx_array_init(&wmcf->key_requests, cf->pool, 1, sizeof(void *))
         != NGX_OK)
     {
         return NULL;
@@ -642,7 +532,7 @@ ngx_ws_bus_init_main_conf(ngx_conf_t *cf, void *conf)
         return NGX_CONF_OK;
     }
 
-    if (ngx_ws_bus_zone_add(cf, wmcf, &name, NGX_WS_BUS_ZONE_DEFAULT)
+    if (ngx_ws_bus_zone_add(cf, wmcf, &name, NGX_WS_BUS_ZONE_DEFAULT, NULL)
         == NULL)
     {
         return NGX_CONF_ERROR;
@@ -788,7 +678,6 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 static char *
 ngx_ws_bus_check_loc_conf(ngx_conf_t *cf, ngx_ws_bus_loc_conf_t *conf)
 {
-    ngx_ws_bus_zone_t       **zones;
     ngx_ws_bus_main_conf_t   *wmcf;
 
     if (ngx_ws_bus_auth_conf_check(cf, conf) != NGX_CONF_OK
@@ -812,32 +701,7 @@ ngx_ws_bus_check_loc_conf(ngx_conf_t *cf, ngx_ws_bus_loc_conf_t *conf)
 
     wmcf = ngx_http_conf_get_module_main_conf(cf, ngx_ws_bus_module);
 
-    if (conf->zone_name.len) {
-        conf->zone = ngx_ws_bus_zone_find(wmcf, &conf->zone_name);
-
-        if (conf->zone == NULL) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "unknown zone \"%V\"", &conf->zone_name);
-            return NGX_CONF_ERROR;
-        }
-
-    } else {
-        zones = wmcf->zones.elts;
-        conf->zone = zones[0];
-    }
-
-    if (conf->message_max_size
-        > ngx_ws_bus_history_max_payload(
-                   ngx_ws_bus_zone_log_size(conf->zone->shm_zone->shm.size)))
-    {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "zone \"%V\" is too small for "
-                           "\"ws_bus_message_max_size\" %uz",
-                           &conf->zone->name, conf->message_max_size);
-        return NGX_CONF_ERROR;
-    }
-
-    return NGX_CONF_OK;
+    return ngx_ws_bus_zone_use(cf, wmcf, conf);
 }
 
 
@@ -864,6 +728,10 @@ ngx_ws_bus_init(ngx_conf_t *cf)
     *h = ngx_ws_bus_auth_handler;
 
     if (ngx_ws_bus_keys_init(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (ngx_ws_bus_redis_conf_init(cf) != NGX_OK) {
         return NGX_ERROR;
     }
 

@@ -1,7 +1,8 @@
 # Copyright (C) the ngx_ws_bus_module authors
 
-# Who may know whom: proto/ knows bytes, bus/ knows nginx's core, http/ knows
-# both and HTTP; only ngx_ws_bus_module.c knows every layer.
+# Who may know whom: proto/ knows bytes, bus/ knows nginx's core, redis/ the
+# bus, http/ knows them all and HTTP; only ngx_ws_bus_module.c knows every
+# layer.
 
 use warnings;
 use strict;
@@ -36,8 +37,12 @@ my %rules = (
         layers => [ 'proto', 'bus' ],
         others => sub { $_[0] !~ $http },
     },
+    redis => {
+        layers => [ 'proto', 'bus', 'redis' ],
+        others => sub { $_[0] !~ $http },
+    },
     http => {
-        layers => [ 'proto', 'bus', 'http' ],
+        layers => [ 'proto', 'bus', 'redis', 'http' ],
         others => sub { 1 },
     },
 );
@@ -100,10 +105,13 @@ for my $file (glob('http/*.[ch]')) {
 is(join("\n", @faults), '', 'http/ meets in the headers for all');
 
 
-# bus/ and HTTP
+# below HTTP
 
-is(join("\n", grep { text($_) =~ /\bngx_http_\w/ } glob('bus/*.[ch]')), '',
-   'bus/ names nothing of ngx_http');
+for my $dir ('bus', 'redis') {
+    my @files = grep { text($_) =~ /\bngx_http_\w/ } glob("$dir/*.[ch]");
+
+    is("@files", '', "$dir/ names nothing of ngx_http");
+}
 
 
 # the mutex; each kind of shared memory has its own

@@ -74,7 +74,7 @@ typedef struct {
     uint64_t                time;      /* now; set by ngx_ws_bus_hub_publish */
     uint64_t                age;       /* kept that long, microseconds */
     uint32_t                flags;     /* NGX_WS_BUS_REC_... */
-    ngx_uint_t              keep;      /* in the history: gets a seq */
+    ngx_uint_t              keep;      /* so many; 0: it gets no seq */
 } ngx_ws_bus_message_t;
 
 
@@ -87,6 +87,10 @@ typedef struct {
     uint64_t                seq;       /* 0: not kept */
     ngx_uint_t              subscribers;
     ngx_uint_t              repeated;  /* the answer to an earlier one */
+
+    /* of a zone that spans hosts */
+    ngx_uint_t              hosts;     /* that got it */
+    ngx_uint_t              local;     /* this one only */
 } ngx_ws_bus_place_t;
 
 
@@ -101,6 +105,10 @@ typedef struct {
     uint64_t                last;
     uint64_t                linked;
     uint64_t                head;      /* of the log */
+
+    uint64_t                prev;      /* the epoch before, 0: unknown, */
+    uint64_t                base;      /* of which the first ones are */
+    ngx_uint_t              live;
 } ngx_ws_bus_view_t;
 
 
@@ -230,6 +238,24 @@ void ngx_ws_bus_channel_tell_locked(ngx_ws_bus_zone_t *zone,
  */
 ngx_ws_bus_node_t *ngx_ws_bus_channel_find_locked(ngx_ws_bus_zone_t *zone,
     const ngx_str_t *name);
+
+/*
+ * For a zone that spans hosts, under the mutex: makes a reserved record
+ * visible and does what belongs to it, with what zone->sh->redo has been
+ * given of epoch, prev, base, to and last; how many subscribers a channel
+ * has.
+ */
+ngx_uint_t ngx_ws_bus_channel_commit_locked(ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_node_t *node, ngx_ws_bus_once_t *once,
+    ngx_ws_bus_record_t *rec, uint64_t keep, ngx_uint_t *rings,
+    ngx_uint_t *n);
+ngx_uint_t ngx_ws_bus_channel_subscribers_locked(ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_node_t *node);
+
+/*
+ * A number that is not likely to come again.
+ */
+uint64_t ngx_ws_bus_channel_epoch(void);
 
 /*
  * For the zone, under its mutex: completes an append, the caller's own or

@@ -10,6 +10,7 @@
 
 #include "ngx_ws_bus_hub.h"
 #include "ngx_ws_bus_presence.h"
+#include "ngx_ws_bus_remote.h"
 #include "ngx_ws_bus_revoke.h"
 
 
@@ -37,6 +38,10 @@
 #define NGX_WS_BUS_HUB_REAP      5             /* ticks */
 
 
+#define ngx_ws_bus_hub_owner(sub)                                             \
+    (((ngx_ws_bus_owner_t *) (sub)->owner)->handlers)
+
+
 static ngx_int_t ngx_ws_bus_hub_listen(ngx_ws_bus_hub_t *hub,
     ngx_cycle_t *cycle);
 static void ngx_ws_bus_hub_bell_handler(ngx_event_t *ev);
@@ -46,6 +51,8 @@ static void ngx_ws_bus_hub_deliver_handler(ngx_event_t *ev);
 static void ngx_ws_bus_hub_read(ngx_ws_bus_hub_t *hub, size_t backlog);
 static ngx_int_t ngx_ws_bus_hub_gather(ngx_ws_bus_group_t *group,
     ngx_ws_bus_record_t *rec, u_char *payload);
+static ngx_uint_t ngx_ws_bus_hub_give_group(ngx_ws_bus_debt_t *debt,
+    ngx_uint_t slice);
 static ngx_ws_bus_debt_t *ngx_ws_bus_hub_debt(ngx_ws_bus_group_t *group);
 static void ngx_ws_bus_hub_drop(ngx_ws_bus_hub_t *hub, ngx_ws_bus_run_t **run);
 static void ngx_ws_bus_hub_latency(ngx_ws_bus_hub_t *hub,
@@ -71,6 +78,7 @@ ngx_ws_bus_hub_init(ngx_ws_bus_zone_t *zone, ngx_cycle_t *cycle)
 
     ngx_queue_init(&hub->debts);
     ngx_queue_init(&hub->free_debts);
+    ngx_ws_bus_hub_waits_init(hub);
 
     if (ngx_ws_bus_hub_grow(hub) != NGX_OK) {
         return NGX_ERROR;
@@ -106,7 +114,7 @@ ngx_ws_bus_hub_init(ngx_ws_bus_zone_t *zone, ngx_cycle_t *cycle)
 
     zone->hub = hub;
 
-    return NGX_OK;
+    return zone->remote ? zone->remote->init(zone, cycle) : NGX_OK;
 }
 
 
@@ -153,6 +161,10 @@ ngx_ws_bus_hub_listen(ngx_ws_bus_hub_t *hub, ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
 
+    /* idle connections are told of a graceful shutdown */
+
+    c->idle = (hub->zone->remote != NULL);
+
     hub->bell = c;
 
     return NGX_OK;
@@ -163,6 +175,11 @@ void
 ngx_ws_bus_hub_exit(ngx_ws_bus_zone_t *zone)
 {
     if (zone->hub) {
+
+        if (zone->remote) {
+            zone->remote->exit(zone);
+        }
+
         ngx_ws_bus_presence_exit(zone->hub);
         ngx_ws_bus_zone_leave(zone);
     }
@@ -172,12 +189,10 @@ ngx_ws_bus_hub_exit(ngx_ws_bus_zone_t *zone)
 ngx_int_t
 ngx_ws_bus_hub_publish(ngx_ws_bus_hub_t *hub, ngx_ws_bus_sub_t *sub,
     const ngx_str_t *name, ngx_ws_bus_message_t *msg,
-    ngx_ws_bus_place_t *place)
+    ngx_ws_bus_place_t *place, ngx_ws_bus_op_t *op)
 {
-    uint64_t           lag;
-    ngx_int_t          rc;
-    ngx_uint_t         n;
-    ngx_ws_bus_log_t  *log;
+    ngx_int_t   rc;
+    ngx_uint_t  n;
 
     static ngx_uint_t  rings[NGX_MAX_PROCESSES];
 
@@ -186,6 +201,10 @@ ngx_ws_bus_hub_publish(ngx_ws_bus_hub_t *hub, ngx_ws_bus_sub_t *sub,
     }
 
     msg->time = hub->now;
+
+    if (hub->zone->remote) {
+        return hub->zone->remote->publish(hub, name, msg, place, op);
+    }
 
     rc = ngx_ws_bus_channel_publish(hub->zone,
                                     sub ? sub->group->channel->node : NULL,
@@ -198,6 +217,19 @@ ngx_ws_bus_hub_publish(ngx_ws_bus_hub_t *hub, ngx_ws_bus_sub_t *sub,
         hub->slot->stats.messages_in++;
         hub->slot->stats.bytes_in += msg->len;
     }
+
+    ngx_ws_bus_hub_appended(hub, rings, n);
+
+    return NGX_OK;
+}
+
+
+void
+ngx_ws_bus_hub_appended(ngx_ws_bus_hub_t *hub, ngx_uint_t *rings,
+    ngx_uint_t n)
+{
+    uint64_t           lag;
+    ngx_ws_bus_log_t  *log;
 
     if (n) {
         ngx_ws_bus_hub_ring(hub, rings, n);
@@ -217,17 +249,20 @@ ngx_ws_bus_hub_publish(ngx_ws_bus_hub_t *hub, ngx_ws_bus_sub_t *sub,
             ngx_post_event(&hub->deliver, &ngx_posted_events);
         }
     }
-
-    return NGX_OK;
 }
 
 
 ngx_int_t
-ngx_ws_bus_hub_delete(ngx_ws_bus_hub_t *hub, const ngx_str_t *name)
+ngx_ws_bus_hub_delete(ngx_ws_bus_hub_t *hub, const ngx_str_t *name,
+    ngx_ws_bus_op_t *op)
 {
     ngx_uint_t  n;
 
     static ngx_uint_t  rings[NGX_MAX_PROCESSES];
+
+    if (hub->zone->remote) {
+        return hub->zone->remote->delete(hub, name, op);
+    }
 
     if (ngx_ws_bus_channel_delete(hub->zone, name, rings, &n) != NGX_OK) {
         return NGX_DECLINED;
@@ -270,6 +305,14 @@ ngx_ws_bus_hub_bell_handler(ngx_event_t *ev)
         (void) ngx_read_fd(c->fd, &count, sizeof(uint64_t));
     }
 
+    if (c->close) {
+
+        /* the worker is shutting down, and may exit before the next event */
+
+        c->close = 0;
+        hub->zone->remote->wanted(hub);
+    }
+
     ngx_post_event(&hub->deliver, &ngx_posted_events);
 }
 
@@ -287,7 +330,7 @@ ngx_ws_bus_hub_tick_handler(ngx_event_t *ev)
 
     /* whoever set the flag may have been killed before it rang */
 
-    if (hub->slot->pending) {
+    if (hub->slot->pending || zone->remote) {
         ngx_post_event(&hub->deliver, &ngx_posted_events);
     }
 
@@ -308,6 +351,10 @@ ngx_ws_bus_hub_deliver_handler(ngx_event_t *ev)
 
     hub = (ngx_ws_bus_hub_t *) ((u_char *) ev
                                 - offsetof(ngx_ws_bus_hub_t, deliver));
+
+    if (hub->zone->remote) {
+        hub->zone->remote->wanted(hub);
+    }
 
     hub->slice.until = 0;
     hub->slice.work = 0;
@@ -429,6 +476,10 @@ ngx_ws_bus_hub_accept(ngx_ws_bus_channel_t *ch, ngx_ws_bus_record_t *rec,
     if (rec->type == NGX_WS_BUS_REC_DELETED) {
         ngx_ws_bus_hub_deleted(ch, rec->pos, rec->seq);
         return NGX_OK;
+    }
+
+    if (!ngx_ws_bus_rec_is_told(rec)) {
+        return ngx_ws_bus_hub_moved(ch, rec, payload);
     }
 
     /* numbers have no holes: what is not here has been missed */
@@ -567,41 +618,6 @@ ngx_ws_bus_hub_gather(ngx_ws_bus_group_t *group, ngx_ws_bus_record_t *rec,
 }
 
 
-void
-ngx_ws_bus_hub_deleted(ngx_ws_bus_channel_t *ch, uint64_t pos, uint64_t epoch)
-{
-    ngx_queue_t         *q;
-    ngx_ws_bus_sub_t    *sub;
-    ngx_ws_bus_group_t  *group;
-
-    ch->epoch = epoch;
-    ch->seq = 0;
-
-    for (group = &ch->group; group; group = group->next) {
-
-        /* what came before is given first */
-
-        while (group->debt
-               && (group->debt->giving || group->debt->gathering))
-        {
-            (void) ngx_ws_bus_hub_give_group(group->debt, (ngx_uint_t) -1);
-        }
-
-        for (q = ngx_queue_head(&group->subs);
-             q != ngx_queue_sentinel(&group->subs);
-             q = ngx_queue_next(q))
-        {
-            sub = ngx_queue_data(q, ngx_ws_bus_sub_t, queue);
-
-            if (sub->from <= pos) {
-                sub->seq = 0;
-                ngx_ws_bus_hub_owner(sub)->deleted(sub);
-            }
-        }
-    }
-}
-
-
 /*
  * The groups take turns, so that a wide channel delays a narrow one by a
  * slice at the most.
@@ -635,7 +651,16 @@ ngx_ws_bus_hub_give(ngx_ws_bus_hub_t *hub)
 }
 
 
-ngx_uint_t
+void
+ngx_ws_bus_hub_settle(ngx_ws_bus_group_t *group)
+{
+    while (group->debt && (group->debt->giving || group->debt->gathering)) {
+        (void) ngx_ws_bus_hub_give_group(group->debt, (ngx_uint_t) -1);
+    }
+}
+
+
+static ngx_uint_t
 ngx_ws_bus_hub_give_group(ngx_ws_bus_debt_t *debt, ngx_uint_t slice)
 {
     ngx_uint_t           n, first;
@@ -790,91 +815,4 @@ ngx_ws_bus_hub_drop(ngx_ws_bus_hub_t *hub, ngx_ws_bus_run_t **run)
         ngx_ws_bus_run_release(*run);
         *run = NULL;
     }
-}
-
-
-ngx_int_t
-ngx_ws_bus_hub_encode_at(ngx_ws_bus_channel_t *ch,
-    ngx_ws_bus_format_t *format, uint64_t epoch, uint64_t pos,
-    ngx_ws_bus_run_t *run)
-{
-    u_char               *payload;
-    ngx_ws_bus_log_t     *log;
-    ngx_ws_bus_record_t   rec;
-
-    log = &ch->hub->zone->sh->log;
-
-    if (ngx_ws_bus_log_read(log, &pos, pos + 1, &rec, &payload) != NGX_OK) {
-        return NGX_DECLINED;
-    }
-
-    if (format->encode(format, run, ch->node, epoch, &rec, payload)
-        != NGX_OK)
-    {
-        ngx_ws_bus_run_undo(run);
-        return NGX_ERROR;
-    }
-
-    if (!ngx_ws_bus_log_intact(log, pos)) {
-        ngx_ws_bus_run_undo(run);
-        return NGX_DECLINED;
-    }
-
-    return ngx_ws_bus_run_mark(run, pos, rec.seq, rec.time, rec.len,
-                               ch->hub->log);
-}
-
-
-ngx_int_t
-ngx_ws_bus_hub_encode_unkept(ngx_ws_bus_channel_t *ch,
-    ngx_ws_bus_format_t *format, uint64_t *from, uint64_t to,
-    ngx_ws_bus_run_t *run)
-{
-    u_char               *payload;
-    uint64_t              tail;
-    ngx_int_t             rc;
-    ngx_uint_t            n;
-    ngx_ws_bus_log_t     *log;
-    ngx_ws_bus_record_t   rec;
-
-    log = &ch->hub->zone->sh->log;
-
-    tail = __atomic_load_n(&log->tail, __ATOMIC_ACQUIRE);
-    *from = ngx_max(*from, tail);
-
-    for (n = 0; n < NGX_WS_BUS_HUB_READ; n++) {
-
-        rc = ngx_ws_bus_log_read(log, from, to, &rec, &payload);
-
-        if (rc != NGX_OK) {
-
-            /* what was overtaken just now is looked at again */
-
-            return (rc == NGX_DONE) ? NGX_OK : NGX_AGAIN;
-        }
-
-        if (rec.channel == ch->id && rec.seq == 0) {
-
-            rc = format->encode(format, run, ch->node, ch->epoch, &rec,
-                                payload);
-
-            if (rc == NGX_OK && ngx_ws_bus_log_intact(log, *from)) {
-                rc = ngx_ws_bus_run_mark(run, *from,
-                                         rec.type == NGX_WS_BUS_REC_MESSAGE
-                                         ? 0 : NGX_WS_BUS_RUN_EVENT,
-                                         rec.time, rec.len, ch->hub->log);
-
-            } else {
-                ngx_ws_bus_run_undo(run);
-            }
-
-            if (rc == NGX_ERROR) {
-                return NGX_ERROR;
-            }
-        }
-
-        *from += rec.size;
-    }
-
-    return NGX_AGAIN;
 }

@@ -13,6 +13,7 @@
 #include <ngx_event.h>
 
 #include "ngx_ws_bus_channel.h"
+#include "ngx_ws_bus_remote.h"
 #include "ngx_ws_bus_run.h"
 #include "ngx_ws_bus_zone.h"
 
@@ -28,6 +29,7 @@ typedef struct ngx_ws_bus_channel_s  ngx_ws_bus_channel_t;
 typedef struct ngx_ws_bus_group_s    ngx_ws_bus_group_t;
 typedef struct ngx_ws_bus_debt_s     ngx_ws_bus_debt_t;
 typedef struct ngx_ws_bus_sub_s      ngx_ws_bus_sub_t;
+typedef struct ngx_ws_bus_wait_s     ngx_ws_bus_wait_t;
 
 
 /*
@@ -64,6 +66,27 @@ struct ngx_ws_bus_sub_s {
     uint64_t               present:1;  /* the owner's */
     void                  *owner;      /* begins with ngx_ws_bus_owner_t */
     ngx_ws_bus_sub_t      *next;       /* the owner's */
+};
+
+
+/*
+ * What a subscription has until its channel is live: from is this then, and
+ * seq points there.  An idle one stays small.
+ */
+
+#define NGX_WS_BUS_SUB_WAITS  (NGX_WS_BUS_LOG_NONE - 1)
+
+#define ngx_ws_bus_sub_wait(sub)                                              \
+    ((sub)->from == NGX_WS_BUS_SUB_WAITS                                      \
+     ? (ngx_ws_bus_wait_t *) (uintptr_t) (sub)->seq : NULL)
+
+
+struct ngx_ws_bus_wait_s {
+    ngx_queue_t            queue;      /* in the hub, by deadline */
+    ngx_ws_bus_sub_t      *sub;
+    ngx_msec_t             deadline;
+    uint64_t               pos;        /* what is live before is not enough */
+    void                  *data;       /* the owner's, ngx_free()d with it */
 };
 
 
@@ -110,9 +133,16 @@ typedef struct {
     /* the messages of run from mark "first" on */
     void  (*deliver)(ngx_ws_bus_sub_t *sub, ngx_ws_bus_run_t *run,
               ngx_uint_t first);
-    /* the kept messages from "from" to "to" are lost for good */
+    /* the kept messages from "from" to "to" are lost for good; "from" is 0 if
+       the channel has begun anew, and nobody knows what is lost */
     void  (*lost)(ngx_ws_bus_sub_t *sub, uint64_t from, uint64_t to);
     void  (*deleted)(ngx_ws_bus_sub_t *sub);
+    /* a subscription that waited can begin, with a fresh view; or, with
+       NGX_DECLINED, it has waited too long, and may be ended at once */
+    void  (*ready)(ngx_ws_bus_sub_t *sub, ngx_int_t rc, void *data);
+    /* the channel goes on at seq of another epoch, nothing is missing; may be
+       NULL */
+    void  (*moved)(ngx_ws_bus_sub_t *sub, uint64_t epoch, uint64_t seq);
 } ngx_ws_bus_hub_handlers_t;
 
 
@@ -127,8 +157,8 @@ typedef struct {
  */
 
 typedef struct {
-    uint64_t            until;
-    size_t              work;
+    uint64_t                until;
+    size_t                  work;
 } ngx_ws_bus_slice_t;
 
 
@@ -158,6 +188,9 @@ struct ngx_ws_bus_hub_s {
     ngx_event_t             tick;
     ngx_uint_t              ticks;
 
+    ngx_event_t             overdue;   /* zones that span hosts */
+    ngx_queue_t             waits;
+
     /* tokens were revoked; NULL: records of that may have been missed */
     void                  (*revoked)(ngx_ws_bus_hub_t *hub,
                                 const ngx_ws_bus_revocation_t *rev);
@@ -168,10 +201,6 @@ struct ngx_ws_bus_hub_s {
     unsigned                caught_up:1;
     unsigned                refilling:1;
 };
-
-
-#define ngx_ws_bus_hub_owner(sub)                                             \
-    (((ngx_ws_bus_owner_t *) (sub)->owner)->handlers)
 
 
 /*
@@ -189,11 +218,18 @@ void ngx_ws_bus_hub_exit(ngx_ws_bus_zone_t *zone);
 
 /*
  * Subscribes "sub", memory of the caller's, to the channel from view->head
- * on.  NGX_OK, or NGX_ERROR without memory.
+ * on.  NGX_OK, or NGX_ERROR without memory; NGX_AGAIN if the channel is not
+ * live yet: the owner's ready() will be called.
  */
 ngx_int_t ngx_ws_bus_hub_subscribe(ngx_ws_bus_hub_t *hub,
     const ngx_str_t *name, ngx_ws_bus_format_t *format, ngx_ws_bus_sub_t *sub,
     ngx_ws_bus_view_t *view);
+
+/*
+ * A subscription just made, whose owner knows of messages that are not here
+ * yet: asks for them, and waits.  NGX_AGAIN as above, or NGX_ERROR.
+ */
+ngx_int_t ngx_ws_bus_hub_refresh(ngx_ws_bus_sub_t *sub);
 
 /*
  * Ends a subscription; sub->group is NULL afterwards.
@@ -204,16 +240,19 @@ void ngx_ws_bus_hub_unsubscribe(ngx_ws_bus_sub_t *sub);
  * Publishes.  "sub" is the caller's own subscription to that channel, or
  * NULL: then the name is looked up.  All that comes before hub->now is set to
  * 0 again, by the caller, is taken to come at one moment.  Returns as
- * ngx_ws_bus_channel_publish().
+ * ngx_ws_bus_channel_publish(); in a zone that spans hosts also NGX_AGAIN:
+ * op->handler will be called, if op is not NULL.
  */
 ngx_int_t ngx_ws_bus_hub_publish(ngx_ws_bus_hub_t *hub, ngx_ws_bus_sub_t *sub,
     const ngx_str_t *name, ngx_ws_bus_message_t *msg,
-    ngx_ws_bus_place_t *place);
+    ngx_ws_bus_place_t *place, ngx_ws_bus_op_t *op);
 
 /*
- * Deletes the channel: NGX_OK, or NGX_DECLINED if there is none.
+ * Deletes the channel: NGX_OK, or NGX_DECLINED if there is none; NGX_AGAIN
+ * as above, where NGX_DECLINED says that it cannot be done now.
  */
-ngx_int_t ngx_ws_bus_hub_delete(ngx_ws_bus_hub_t *hub, const ngx_str_t *name);
+ngx_int_t ngx_ws_bus_hub_delete(ngx_ws_bus_hub_t *hub, const ngx_str_t *name,
+    ngx_ws_bus_op_t *op);
 
 /*
  * 1 if the slice is over: what is left is for the next turn.
@@ -245,7 +284,84 @@ ngx_int_t ngx_ws_bus_hub_encode_unkept(ngx_ws_bus_channel_t *ch,
     ngx_ws_bus_run_t *run);
 
 /*
- * Between hub.c, subs.c and refill.c.
+ * For the bridge: it has appended, and these slots are to be rung.
+ */
+void ngx_ws_bus_hub_appended(ngx_ws_bus_hub_t *hub, ngx_uint_t *rings,
+    ngx_uint_t n);
+
+/*
+ * Between hub.c, overrun.c, refill.c and subs.c.
+ *
+ * Encodes a record for all groups, and tells before it of numbers that were
+ * skipped.  NGX_OK, or NGX_DECLINED if it was overwritten meanwhile.
+ */
+ngx_int_t ngx_ws_bus_hub_accept(ngx_ws_bus_channel_t *ch,
+    ngx_ws_bus_record_t *rec, u_char *payload);
+
+/*
+ * A record that is not for clients.  Returns as the one before.
+ */
+ngx_int_t ngx_ws_bus_hub_moved(ngx_ws_bus_channel_t *ch,
+    ngx_ws_bus_record_t *rec, u_char *payload);
+
+/*
+ * The channel has been deleted, and its next epoch is known.
+ */
+void ngx_ws_bus_hub_deleted(ngx_ws_bus_channel_t *ch, uint64_t pos,
+    uint64_t epoch);
+
+/*
+ * 1 if no more is to be read now: "backlog" bytes wait to be given, or this
+ * turn of the event loop has taken its time.  Without a bound, (size_t) -1,
+ * the latter does not count.
+ */
+ngx_uint_t ngx_ws_bus_hub_enough(ngx_ws_bus_hub_t *hub, size_t backlog);
+
+/*
+ * The log has gone past this worker's cursor, which is moved to the head:
+ * what was missed is to be refilled.
+ */
+void ngx_ws_bus_hub_overrun(ngx_ws_bus_hub_t *hub);
+
+/*
+ * Goes on to read from histories what was missed before the cursor, and to
+ * tell of what is not there any more.  NGX_OK when all is done, NGX_AGAIN
+ * after ngx_ws_bus_hub_enough().
+ */
+ngx_int_t ngx_ws_bus_hub_refill(ngx_ws_bus_hub_t *hub, size_t backlog);
+
+/*
+ * By what was before pos, the numbers go on in another epoch; or they begin
+ * anew behind "seq", and what was before is void.
+ */
+void ngx_ws_bus_hub_follow(ngx_ws_bus_channel_t *ch, uint64_t pos,
+    uint64_t epoch);
+void ngx_ws_bus_hub_reset(ngx_ws_bus_channel_t *ch, uint64_t pos,
+    uint64_t epoch, uint64_t seq);
+
+/*
+ * The kept messages after the last one read, up to "seq" at "pos", are lost
+ * to this worker; it is the last one read then.
+ */
+void ngx_ws_bus_hub_lost(ngx_ws_bus_channel_t *ch, uint64_t seq,
+    uint64_t pos);
+
+/*
+ * The channel is live: tells whoever has waited for that since before pos.
+ */
+void ngx_ws_bus_hub_ready(ngx_ws_bus_channel_t *ch, uint64_t pos);
+
+/*
+ * Prepares to wait.
+ */
+void ngx_ws_bus_hub_waits_init(ngx_ws_bus_hub_t *hub);
+
+/*
+ * Gives the group what it is owed, before it is told of something else.
+ */
+void ngx_ws_bus_hub_settle(ngx_ws_bus_group_t *group);
+
+/*
  *
  * The channel with this id that somebody here is subscribed to, or NULL.
  */
@@ -273,56 +389,6 @@ void ngx_ws_bus_hub_give(ngx_ws_bus_hub_t *hub);
  * Nobody is left in the group: what it is owed is dropped.
  */
 void ngx_ws_bus_hub_forgive(ngx_ws_bus_group_t *group);
-
-/*
- * 1 if no more is to be read now: "backlog" bytes wait to be given, or this
- * turn of the event loop has taken its time.  Without a bound, (size_t) -1,
- * the latter does not count.
- */
-ngx_uint_t ngx_ws_bus_hub_enough(ngx_ws_bus_hub_t *hub, size_t backlog);
-
-/*
- * A record of the channel: encodes it for all groups, and tells before it of
- * numbers that were skipped.  NGX_OK, or NGX_DECLINED if it was overwritten
- * meanwhile.
- */
-ngx_int_t ngx_ws_bus_hub_accept(ngx_ws_bus_channel_t *ch,
-    ngx_ws_bus_record_t *rec, u_char *payload);
-
-/*
- * The channel was deleted by the record at "pos", and is of a new epoch: its
- * subscribers up to there are given what came before, and told.
- */
-void ngx_ws_bus_hub_deleted(ngx_ws_bus_channel_t *ch, uint64_t pos,
-    uint64_t epoch);
-
-/*
- * Gives the next run to so many more subscribers of the group; returns to how
- * many.
- */
-ngx_uint_t ngx_ws_bus_hub_give_group(ngx_ws_bus_debt_t *debt,
-    ngx_uint_t slice);
-
-/*
- * The log has gone past this worker's cursor, which is moved to the head:
- * what was missed is to be refilled.
- */
-void ngx_ws_bus_hub_overrun(ngx_ws_bus_hub_t *hub);
-
-/*
- * Goes on to read from histories what was missed before the cursor, and to
- * tell of what is not there any more.  NGX_OK when all is done, NGX_AGAIN
- * after ngx_ws_bus_hub_enough().
- */
-ngx_int_t ngx_ws_bus_hub_refill(ngx_ws_bus_hub_t *hub, size_t backlog);
-
-/*
- * The kept messages after the last one read, up to "seq" at "pos", are lost
- * to this worker: its subscribers are given what came before, and told.  It
- * is the last one read then.
- */
-void ngx_ws_bus_hub_lost(ngx_ws_bus_channel_t *ch, uint64_t seq,
-    uint64_t pos);
 
 
 #endif /* _NGX_WS_BUS_HUB_H_INCLUDED_ */

@@ -33,6 +33,17 @@
 #define NGX_WS_BUS_REC_LEFT      4
 #define NGX_WS_BUS_REC_REVOKED   5   /* tokens; of no channel */
 
+/* of a zone that spans hosts */
+#define NGX_WS_BUS_REC_LOST      6   /* what is up to a seq never comes */
+#define NGX_WS_BUS_REC_RESET     7   /* another epoch */
+#define NGX_WS_BUS_REC_LIVE      8
+
+/* what clients may be told of */
+#define ngx_ws_bus_rec_is_told(rec)                                           \
+    ((rec)->type == NGX_WS_BUS_REC_MESSAGE                                    \
+     || (rec)->type == NGX_WS_BUS_REC_JOINED                                  \
+     || (rec)->type == NGX_WS_BUS_REC_LEFT)
+
 #define NGX_WS_BUS_REC_BINARY    0x01
 #define NGX_WS_BUS_REC_JSON      0x02   /* text, known to be valid JSON */
 #define NGX_WS_BUS_REC_STRING    0x04   /* text, not to be taken for JSON */

@@ -11,6 +11,7 @@
 #include "ngx_ws_bus_channel.h"
 #include "ngx_ws_bus_error.h"
 #include "ngx_ws_bus_once.h"
+#include "ngx_ws_bus_remote.h"
 #include "ngx_ws_bus_revoke.h"
 
 
@@ -139,6 +140,10 @@ ngx_ws_bus_zone_create(ngx_ws_bus_zone_t *zone, ngx_log_t *log)
     if (sh->nodes == NULL || sh->onces == NULL
         || ngx_ws_bus_revoke_create(zone) != NGX_OK)
     {
+        goto small;
+    }
+
+    if (zone->remote && ngx_ws_bus_remote_create(zone) != NGX_OK) {
         goto small;
     }
 

@@ -98,6 +98,9 @@ typedef struct ngx_ws_bus_hub_s    ngx_ws_bus_hub_t;
 typedef struct ngx_ws_bus_revoked_s     ngx_ws_bus_revoked_t;
 typedef struct ngx_ws_bus_revocation_s  ngx_ws_bus_revocation_t;
 
+typedef struct ngx_ws_bus_remote_s     ngx_ws_bus_remote_t;
+typedef struct ngx_ws_bus_remote_sh_s  ngx_ws_bus_remote_sh_t;
+
 
 /*
  * What an append has yet to do once its record is visible: place it in the
@@ -111,7 +114,14 @@ typedef struct {
     uint64_t            pos;
     uint64_t            seq;          /* the record's */
     uint64_t            keep;
-    ngx_uint_t          deleted;
+    ngx_uint_t          type;         /* the record's */
+
+    /* of a zone that spans hosts */
+    uint64_t            epoch;        /* or the token of who made it live */
+    uint64_t            prev;
+    uint64_t            base;
+    uint64_t            to;           /* the channel's seq */
+    uint64_t            last;
 } ngx_ws_bus_redo_t;
 
 
@@ -131,6 +141,8 @@ typedef struct {
     ngx_uint_t          max_onces;
     ngx_ws_bus_node_t **nodes;
     ngx_ws_bus_once_t **onces;
+
+    ngx_ws_bus_remote_sh_t  *remote;  /* NULL: this host's own */
 
     ngx_ws_bus_revoked_t  *revoked;       /* max_revoked entries */
     uint32_t              *revoked_heads;
@@ -157,6 +169,7 @@ typedef struct {
     ngx_ws_bus_doorbells_t   *doorbells;
     ngx_cycle_t              *cycle;
     uint64_t                  generation;   /* reloads of the zone so far */
+    ngx_ws_bus_remote_t      *remote;       /* NULL: this host's own */
 
     /* of this process */
     ngx_ws_bus_hub_t         *hub;

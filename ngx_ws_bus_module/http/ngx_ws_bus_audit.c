@@ -407,8 +407,11 @@ ngx_ws_bus_audit_write(ngx_http_request_t *r, ngx_ws_bus_loc_conf_t *wlcf,
     ngx_memcpy(copy.variables, r->variables, nvars);
 
     copy.loc_conf[ngx_http_log_module.ctx_index] = wlcf->audit;
-    copy.realloc_captures = 1;
     copy.pool = pool;
+
+#if (NGX_PCRE)
+    copy.realloc_captures = 1;
+#endif
 
     if (r == r->main) {
         copy.main = &copy;

@@ -203,6 +203,12 @@ ngx_ws_bus_auth_is_refresh(u_char *data, size_t len)
     ngx_uint_t                found;
     ngx_ws_bus_json_object_t  o;
 
+    /* every message comes here, and most are no objects */
+
+    if (len == 0 || (data[0] != '{' && data[0] > ' ')) {
+        return NGX_DECLINED;
+    }
+
     if (len > NGX_WS_BUS_AUTH_MESSAGE_MAX
         || ngx_ws_bus_json_object(&o, data, len) != NGX_OK
         || memmem(data, len, "\"auth_refresh\"", 14) == NULL)
@@ -521,6 +527,14 @@ ngx_ws_bus_auth_begin(ngx_ws_bus_session_t *s)
 
     rc = ngx_ws_bus_session_begin(s, &s->inband->resume, &view);
 
+    if (rc == NGX_AGAIN) {
+
+        /* nothing is read from the client until the channel is there */
+
+        s->joining = 1;
+        return;
+    }
+
     if (rc == NGX_DECLINED) {
         ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_TRY_LATER,
                                  "the bus is full");
@@ -534,6 +548,35 @@ ngx_ws_bus_auth_begin(ngx_ws_bus_session_t *s)
 
     /* a replay begins, and perhaps the request is let go */
 
+    ngx_post_event(s->connection->write, &ngx_posted_events);
+}
+
+
+void
+ngx_ws_bus_auth_joined(ngx_ws_bus_session_t *s, ngx_int_t rc)
+{
+    ngx_ws_bus_view_t  view;
+
+    s->joining = 0;
+
+    if (s->close_sent || s->broken) {
+        return;
+    }
+
+    if (rc != NGX_OK) {
+        ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_TRY_LATER,
+                                 "the bus is not available");
+
+    } else {
+        ngx_ws_bus_session_subscribed(s, &s->sub, &view);
+
+        if (ngx_ws_bus_session_begun(s, &s->inband->resume, &view) != NGX_OK) {
+            ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_INTERNAL,
+                                     "no memory");
+        }
+    }
+
+    ngx_post_event(s->connection->read, &ngx_posted_events);
     ngx_post_event(s->connection->write, &ngx_posted_events);
 }
 
@@ -580,6 +623,17 @@ ngx_ws_bus_auth_left(ngx_ws_bus_session_t *s)
     left -= ngx_ws_bus_auth_now();
 
     return (ngx_msec_int_t) ngx_min(ngx_max(left, 0), NGX_WS_BUS_AUTH_NEVER);
+}
+
+
+ngx_msec_t
+ngx_ws_bus_auth_deadline(ngx_ws_bus_session_t *s, ngx_msec_t deadline)
+{
+    ngx_msec_int_t  left;
+
+    left = (ngx_msec_int_t) (s->inband->deadline - deadline);
+
+    return left < 0 ? s->inband->deadline : deadline;
 }
 
 

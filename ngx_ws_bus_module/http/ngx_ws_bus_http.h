@@ -19,6 +19,7 @@
 #include "ngx_ws_bus_hub.h"
 #include "ngx_ws_bus_message.h"
 #include "ngx_ws_bus_presence.h"
+#include "ngx_ws_bus_redis.h"
 #include "ngx_ws_bus_utf8.h"
 
 
@@ -71,6 +72,7 @@
 typedef struct {
     ngx_array_t                zones;       /* of ngx_ws_bus_zone_t * */
     ngx_array_t                limit_zones; /* of ngx_ws_bus_limit_zone_t * */
+    ngx_array_t                redises;     /* of ngx_ws_bus_redis_t * */
     ngx_array_t                key_requests;
                                     /* of ngx_ws_bus_keys_request_t * */
     ngx_uint_t                 used;        /* unsigned  used:1; */
@@ -147,6 +149,8 @@ typedef struct ngx_ws_bus_v1_s        ngx_ws_bus_v1_t;
 typedef struct ngx_ws_bus_replay_s    ngx_ws_bus_replay_t;
 typedef struct ngx_ws_bus_stream_s    ngx_ws_bus_stream_t;
 typedef struct ngx_ws_bus_fallback_s  ngx_ws_bus_fallback_t;
+typedef struct ngx_ws_bus_pending_s   ngx_ws_bus_pending_t;
+typedef struct ngx_ws_bus_hold_s      ngx_ws_bus_hold_t;
 typedef struct ngx_ws_bus_limit_s     ngx_ws_bus_limit_t;
 typedef struct ngx_ws_bus_limit_zone_s  ngx_ws_bus_limit_zone_t;
 
@@ -221,8 +225,9 @@ struct ngx_ws_bus_protocol_s {
                                  ngx_uint_t opcode, u_char *data, size_t len);
 
     /*
-     * The kept messages from "from" to "to" of the channel will never come.
-     * The session may be closed by it.
+     * The kept messages from "from" to "to" of the channel will never come;
+     * if "from" is 0, its order has begun anew, behind "to".  The session may
+     * be closed by it.
      */
     void                     (*lost)(ngx_ws_bus_session_t *s,
                                  ngx_ws_bus_node_t *node, uint64_t from,
@@ -289,6 +294,7 @@ struct ngx_ws_bus_session_s {
     unsigned                      by_client:1;    /* who closed first */
     unsigned                      pong_queued:1;
     unsigned                      batching:1;     /* nothing is on its way */
+    unsigned                      joining:1;      /* waits for its channel */
     unsigned                      heavy:1;        /* requests of late */
     unsigned                      opcode:4;       /* of the message */
     ngx_ws_bus_utf8_t             utf8;
@@ -322,6 +328,7 @@ struct ngx_ws_bus_session_s {
     ngx_ws_bus_stream_t          *stream;         /* NULL: a WebSocket */
     ngx_ws_bus_replay_t          *replay;         /* one after the other */
     ngx_ws_bus_run_t             *pong;           /* not queued yet */
+    ngx_ws_bus_pending_t         *publications;   /* on their way to others */
     ngx_ws_bus_limit_t           *limit;          /* NULL: no limits */
 };
 
@@ -332,6 +339,7 @@ struct ngx_ws_bus_session_s {
 
 typedef struct {
     ngx_ws_bus_session_t         *session;    /* NULL: none yet */
+    ngx_ws_bus_hold_t            *hold;       /* waits for its channel */
     ngx_ws_bus_auth_t            *auth;       /* until there is a session */
     ngx_ws_bus_auth_wait_t       *wait;       /* for keys; NULL: not yet */
     ngx_uint_t                    outcome;    /* ngx_ws_bus_auth_outcome_e */
@@ -392,6 +400,19 @@ char *ngx_ws_bus_origin_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
 /*
+ * Zones, http/ngx_ws_bus_zone_conf.c: the directive ws_bus_zone; a zone of
+ * that name, joined by this Redis or NULL, or NULL without memory; and the
+ * zone that a location uses.
+ */
+char *ngx_ws_bus_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+ngx_ws_bus_zone_t *ngx_ws_bus_zone_add(ngx_conf_t *cf,
+    ngx_ws_bus_main_conf_t *wmcf, ngx_str_t *name, size_t size,
+    ngx_ws_bus_redis_t *redis);
+char *ngx_ws_bus_zone_use(ngx_conf_t *cf, ngx_ws_bus_main_conf_t *wmcf,
+    ngx_ws_bus_loc_conf_t *conf);
+
+/*
  * The directives of a location, http/ngx_ws_bus_directives.c; and the answer
  * to a parameter that none of them knows.
  */
@@ -408,6 +429,14 @@ char *ngx_ws_bus_buffer_directive(ngx_conf_t *cf, ngx_command_t *cmd,
 char *ngx_ws_bus_deflate_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_ws_bus_invalid(ngx_conf_t *cf, ngx_str_t *value);
+
+/*
+ * The block ws_bus_redis, http/ngx_ws_bus_redis_conf.c, and the end of the
+ * configuration, when the resolver is known.  NGX_OK, or NGX_ERROR, logged.
+ */
+char *ngx_ws_bus_redis_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+ngx_int_t ngx_ws_bus_redis_conf_init(ngx_conf_t *cf);
 
 /*
  * The directive ws_bus_log, http/ngx_ws_bus_audit.c; what a level inherits,
@@ -457,20 +486,27 @@ void ngx_ws_bus_session_start(ngx_ws_bus_session_t *s);
 
 /*
  * Begins a subscription of the session's, from view->head on, with the
- * member's presence; ends it, with its replay.
+ * member's presence; ends it, with its replay.  The first one returns as
+ * ngx_ws_bus_hub_subscribe(); after NGX_AGAIN it begins when the channel is
+ * live, with the third one.
  */
 ngx_int_t ngx_ws_bus_session_subscribe(ngx_ws_bus_session_t *s,
     ngx_str_t *channel, ngx_ws_bus_sub_t *sub, ngx_ws_bus_view_t *view);
 void ngx_ws_bus_session_unsubscribe(ngx_ws_bus_session_t *s,
     ngx_ws_bus_sub_t *sub);
+void ngx_ws_bus_session_subscribed(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_sub_t *sub, ngx_ws_bus_view_t *view);
 
 /*
  * Does what the handshake asked for: publishing, presence, the location's
  * channel and what is to be replayed of it, and the protocol's beginning; the
  * request is still there.  NGX_OK, NGX_DECLINED if the zone has no room,
- * NGX_ERROR.
+ * NGX_ERROR; NGX_AGAIN if the channel has to be waited for: then the second
+ * one does the rest, after ngx_ws_bus_session_subscribed().
  */
 ngx_int_t ngx_ws_bus_session_begin(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view);
+ngx_int_t ngx_ws_bus_session_begun(ngx_ws_bus_session_t *s,
     ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view);
 
 /*
@@ -668,6 +704,15 @@ ngx_int_t ngx_ws_bus_resume(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub,
     ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view);
 
 /*
+ * A client asks for a position that this host does not know, but others may:
+ * its channel is asked for anew.  NGX_OK if the view will do; NGX_AGAIN if
+ * the subscription begins later; NGX_ERROR.
+ */
+ngx_int_t ngx_ws_bus_resume_refresh(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_sub_t *sub, ngx_ws_bus_resume_t *resume,
+    ngx_ws_bus_view_t *view);
+
+/*
  * Sends one stretch of the replay; called when nothing is queued.  When all
  * that was found is sent, looks for what has been published since; when there
  * is nothing, the session goes live.
@@ -678,6 +723,63 @@ void ngx_ws_bus_replay_next(ngx_ws_bus_session_t *s);
  * Frees the replay of a subscription, if there is one; of all with NULL.
  */
 void ngx_ws_bus_replay_end(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub);
+
+
+/*
+ * What waits for other hosts, http/ngx_ws_bus_pending.c.
+ *
+ * Publishes for a session: as ngx_ws_bus_hub_publish().  After NGX_AGAIN the
+ * client hears how it ended, and the session ends if its protocol has no
+ * words for that.  "id" is the client's, or NULL.
+ */
+ngx_int_t ngx_ws_bus_pending_publish(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_sub_t *sub, ngx_str_t *channel, ngx_ws_bus_message_t *msg,
+    ngx_ws_bus_place_t *place, ngx_str_t *id);
+
+/*
+ * 1 if so much is on its way that nothing is read from the client for now;
+ * its read event will be posted.
+ */
+ngx_uint_t ngx_ws_bus_pending_full(ngx_ws_bus_session_t *s);
+
+/*
+ * The session ends: nobody waits any more.
+ */
+void ngx_ws_bus_pending_free(ngx_ws_bus_session_t *s);
+
+/*
+ * Holds a request whose session waits for its channel, as a content handler
+ * that returns NGX_DONE; then open() is called with NGX_OK, or NGX_DECLINED
+ * if the channel cannot be had, and returns as a content handler, too.
+ */
+ngx_int_t ngx_ws_bus_pending_hold(ngx_ws_bus_session_t *s,
+    ngx_int_t (*open)(ngx_ws_bus_session_t *s, ngx_int_t rc, void *data),
+    void *data);
+
+/*
+ * For the handlers of a session: ready() of a subscription.
+ */
+void ngx_ws_bus_pending_ready(ngx_ws_bus_sub_t *sub, ngx_int_t rc,
+    void *data);
+
+/*
+ * For the same handlers: moved().  Clients of the subprotocol are told.
+ */
+void ngx_ws_bus_v1_moved(ngx_ws_bus_sub_t *sub, uint64_t epoch, uint64_t seq);
+
+/*
+ * The same of a session that began with its first message.
+ */
+void ngx_ws_bus_auth_joined(ngx_ws_bus_session_t *s, ngx_int_t rc);
+
+/*
+ * The same of a subscription that a client of the subprotocol has asked for,
+ * http/ngx_ws_bus_v1.c; and how a publication of it has ended.
+ */
+void ngx_ws_bus_v1_ready(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub,
+    ngx_int_t rc, void *data);
+void ngx_ws_bus_v1_published(ngx_ws_bus_session_t *s, ngx_str_t *id,
+    ngx_str_t *channel, ngx_int_t rc, ngx_ws_bus_place_t *place);
 
 
 /*

@@ -47,7 +47,9 @@ static void ngx_ws_bus_session_deleted(ngx_ws_bus_sub_t *sub);
 static const ngx_ws_bus_hub_handlers_t  ngx_ws_bus_session_handlers = {
     ngx_ws_bus_session_deliver,
     ngx_ws_bus_session_lost,
-    ngx_ws_bus_session_deleted
+    ngx_ws_bus_session_deleted,
+    ngx_ws_bus_pending_ready,
+    ngx_ws_bus_v1_moved
 };
 
 
@@ -116,6 +118,7 @@ ngx_ws_bus_session_cleanup(void *data)
     }
 
     ngx_ws_bus_replay_end(s, NULL);
+    ngx_ws_bus_pending_free(s);
 
     if (s->protocol && s->protocol->close) {
         s->protocol->close(s);
@@ -433,6 +436,10 @@ ngx_ws_bus_session_read(ngx_ws_bus_session_t *s)
 
     for (i = 0; i < NGX_WS_BUS_SESSION_READS; i++) {
 
+        if (ngx_ws_bus_pending_full(s)) {
+            return;
+        }
+
         size = (s->v1 == NULL) ? NGX_WS_BUS_SESSION_RECV
                                : s->heavy ? NGX_WS_BUS_SESSION_HEAVY
                                           : NGX_WS_BUS_SESSION_REQUESTS;
@@ -657,8 +664,13 @@ ngx_ws_bus_session_timeout(ngx_ws_bus_session_t *s)
     if (s->close_sent) {
 
         if ((ngx_msec_int_t) (s->deadline - now) <= 0) {
-            ngx_log_error(NGX_LOG_INFO, s->connection->log, 0,
-                          "client did not answer the Close frame in time");
+
+            if (!s->pending) {
+                ngx_log_error(NGX_LOG_INFO, s->connection->log, 0,
+                              "client did not answer the Close frame "
+                              "in time");
+            }
+
             ngx_ws_bus_session_end(s);
             return;
         }
@@ -828,10 +840,12 @@ ngx_int_t
 ngx_ws_bus_session_subscribe(ngx_ws_bus_session_t *s, ngx_str_t *channel,
     ngx_ws_bus_sub_t *sub, ngx_ws_bus_view_t *view)
 {
-    if (ngx_ws_bus_hub_subscribe(s->hub, channel, s->format, sub, view)
-        != NGX_OK)
-    {
-        return NGX_ERROR;
+    ngx_int_t  rc;
+
+    rc = ngx_ws_bus_hub_subscribe(s->hub, channel, s->format, sub, view);
+
+    if (rc != NGX_OK) {
+        return rc;
     }
 
     /* what has come since the view is about others, and the member itself */
@@ -840,6 +854,23 @@ ngx_ws_bus_session_subscribe(ngx_ws_bus_session_t *s, ngx_str_t *channel,
                     && ngx_ws_bus_presence_join(sub, &s->member) == NGX_OK);
 
     return NGX_OK;
+}
+
+
+void
+ngx_ws_bus_session_subscribed(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub,
+    ngx_ws_bus_view_t *view)
+{
+    ngx_ws_bus_channel_view(s->hub->zone, sub->group->channel->node, view);
+
+    sub->from = view->head;
+    sub->seq = view->seq;
+
+    if (!sub->present) {
+        sub->present = (s->member.len
+                        && ngx_ws_bus_presence_join(sub, &s->member)
+                           == NGX_OK);
+    }
 }
 
 

@@ -105,6 +105,10 @@ ngx_ws_bus_status_json_zone(ngx_ws_bus_status_page_t *page,
     ngx_ws_bus_status_json_delivery(page, sz);
 
     ngx_ws_bus_status_json_workers(page, sz);
+
+    if (sz->zone->sh->remote) {
+        ngx_ws_bus_status_json_redis(page, sz);
+    }
 }
 
 

@@ -54,9 +54,24 @@ typedef struct {
 } ngx_ws_bus_upgrade_t;
 
 
+typedef struct {
+    ngx_ws_bus_upgrade_t  u;
+    ngx_ws_bus_deflate_t  deflate, *d;
+    ngx_ws_bus_resume_t   resume;
+} ngx_ws_bus_upgrade_wait_t;
+
+
 static ngx_int_t ngx_ws_bus_upgrade_session(ngx_http_request_t *r,
     ngx_ws_bus_upgrade_t *u, ngx_str_t *channel, ngx_ws_bus_deflate_t *d,
     ngx_ws_bus_resume_t *resume);
+static ngx_int_t ngx_ws_bus_upgrade_wait(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_upgrade_t *u, ngx_ws_bus_deflate_t *d,
+    ngx_ws_bus_resume_t *resume);
+static ngx_int_t ngx_ws_bus_upgrade_go_on(ngx_ws_bus_session_t *s,
+    ngx_int_t rc, void *data);
+static ngx_int_t ngx_ws_bus_upgrade_open(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_upgrade_t *u, ngx_ws_bus_deflate_t *d,
+    ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view);
 static void ngx_ws_bus_upgrade_fallback(ngx_http_request_t *r,
     ngx_ws_bus_upgrade_t *u);
 static const ngx_ws_bus_refusal_t *ngx_ws_bus_upgrade_check(
@@ -73,10 +88,6 @@ static ngx_int_t ngx_ws_bus_upgrade_consumer(ngx_http_request_t *r,
     ngx_ws_bus_session_t *s);
 static ngx_int_t ngx_ws_bus_upgrade_agree(ngx_ws_bus_session_t *s,
     ngx_ws_bus_deflate_t *d);
-static ngx_int_t ngx_ws_bus_upgrade_publish(ngx_http_request_t *r,
-    ngx_ws_bus_session_t *s);
-static ngx_int_t ngx_ws_bus_upgrade_member(ngx_http_request_t *r,
-    ngx_ws_bus_session_t *s);
 static ngx_int_t ngx_ws_bus_upgrade_answer(ngx_ws_bus_session_t *s,
     ngx_ws_bus_upgrade_t *u, ngx_ws_bus_deflate_t *d,
     ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view);
@@ -295,16 +306,14 @@ ngx_ws_bus_upgrade_session(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
 {
     ngx_int_t               rc;
     ngx_pool_t             *pool;
-    ngx_connection_t       *c;
     ngx_ws_bus_ctx_t       *ctx;
     ngx_ws_bus_view_t       view;
     ngx_ws_bus_session_t   *s;
     ngx_ws_bus_loc_conf_t  *conf;
 
-    c = r->connection;
     conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
     pool = (conf->lean && conf->audit == NULL && u->fallback == NULL)
-           ? c->pool : r->pool;
+           ? r->connection->pool : r->pool;
 
     if (conf->zone->hub == NULL) {
         return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_unavailable);
@@ -344,15 +353,90 @@ ngx_ws_bus_upgrade_session(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
         return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_full);
     }
 
+    if (rc == NGX_AGAIN) {
+        return ngx_ws_bus_upgrade_wait(s, u, d, resume);
+    }
+
     if (rc != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (u->fallback) {
-        return ngx_ws_bus_stream_open(s, resume, &view);
+    return ngx_ws_bus_upgrade_open(s, u, d, resume, &view);
+}
+
+
+/*
+ * In a zone that spans hosts, the channel may not be here yet.
+ */
+
+static ngx_int_t
+ngx_ws_bus_upgrade_wait(ngx_ws_bus_session_t *s, ngx_ws_bus_upgrade_t *u,
+    ngx_ws_bus_deflate_t *d, ngx_ws_bus_resume_t *resume)
+{
+    ngx_ws_bus_upgrade_wait_t  *wait;
+
+    wait = ngx_palloc(s->request->pool, sizeof(ngx_ws_bus_upgrade_wait_t));
+    if (wait == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    rc = ngx_ws_bus_upgrade_answer(s, u, d, resume, &view);
+    wait->u = *u;
+    wait->resume = *resume;
+    wait->d = NULL;
+
+    if (d) {
+        wait->deflate = *d;
+        wait->d = &wait->deflate;
+    }
+
+    return ngx_ws_bus_pending_hold(s, ngx_ws_bus_upgrade_go_on, wait);
+}
+
+
+static ngx_int_t
+ngx_ws_bus_upgrade_go_on(ngx_ws_bus_session_t *s, ngx_int_t rc, void *data)
+{
+    ngx_ws_bus_upgrade_wait_t *wait = data;
+
+    ngx_ws_bus_view_t  view;
+
+    if (rc != NGX_OK) {
+        return ngx_ws_bus_upgrade_refuse(s->request,
+                                         &ngx_ws_bus_refused_unavailable);
+    }
+
+    ngx_ws_bus_session_subscribed(s, &s->sub, &view);
+
+    if (ngx_ws_bus_session_begun(s, &wait->resume, &view) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_ws_bus_upgrade_open(s, &wait->u, wait->d, &wait->resume,
+                                   &view);
+}
+
+
+/*
+ * The session has begun: answers.
+ */
+
+static ngx_int_t
+ngx_ws_bus_upgrade_open(ngx_ws_bus_session_t *s, ngx_ws_bus_upgrade_t *u,
+    ngx_ws_bus_deflate_t *d, ngx_ws_bus_resume_t *resume,
+    ngx_ws_bus_view_t *view)
+{
+    ngx_int_t            rc;
+    ngx_connection_t    *c;
+    ngx_http_request_t  *r;
+
+    c = s->connection;
+    r = s->request;
+
+    if (u->fallback) {
+        return ngx_ws_bus_stream_open(s, resume, view);
+    }
+
+    rc = ngx_ws_bus_upgrade_answer(s, u, d, resume, view);
 
     if (rc == NGX_ERROR || rc > NGX_OK) {
         return rc;
@@ -432,54 +516,6 @@ ngx_ws_bus_upgrade_agree(ngx_ws_bus_session_t *s, ngx_ws_bus_deflate_t *d)
     }
 
     return s->format ? NGX_OK : NGX_ERROR;
-}
-
-
-/*
- * The last point at which a client can be told by a status code.
- */
-
-ngx_int_t
-ngx_ws_bus_session_begin(ngx_ws_bus_session_t *s, ngx_ws_bus_resume_t *resume,
-    ngx_ws_bus_view_t *view)
-{
-    if (ngx_ws_bus_upgrade_publish(s->request, s) != NGX_OK
-        || ngx_ws_bus_upgrade_member(s->request, s) != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    /* keys of limits may be of the token, and the request may not last */
-
-    if (s->stream == NULL
-        && ngx_ws_bus_limit_create(s, s->connection->pool) != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    ngx_ws_bus_auth_apply(s);
-
-    if (s->channel.len
-        && ngx_ws_bus_session_subscribe(s, &s->channel, &s->sub, view)
-           != NGX_OK)
-    {
-        ngx_log_error(NGX_LOG_ERR, s->connection->log, 0,
-                      "ws_bus_zone \"%V\" is full of channels in use",
-                      &s->conf->zone->name);
-        return NGX_DECLINED;
-    }
-
-    if (s->sub.group
-        && ngx_ws_bus_resume(s, &s->sub, resume, view) != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    if (s->protocol->open && s->protocol->open(s, resume, view) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    return NGX_OK;
 }
 
 
@@ -785,76 +821,6 @@ ngx_ws_bus_upgrade_join(ngx_http_request_t *r, ngx_str_t *value,
 
     value->data = p;
     value->len += 2 + more->len;
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_ws_bus_upgrade_publish(ngx_http_request_t *r, ngx_ws_bus_session_t *s)
-{
-    ngx_str_t  value;
-
-    if (s->conf->publish == NULL) {
-        return NGX_OK;
-    }
-
-    if (ngx_http_complex_value(r, s->conf->publish, &value) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    s->publish = !(value.len == 0
-                   || (value.len == 1 && value.data[0] == '0')
-                   || (value.len == 3
-                       && ngx_strncmp(value.data, "off", 3) == 0));
-
-    return NGX_OK;
-}
-
-
-/*
- * The name by which the client is present.  One that is empty, too long or
- * not UTF-8 is none.
- */
-
-static ngx_int_t
-ngx_ws_bus_upgrade_member(ngx_http_request_t *r, ngx_ws_bus_session_t *s)
-{
-    u_char     *p;
-    ngx_str_t   value;
-
-    if (s->conf->presence != NGX_WS_BUS_PRESENCE_MEMBERS) {
-        return NGX_OK;
-    }
-
-    ngx_str_null(&value);
-
-    if (s->conf->member) {
-        if (ngx_http_complex_value(r, s->conf->member, &value) != NGX_OK) {
-            return NGX_ERROR;
-        }
-
-    } else if (s->auth) {
-        value = s->auth->jwt.sub;
-    }
-
-    if (value.len == 0 || value.len > NGX_WS_BUS_MEMBER_MAX
-        || !ngx_ws_bus_utf8_valid(value.data, value.len))
-    {
-        return NGX_OK;
-    }
-
-    /* it may outlive the request */
-
-    p = ngx_pnalloc(s->stream ? r->pool : r->connection->pool, value.len);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    ngx_memcpy(p, value.data, value.len);
-
-    s->member.data = p;
-    s->member.len = value.len;
 
     return NGX_OK;
 }

@@ -56,8 +56,6 @@ static const ngx_ws_bus_message_error_t *ngx_ws_bus_v1_ack(
     ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q);
 static void ngx_ws_bus_v1_consumer(ngx_ws_bus_session_t *s,
     ngx_str_t *channel, u_char *digest);
-static void ngx_ws_bus_v1_greet(ngx_ws_bus_session_t *s, ngx_str_t *id,
-    ngx_str_t *channel, ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view);
 static ngx_int_t ngx_ws_bus_v1_error(ngx_ws_bus_session_t *s, ngx_str_t *id,
     const ngx_ws_bus_message_error_t *error);
 static void ngx_ws_bus_v1_refused(ngx_ws_bus_session_t *s,
@@ -78,7 +76,7 @@ const ngx_ws_bus_protocol_t  ngx_ws_bus_v1 = {
     ngx_ws_bus_v1_close,
     ngx_ws_bus_v1_may_send,
     ngx_ws_bus_v1_message,
-    ngx_ws_bus_out_lost,
+    ngx_ws_bus_v1_lost,
     ngx_ws_bus_v1_gap,
     ngx_ws_bus_v1_limited
 };
@@ -368,6 +366,7 @@ static const ngx_ws_bus_message_error_t *
 ngx_ws_bus_v1_subscribe(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
 {
     u_char                digest[NGX_WS_BUS_ONCE_LEN];
+    ngx_int_t             rc;
     ngx_ws_bus_sub_t     *sub;
     ngx_ws_bus_view_t     view;
     ngx_ws_bus_resume_t   resume;
@@ -415,19 +414,30 @@ ngx_ws_bus_v1_subscribe(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
 
     sub->owner = s;
 
-    if (ngx_ws_bus_session_subscribe(s, &q->channel, sub, &view) != NGX_OK) {
+    rc = ngx_ws_bus_session_subscribe(s, &q->channel, sub, &view);
+
+    if (rc == NGX_ERROR) {
         ngx_free(sub);
         return &ngx_ws_bus_message_errors[NGX_WS_BUS_CODE_UNAVAILABLE];
     }
 
+    if (rc == NGX_OK) {
+        rc = ngx_ws_bus_resume_refresh(s, sub, &resume, &view);
+    }
+
     if (ngx_ws_bus_v1_add(s, sub) != NGX_OK
-        || ngx_ws_bus_resume(s, sub, &resume, &view) != NGX_OK)
+        || rc == NGX_ERROR
+        || (rc == NGX_AGAIN && ngx_ws_bus_v1_wait(sub, q, &resume) != NGX_OK)
+        || (rc == NGX_OK
+            && ngx_ws_bus_resume(s, sub, &resume, &view) != NGX_OK))
     {
         ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_INTERNAL, "no memory");
         return NULL;
     }
 
-    ngx_ws_bus_v1_greet(s, &q->id, &q->channel, &resume, &view);
+    if (rc == NGX_OK) {
+        ngx_ws_bus_v1_greet(s, &q->id, &q->channel, &resume, &view);
+    }
 
     return NULL;
 }
@@ -466,8 +476,8 @@ ngx_ws_bus_v1_unsubscribe(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
 static const ngx_ws_bus_message_error_t *
 ngx_ws_bus_v1_publish(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
 {
-    u_char                 buf[NGX_WS_BUS_MESSAGE_MAX], *last;
     u_char                 digest[NGX_WS_BUS_ONCE_LEN];
+    ngx_int_t              rc;
     ngx_ws_bus_sub_t      *sub;
     ngx_ws_bus_place_t     place;
     ngx_ws_bus_message_t   msg;
@@ -488,7 +498,7 @@ ngx_ws_bus_v1_publish(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
     msg.data = q->payload.data;
     msg.len = q->payload.len;
     msg.age = (uint64_t) s->conf->history_age * 1000000;
-    msg.keep = (s->conf->history != 0);
+    msg.keep = s->conf->history;
 
     switch (q->kind) {
 
@@ -510,9 +520,14 @@ ngx_ws_bus_v1_publish(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
         msg.once = digest;
     }
 
-    if (ngx_ws_bus_hub_publish(s->hub, sub, &q->channel, &msg, &place)
-        != NGX_OK)
-    {
+    rc = ngx_ws_bus_pending_publish(s, sub, &q->channel, &msg, &place,
+                                    &q->id);
+
+    if (rc == NGX_AGAIN) {
+        return NULL;
+    }
+
+    if (rc != NGX_OK) {
         return &ngx_ws_bus_message_errors[NGX_WS_BUS_CODE_UNAVAILABLE];
     }
 
@@ -521,11 +536,7 @@ ngx_ws_bus_v1_publish(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
                          place.repeated ? "repeated" : NULL, msg.len);
     }
 
-    if (q->id.len) {
-        last = ngx_ws_bus_message_published(buf, &q->id, &q->channel,
-                                            place.epoch, place.seq);
-        ngx_ws_bus_out_reply(s, buf, last - buf);
-    }
+    ngx_ws_bus_v1_published(s, &q->id, &q->channel, NGX_OK, &place);
 
     return NULL;
 }
@@ -624,7 +635,7 @@ ngx_ws_bus_v1_limited(ngx_ws_bus_session_t *s, u_char *data, size_t len)
  * Says from where a subscription starts.
  */
 
-static void
+void
 ngx_ws_bus_v1_greet(ngx_ws_bus_session_t *s, ngx_str_t *id,
     ngx_str_t *channel, ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view)
 {

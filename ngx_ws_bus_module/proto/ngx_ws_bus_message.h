@@ -204,12 +204,21 @@ u_char *ngx_ws_bus_message_auth_required(u_char *p, time_t expires_in);
 
 /*
  * Messages from "from" to "to" are lost; or, on a channel without history,
- * "count" of them.
+ * "count" of them; or nobody knows, since the channel has begun anew, and is
+ * at seq of this epoch.
  */
 u_char *ngx_ws_bus_message_gap(u_char *p, const ngx_str_t *channel,
     uint64_t from, uint64_t to);
 u_char *ngx_ws_bus_message_gap_count(u_char *p, const ngx_str_t *channel,
     uint64_t count);
+u_char *ngx_ws_bus_message_gap_epoch(u_char *p, const ngx_str_t *channel,
+    uint64_t epoch, uint64_t seq);
+
+/*
+ * The channel goes on behind seq, in another epoch, and nothing is missing.
+ */
+u_char *ngx_ws_bus_message_epoch_follows(u_char *p, const ngx_str_t *channel,
+    uint64_t epoch, uint64_t seq);
 
 /*
  * A member, whose name is valid UTF-8, joined the channel or left it.  The

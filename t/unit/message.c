@@ -1475,6 +1475,14 @@ test_writers(void)
     tap_ok(same_text(p, ngx_ws_bus_message_gap_count(p, &channel, 9),
         "{\"type\":\"gap\",\"channel\":\"c\",\"count\":9}"),
         "gap, counted");
+    tap_ok(same_text(p, ngx_ws_bus_message_gap_epoch(p, &channel, 0xab, 7),
+        "{\"type\":\"gap\",\"channel\":\"c\","
+        "\"epoch\":\"00000000000000ab\",\"seq\":7}"),
+        "gap, another epoch");
+    tap_ok(same_text(p, ngx_ws_bus_message_epoch_follows(p, &channel, 0xab, 7),
+        "{\"type\":\"epoch\",\"channel\":\"c\","
+        "\"epoch\":\"00000000000000ab\",\"seq\":7}"),
+        "an epoch that follows");
 
     tap_ok(same_text(p, ngx_ws_bus_message_auth_ok(p, &id, 600),
         "{\"type\":\"auth_ok\",\"id\":3,\"expires_in\":600}"), "auth_ok");
