@@ -104,7 +104,8 @@ sub in_path {
 }
 
 
-# Installed once, where the build keeps its things.
+# Installed once, where the build keeps its things; from npm's cache if it
+# has it, and without a network this ends soon.
 
 sub node_modules {
     return 1 if -d "$root/build/node_modules/ws";
@@ -112,7 +113,8 @@ sub node_modules {
     my $log = $t->testdir() . '/npm.log';
 
     return system("npm install --prefix '$root/build' --no-save --no-audit"
-        . " --no-fund ws\@8 >$log 2>&1") == 0
+        . " --no-fund --prefer-offline --fetch-retries 1 ws\@8"
+        . " >$log 2>&1") == 0
         || diag($t->read_file('npm.log')) && 0;
 }
 

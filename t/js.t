@@ -155,7 +155,8 @@ sub has_websocket {
 }
 
 
-# Installed once, where the build keeps its things.
+# Installed once, where the build keeps its things; from npm's cache if it
+# has it, and without a network this ends soon.
 
 sub tools {
     return 1 if -d "$tools/node_modules/ws"
@@ -165,7 +166,8 @@ sub tools {
     mkdir($tools);
 
     my ($good, $log) = command('npm', 'install', '--prefix', $tools,
-        '--no-save', '--no-audit', '--no-fund', 'ws@8', 'typescript@5');
+        '--no-save', '--no-audit', '--no-fund', '--prefer-offline',
+        '--fetch-retries', '1', 'ws@8', 'typescript@5');
 
     diag($log) unless $good;
 
