@@ -14,6 +14,7 @@
 # NGINX_SRC   its source or header tree
 # NGINX_ARGS  arguments for its configure, by default those of NGINX
 # TESTS       what "make test" and "make debug" run, e.g. TESTS=t/style.t
+# WS_BUS_TEST_REDIS   the server of Redis or Valkey that the tests run
 # V=1         shows the commands
 
 

@@ -87,7 +87,7 @@ http {
         ws_bus_jwt bus;
         ws_bus_jwt_key_file keys.jwks;
         ws_bus_publish on;
-        ws_bus_drain 20s;
+        ws_bus_drain 1h;
         ws_bus_ping off;
 
         location = /a {

@@ -10,7 +10,9 @@ use Cwd qw(abs_path);
 use Digest::SHA qw(hmac_sha256);
 use File::Basename qw(dirname);
 use File::Temp qw(tempdir);
+use IO::Handle;
 use IO::Socket::INET;
+use IPC::Open2 qw(open2);
 use MIME::Base64 qw(encode_base64url);
 use POSIX qw(WNOHANG);
 use Time::HiRes qw(sleep time);
@@ -154,6 +156,8 @@ sub median {
 #             write into, <dir>/out
 #   child     that command stays and runs the server as its child
 #   settle    seconds until it must answer, 10
+#   http      directives instead of those that a server has there otherwise,
+#   location  and these
 #
 # Returns { port, pids => [ those that serve ], pid => the child to wait for,
 # main => the server's first process, dir }.
@@ -173,6 +177,8 @@ sub start {
         dir => $dir,
         port => free_port(),
         workers => $arg{workers} // 1,
+        http => $arg{http} // $http{$server},
+        location => $arg{location} // $location{$server},
     };
 
     my @command = $server eq 'floor'
@@ -180,7 +186,7 @@ sub start {
                   : nginx_command($s);
 
     unshift @command, map { s/%d/$dir\/out/gr } @{ $arg{under} // [] };
-    unshift @command, 'taskset', '-c', $arg{pin} if defined $arg{pin};
+    unshift @command, pinned($arg{pin});
     unshift @command, qw(sh -c), 'ulimit -n $(ulimit -Hn); exec "$@"', 'sh';
 
     $s->{pid} = fork() // die "fork: $!\n";
@@ -250,24 +256,111 @@ sub kill_server {
 sub load {
     my ($s, %arg) = @_;
 
-    my @command = ("$root/build/bench/wsload", '-p', $s->{port},
-                   '-P', join(',', @{ $s->{pids} }), @{ $arg{args} });
+    return generate(%arg, args => [ '-p', $s->{port},
+                                    '-P', join(',', @{ $s->{pids} }),
+                                    @{ $arg{args} } ]);
+}
 
-    unshift @command, 'taskset', '-c', $arg{pin} if defined $arg{pin};
 
-    open my $pipe, '-|', @command or die "wsload: $!\n";
-    my $line = do { local $/; <$pipe> } // '';
-    close $pipe;
+# The same with whatever arguments.  When the generator says "down", the
+# function "down" is called, and then it is told to go on.
+
+sub generate {
+    my (%arg) = @_;
+
+    my @command = ("$root/build/bench/wsload", @{ $arg{args} });
+
+    unshift @command, pinned($arg{pin});
+
+    my $pid = open2(my $out, my $in, @command);
+    my $line = '';
+
+    while (defined(my $part = <$out>)) {
+        $line .= $part;
+
+        if ($part eq "down\n") {
+            $arg{down}->();
+            print $in "back\n";
+            $in->flush();
+        }
+    }
+
+    waitpid $pid, 0;
 
     my $status = $?;
     my %result = $line =~ /(\w+)=(\S+)/g;
 
     if ($status) {
-        $result{failed} = "$command[-1]: " . ($line =~ s/\s+$//r
+        $result{failed} = "$command[-1]: " . ($line =~ s/\s+/ /gr
                                               || "status $status");
     }
 
     return \%result;
+}
+
+
+# Starts a Redis on a free port, or, given one that was killed, again.  It
+# keeps its data over that if "lasting" is set.  Returns { port, pid, dir }.
+
+sub start_redis {
+    my (%arg) = @_;
+
+    my $r = $arg{again} // {
+        name => 'redis',
+        dir => tempdir('ws-bench-XXXXXX', TMPDIR => 1, CLEANUP => 1),
+        port => free_port(),
+        lasting => $arg{lasting},
+        pin => $arg{pin},
+    };
+
+    my @command = ('redis-server', '--bind', '127.0.0.1', '--save', '',
+                   '--port', $r->{port}, '--dir', $r->{dir},
+                   '--logfile', "$r->{dir}/error.log",
+                   '--appendonly', $r->{lasting} ? 'yes' : 'no');
+
+    unshift @command, pinned($r->{pin});
+
+    $r->{pid} = fork() // die "fork: $!\n";
+
+    if ($r->{pid} == 0) {
+        open STDIN, '<', '/dev/null';
+        open STDOUT, '>', '/dev/null';
+        exec @command or POSIX::_exit(127);
+    }
+
+    $running{$r->{pid}} = $r;
+
+    for (1 .. 1000) {
+        return $r if redis_answers($r->{port});
+
+        die "redis did not start\n" if waitpid($r->{pid}, WNOHANG) != 0;
+        sleep 0.01;
+    }
+
+    die "redis does not answer\n";
+}
+
+
+sub redis_answers {
+    my ($port) = @_;
+
+    my $s = answers($port) or return 0;
+
+    print $s "PING\r\n";
+    $s->flush();
+
+    return (<$s> // '') =~ /^\+PONG/;
+}
+
+
+# Ends a Redis, which is not asked to save anything unless it is by TERM.
+
+sub kill_redis {
+    my ($r, $signal) = @_;
+
+    kill $signal // 'KILL', $r->{pid};
+    waitpid $r->{pid}, 0;
+    delete $running{$r->{pid}};
 }
 
 
@@ -322,6 +415,16 @@ sub token {
 }
 
 
+# What a command is to be run by: on one CPU, in front of all others.
+
+sub pinned {
+    my ($cpu) = @_;
+
+    return ($option{realtime} ? ('chrt', '--rr', 1) : (),
+            defined $cpu ? ('taskset', '-c', $cpu) : ());
+}
+
+
 sub nginx_command {
     my ($s) = @_;
 
@@ -333,7 +436,7 @@ sub nginx_command {
     my $temp = join '', map { "    ${_}_temp_path $dir/$_;\n" }
                qw(client_body proxy fastcgi uwsgi scgi);
 
-    my $locations = $location{$name} =~ s/%dir%/$dir/gr
+    my $locations = $s->{location} =~ s/%dir%/$dir/gr
         =~ s/%token%/token($dir)/er;
 
     open my $conf, '>', "$dir/nginx.conf" or die "$dir/nginx.conf: $!\n";
@@ -359,7 +462,7 @@ http {
     keepalive_timeout   1h;
 
 $temp
-$http{$name}
+$s->{http}
     server {
         listen  127.0.0.1:$s->{port} backlog=4096 $reuseport;
 

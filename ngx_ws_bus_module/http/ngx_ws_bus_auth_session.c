@@ -203,6 +203,12 @@ ngx_ws_bus_auth_is_refresh(u_char *data, size_t len)
     ngx_uint_t                found;
     ngx_ws_bus_json_object_t  o;
 
+    /* every message comes here, and most are no objects */
+
+    if (len == 0 || (data[0] != '{' && data[0] > ' ')) {
+        return NGX_DECLINED;
+    }
+
     if (len > NGX_WS_BUS_AUTH_MESSAGE_MAX
         || ngx_ws_bus_json_object(&o, data, len) != NGX_OK
         || memmem(data, len, "\"auth_refresh\"", 14) == NULL)

@@ -137,12 +137,8 @@ ngx_ws_bus_bridge_init(ngx_ws_bus_zone_t *zone, ngx_cycle_t *cycle)
     handlers.down = ngx_ws_bus_bridge_command_down;
     handlers.data = b;
 
-    if (ngx_worker == 0) {
-
-        /* one of them counts for all to see */
-
-        handlers.stats = (ngx_ws_bus_link_stats_t *) zone->sh->remote->link;
-    }
+    handlers.stats = (ngx_ws_bus_link_stats_t *)
+                         b->hub->slot->stats.remote_link;
 
     server = ngx_ws_bus_bridge_server(b);
 
@@ -570,6 +566,8 @@ ngx_ws_bus_bridge_command_up(void *data)
                                        ngx_ws_bus_bridge_memory_handler, b,
                                        NULL);
 
+        ngx_ws_bus_bridge_check(b, b->command);
+
         ngx_post_event(&b->work, &ngx_posted_events);
         ngx_ws_bus_bridge_open(b);
     }
@@ -821,7 +819,7 @@ void
 ngx_ws_bus_bridge_error(ngx_ws_bus_bridge_t *b, const char *what,
     const ngx_str_t *channel, ngx_ws_bus_reply_t *reply)
 {
-    b->zone->sh->remote->stats.errors++;
+    b->hub->slot->stats.remote_errors++;
 
     if (b->logged == ngx_time()) {
         return;
@@ -838,17 +836,30 @@ ngx_ws_bus_bridge_error(ngx_ws_bus_bridge_t *b, const char *what,
 ngx_int_t
 ngx_ws_bus_bridge_epoch(u_char *p)
 {
-    u_char  random[NGX_WS_BUS_BRIDGE_EPOCH / 2];
+    u_char  *random;
 
-    if (RAND_bytes(random, sizeof(random)) != 1) {
-        return NGX_ERROR;
+    static u_char  bytes[64 * NGX_WS_BUS_BRIDGE_EPOCH / 2];
+    static size_t  used = sizeof(bytes);
+
+    /* one at a time they would be a third of what a publication costs */
+
+    if (used == sizeof(bytes)) {
+
+        if (RAND_bytes(bytes, sizeof(bytes)) != 1) {
+            return NGX_ERROR;
+        }
+
+        used = 0;
     }
+
+    random = bytes + used;
+    used += NGX_WS_BUS_BRIDGE_EPOCH / 2;
 
     /* 0 is none */
 
     random[0] |= 1;
 
-    (void) ngx_hex_dump(p, random, sizeof(random));
+    (void) ngx_hex_dump(p, random, NGX_WS_BUS_BRIDGE_EPOCH / 2);
 
     return NGX_OK;
 }
