@@ -833,6 +833,19 @@ ngx_ws_bus_bridge_error(ngx_ws_bus_bridge_t *b, const char *what,
 }
 
 
+ngx_uint_t
+ngx_ws_bus_bridge_logs(ngx_ws_bus_bridge_t *b)
+{
+    if (b->noted == ngx_time()) {
+        return 0;
+    }
+
+    b->noted = ngx_time();
+
+    return 1;
+}
+
+
 ngx_int_t
 ngx_ws_bus_bridge_epoch(u_char *p)
 {

@@ -426,9 +426,12 @@ ngx_ws_bus_subs_message(ngx_ws_bus_bridge_t *b, ngx_str_t *name,
     if (ngx_ws_bus_envelope_read(&e, value->data, value->len) != NGX_OK) {
         stats->invalid++;
 
-        ngx_log_error(NGX_LOG_INFO, b->log, 0,
-                      "ws_bus_redis \"%V\": invalid message on \"%V\"",
-                      &b->redis->link.name, name);
+        if (ngx_ws_bus_bridge_logs(b)) {
+            ngx_log_error(NGX_LOG_INFO, b->log, 0,
+                          "ws_bus_redis \"%V\": invalid message on \"%V\"",
+                          &b->redis->link.name, name);
+        }
+
         return;
     }
 
