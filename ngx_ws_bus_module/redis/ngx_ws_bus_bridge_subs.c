@@ -458,6 +458,11 @@ ngx_ws_bus_subs_message(ngx_ws_bus_bridge_t *b, ngx_str_t *name,
 
     rc = ngx_ws_bus_bridge_place(b, name, &e, 0);
 
+    if (rc == NGX_DECLINED && e.seq && c) {
+        ngx_ws_bus_subs_dead(b, c);
+        return;
+    }
+
     if (rc != NGX_AGAIN || c == NULL
         || c->state != NGX_WS_BUS_BRIDGE_SUBSCRIBED)
     {
