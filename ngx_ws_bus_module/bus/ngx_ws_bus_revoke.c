@@ -81,7 +81,7 @@ ngx_ws_bus_revoke(ngx_ws_bus_zone_t *zone, const ngx_ws_bus_revocation_t *rev,
 
 ngx_uint_t
 ngx_ws_bus_revoked(ngx_ws_bus_zone_t *zone, ngx_uint_t kind,
-    const ngx_str_t *value, int64_t iat, int64_t now)
+    const ngx_str_t *value, int64_t iat, int64_t until, int64_t now)
 {
     u_char                 digest[NGX_WS_BUS_REVOKE_DIGEST];
     ngx_uint_t             revoked;
@@ -99,6 +99,10 @@ ngx_ws_bus_revoked(ngx_ws_bus_zone_t *zone, ngx_uint_t kind,
 
     revoked = r && now < r->expires
               && (kind == NGX_WS_BUS_REVOKE_JTI || iat <= r->time);
+
+    if (revoked) {
+        r->expires = ngx_max(r->expires, until);
+    }
 
     ngx_ws_bus_zone_unlock(zone);
 

@@ -82,10 +82,11 @@ ngx_int_t ngx_ws_bus_revoke_publish(ngx_ws_bus_hub_t *hub,
 
 /*
  * 1 if a token with this "sub" or "jti" is revoked; "iat" is 0 if it does not
- * tell when it was issued.
+ * tell when it was issued.  Then this is remembered until "until" at least:
+ * nobody knows the end of a token before it is seen.
  */
 ngx_uint_t ngx_ws_bus_revoked(ngx_ws_bus_zone_t *zone, ngx_uint_t kind,
-    const ngx_str_t *value, int64_t iat, int64_t now);
+    const ngx_str_t *value, int64_t iat, int64_t until, int64_t now);
 
 /*
  * For the hub.  Tells of a record that was read, after all that came before

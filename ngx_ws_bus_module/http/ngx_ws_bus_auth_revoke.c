@@ -16,6 +16,9 @@
 /* how long a token is refused if nobody says, seconds */
 #define NGX_WS_BUS_REVOKE_TIME      86400
 
+/* a token may be taken for so long after its end */
+#define NGX_WS_BUS_REVOKE_LEEWAY    3600
+
 /* no token lives for longer */
 #define NGX_WS_BUS_REVOKE_TIME_MAX  (10 * 366 * 86400)
 
@@ -192,7 +195,8 @@ ngx_ws_bus_auth_revoke_init(ngx_ws_bus_zone_t *zone)
 ngx_uint_t
 ngx_ws_bus_auth_revoked(ngx_ws_bus_zone_t *zone, ngx_ws_bus_jwt_t *jwt)
 {
-    time_t  now;
+    time_t   now;
+    int64_t  until;
 
     now = ngx_time();
 
@@ -200,16 +204,20 @@ ngx_ws_bus_auth_revoked(ngx_ws_bus_zone_t *zone, ngx_ws_bus_jwt_t *jwt)
         return 0;
     }
 
+    until = jwt->exp ? ngx_min(jwt->exp + NGX_WS_BUS_REVOKE_LEEWAY,
+                               now + (int64_t) NGX_WS_BUS_REVOKE_TIME_MAX)
+                     : 0;
+
     if (jwt->sub.len
         && ngx_ws_bus_revoked(zone, NGX_WS_BUS_REVOKE_SUB, &jwt->sub,
-                              jwt->iat, now))
+                              jwt->iat, until, now))
     {
         return 1;
     }
 
     return jwt->jti.len
            && ngx_ws_bus_revoked(zone, NGX_WS_BUS_REVOKE_JTI, &jwt->jti, 0,
-                                 now);
+                                 until, now);
 }
 
 
@@ -241,9 +249,13 @@ ngx_ws_bus_auth_kick(ngx_ws_bus_hub_t *hub,
             continue;
         }
 
-        if (rev ? ngx_ws_bus_auth_meant(&auth->jwt, rev)
-                : ngx_ws_bus_auth_revoked(s->hub->zone, &auth->jwt))
-        {
+        if (rev && !ngx_ws_bus_auth_meant(&auth->jwt, rev)) {
+            continue;
+        }
+
+        /* also makes it remembered for as long as the token lives */
+
+        if (ngx_ws_bus_auth_revoked(s->hub->zone, &auth->jwt) || rev) {
             ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_KICKED, "revoked");
         }
     }

@@ -962,7 +962,7 @@ static inline ngx_uint_t
 revoked(const char *sub, int64_t iat, int64_t now)
 {
     return ngx_ws_bus_revoked(&test_zone, NGX_WS_BUS_REVOKE_SUB,
-                              name_of(sub), iat, now);
+                              name_of(sub), iat, 0, now);
 }
 
 

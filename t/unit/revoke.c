@@ -33,7 +33,7 @@ static ngx_uint_t
 revoked_jti(const char *jti, int64_t now)
 {
     return ngx_ws_bus_revoked(&test_zone, NGX_WS_BUS_REVOKE_JTI,
-                              name_of(jti), 0, now);
+                              name_of(jti), 0, 0, now);
 }
 
 
@@ -58,6 +58,21 @@ test_rules(void)
     tap_ok(!revoked("alic", 1, 150) && !revoked("alicee", 1, 150)
            && !revoked("", 1, 150), "not other ones");
     tap_ok(!revoked_jti("alice", 150), "and no token of that id");
+
+    tap_is(take_away("bert", 100, 200), NGX_OK, "another one");
+    tap_ok(ngx_ws_bus_revoked(&test_zone, NGX_WS_BUS_REVOKE_SUB,
+                              name_of("bert"), 101, 900, 199)
+           == 0
+           && !revoked("bert", 100, 200),
+           "a good token of his prolongs nothing");
+    tap_ok(ngx_ws_bus_revoked(&test_zone, NGX_WS_BUS_REVOKE_SUB,
+                              name_of("bert"), 100, 300, 199)
+           && revoked("bert", 100, 299) && !revoked("bert", 100, 300),
+           "until the end of a token that was refused");
+    tap_ok(ngx_ws_bus_revoked(&test_zone, NGX_WS_BUS_REVOKE_SUB,
+                              name_of("bert"), 100, 250, 299)
+           && revoked("bert", 100, 299),
+           "the longer time counts");
 
     rev.kind = NGX_WS_BUS_REVOKE_JTI;
     rev.value = *name_of("alice");
