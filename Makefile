@@ -38,8 +38,8 @@ SRCS =		$(wildcard $(MODULE)/*.c $(MODULE)/*/*.c)
 LIBS =		-lcrypto -ljansson -lz
 MAP =		$(MODULE)/$(MODULE).map
 
-INCS =		-I $(MODULE)/proto -I $(MODULE)/bus -I $(MODULE)/http \
-		@$(TREE)/incs
+INCS =		-I $(MODULE)/proto -I $(MODULE)/bus -I $(MODULE)/redis \
+		-I $(MODULE)/http @$(TREE)/incs
 WARN =		-Wall -Wextra -Wno-unused-parameter -Wmissing-prototypes \
 		-Wdeclaration-after-statement -Werror
 COMPILE =	$(CC) -c @$(TREE)/cflags $(WARN) -fPIC -fvisibility=hidden

@@ -1,7 +1,7 @@
 # Copyright (C) the ngx_ws_bus_module authors
 
-# Who may know whom: proto/ knows bytes, bus/ knows nginx's core, http/ knows
-# both and HTTP; only ngx_ws_bus_module.c knows every layer.
+# Who may know whom: proto/ knows bytes, bus/ and redis/ know nginx's core,
+# http/ knows them and HTTP; only ngx_ws_bus_module.c knows every layer.
 
 use warnings;
 use strict;
@@ -36,8 +36,12 @@ my %rules = (
         layers => [ 'proto', 'bus' ],
         others => sub { $_[0] !~ $http },
     },
+    redis => {
+        layers => [ 'proto', 'bus', 'redis' ],
+        others => sub { $_[0] !~ $http },
+    },
     http => {
-        layers => [ 'proto', 'bus', 'http' ],
+        layers => [ 'proto', 'bus', 'redis', 'http' ],
         others => sub { 1 },
     },
 );
@@ -98,10 +102,11 @@ for my $file (glob('http/*.[ch]')) {
 is(join("\n", @faults), '', 'http/ meets in one header');
 
 
-# bus/ and HTTP
+# bus/ and redis/, and HTTP
 
-is(join("\n", grep { text($_) =~ /\bngx_http_\w/ } glob('bus/*.[ch]')), '',
-   'bus/ names nothing of ngx_http');
+is(join("\n", grep { text($_) =~ /\bngx_http_\w/ }
+        glob('bus/*.[ch] redis/*.[ch]')), '',
+   'bus/ and redis/ name nothing of ngx_http');
 
 
 # the mutex
