@@ -35,7 +35,8 @@ BUILD =		build
 TREE =		$(BUILD)/nginx
 
 SRCS =		$(wildcard $(MODULE)/*.c $(MODULE)/*/*.c)
-LIBS =		-lcrypto -ljansson -lz
+LIBS =		-lssl -lcrypto -ljansson -lz $(HIREDIS)
+HIREDIS =	-Wl,--exclude-libs,libhiredis.a -l:libhiredis.a
 MAP =		$(MODULE)/$(MODULE).map
 
 INCS =		-I $(MODULE)/proto -I $(MODULE)/bus -I $(MODULE)/redis \
@@ -73,7 +74,8 @@ endif
 
 
 .PHONY:		all run test debug debug-build unit fuzz fuzz-build \
-		fuzz-replay bench install clean FORCE
+		fuzz-replay bench install clean FORCE link-test \
+		debug-link-test
 
 all:		$(BUILD)/$(MODULE).so
 	@:
@@ -123,6 +125,32 @@ $(BUILD)/debug/obj/%.o: $(MODULE)/%.c Makefile $(TREE)/stamp
 	@mkdir -p $(@D)
 	$(call say,CC,$< (debug))
 	$(Q)$(COMPILE) $(SANITIZE) $(INCS) -MMD -MP -o $@ $<
+
+
+# a module for tests only, which gives HTTP to the links of redis/
+
+LINK_TEST =	$(filter-out %/ngx_ws_bus_module.o %/http/%,$(1))
+
+link-test:	$(BUILD)/test/link.so
+	@:
+
+debug-link-test: $(BUILD)/debug/test/link.so
+	@:
+
+$(BUILD)/test/link.so: t/mod/link.c $(OBJS)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(COMPILE) $(INCS) -MMD -MP -MF $@.d -MT $@ -o $@.o $<
+	$(Q)$(LINK) -o $@.new $@.o $(call LINK_TEST,$(OBJS)) $(LIBS)
+	$(Q)mv $@.new $@
+
+$(BUILD)/debug/test/link.so: t/mod/link.c $(DEBUG_OBJS)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(COMPILE) $(SANITIZE) $(INCS) -MMD -MP -MF $@.d -MT $@ -o $@.o $<
+	$(Q)$(LINK) $(SANITIZE) -o $@.new $@.o \
+		$(call LINK_TEST,$(DEBUG_OBJS)) $(LIBS)
+	$(Q)mv $@.new $@
 
 
 # A unit test includes the file under test.  What it needs besides goes into
@@ -176,12 +204,13 @@ $(BUILD)/fuzz/%.replay: t/fuzz/%.c Makefile $(TREE)/stamp
 
 test:
 	$(DEPS) test
-	@$(MAKE) --no-print-directory all unit fuzz-replay
+	@$(MAKE) --no-print-directory all unit fuzz-replay link-test
 	WS_BUS_TEST_NGINX="$(NGINX)" $(PROVE) $(TESTS)
 
 debug:
 	$(DEPS) test
-	@$(MAKE) --no-print-directory all debug-build unit fuzz-replay
+	@$(MAKE) --no-print-directory all debug-build unit fuzz-replay \
+		debug-link-test
 	WS_BUS_TEST_NGINX="$(NGINX)" \
 	WS_BUS_TEST_MODULE="$(abspath $(BUILD)/debug/$(MODULE).so)" \
 	WS_BUS_TEST_PRELOAD="$$($(CC) -print-file-name=libasan.so) \
@@ -208,4 +237,4 @@ clean:
 
 
 -include $(OBJS:.o=.d) $(DEBUG_OBJS:.o=.d) $(UNIT:=.d) $(FUZZ:=.d) \
-	$(REPLAY:=.d)
+	$(REPLAY:=.d) $(BUILD)/test/link.so.d $(BUILD)/debug/test/link.so.d

@@ -9,10 +9,17 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
+#include "ngx_ws_bus_bridge.h"
 #include "ngx_ws_bus_http.h"
 
 
+/* the default of "resolver_timeout", milliseconds */
+#define NGX_WS_BUS_RESOLVER_TIMEOUT  30000
+
+
 static char *ngx_ws_bus_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_ws_bus_redis_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_ws_bus_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
@@ -24,7 +31,8 @@ static char *ngx_ws_bus_status_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
 static ngx_ws_bus_zone_t *ngx_ws_bus_zone_add(ngx_conf_t *cf,
-    ngx_ws_bus_main_conf_t *wmcf, ngx_str_t *name, size_t size);
+    ngx_ws_bus_main_conf_t *wmcf, ngx_str_t *name, size_t size,
+    ngx_ws_bus_redis_t *redis);
 static ngx_ws_bus_zone_t *ngx_ws_bus_zone_find(ngx_ws_bus_main_conf_t *wmcf,
     ngx_str_t *name);
 
@@ -34,6 +42,7 @@ static void *ngx_ws_bus_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
 static ngx_int_t ngx_ws_bus_init(ngx_conf_t *cf);
+static ngx_int_t ngx_ws_bus_init_redis(ngx_conf_t *cf);
 static ngx_int_t ngx_ws_bus_init_process(ngx_cycle_t *cycle);
 static void ngx_ws_bus_exit_process(ngx_cycle_t *cycle);
 
@@ -53,11 +62,27 @@ static ngx_conf_enum_t  ngx_ws_bus_presence[] = {
 };
 
 
+static ngx_conf_enum_t  ngx_ws_bus_limit_log_levels[] = {
+    { ngx_string("info"), NGX_LOG_INFO },
+    { ngx_string("notice"), NGX_LOG_NOTICE },
+    { ngx_string("warn"), NGX_LOG_WARN },
+    { ngx_string("error"), NGX_LOG_ERR },
+    { ngx_null_string, 0 }
+};
+
+
 static ngx_command_t  ngx_ws_bus_commands[] = {
 
     { ngx_string("ws_bus_zone"),
-      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE2,
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE23,
       ngx_ws_bus_zone_directive,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_redis"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_BLOCK|NGX_CONF_TAKE1,
+      ngx_ws_bus_redis_directive,
       NGX_HTTP_MAIN_CONF_OFFSET,
       0,
       NULL },
@@ -195,6 +220,42 @@ static ngx_command_t  ngx_ws_bus_commands[] = {
       offsetof(ngx_ws_bus_loc_conf_t, fallback),
       NULL },
 
+    { ngx_string("ws_bus_limit_zone"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE2,
+      ngx_ws_bus_limit_zone_directive,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_limit"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE123
+                        |NGX_CONF_TAKE4|NGX_CONF_TAKE5,
+      ngx_ws_bus_limit_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_limit_dry_run"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, limit_dry_run),
+      NULL },
+
+    { ngx_string("ws_bus_limit_log_level"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, limit_log_level),
+      &ngx_ws_bus_limit_log_levels },
+
+    { ngx_string("ws_bus_log"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_ws_bus_audit_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
       ngx_null_command
 };
 
@@ -235,8 +296,9 @@ ngx_ws_bus_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_ws_bus_main_conf_t *wmcf = conf;
 
-    ssize_t     size;
-    ngx_str_t  *value;
+    ssize_t              size;
+    ngx_str_t           *value, name;
+    ngx_ws_bus_redis_t  *redis;
 
     value = cf->args->elts;
 
@@ -266,11 +328,41 @@ ngx_ws_bus_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    if (ngx_ws_bus_zone_add(cf, wmcf, &value[1], size) == NULL) {
+    redis = NULL;
+
+    if (cf->args->nelts == 4) {
+
+        if (value[3].len < 7 || ngx_strncmp(value[3].data, "redis=", 6) != 0) {
+            return ngx_ws_bus_invalid(cf, &value[3]);
+        }
+
+        name.data = value[3].data + 6;
+        name.len = value[3].len - 6;
+
+        redis = ngx_ws_bus_redis_find(&wmcf->redises, &name);
+
+        if (redis == NULL) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "unknown redis \"%V\", \"ws_bus_redis\" comes "
+                               "before the zone", &name);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    if (ngx_ws_bus_zone_add(cf, wmcf, &value[1], size, redis) == NULL) {
         return NGX_CONF_ERROR;
     }
 
     return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_ws_bus_redis_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_ws_bus_main_conf_t *wmcf = conf;
+
+    return ngx_ws_bus_redis_block(cf, &wmcf->redises);
 }
 
 
@@ -394,8 +486,9 @@ ngx_ws_bus_status_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
 static ngx_ws_bus_zone_t *
 ngx_ws_bus_zone_add(ngx_conf_t *cf, ngx_ws_bus_main_conf_t *wmcf,
-    ngx_str_t *name, size_t size)
+    ngx_str_t *name, size_t size, ngx_ws_bus_redis_t *redis)
 {
+    u_char              *p;
     ngx_str_t            shm_name;
     ngx_shm_zone_t      *shm_zone;
     ngx_ws_bus_zone_t   *zone, **zonep;
@@ -415,16 +508,34 @@ ngx_ws_bus_zone_add(ngx_conf_t *cf, ngx_ws_bus_main_conf_t *wmcf,
     zone->name = *name;
     zone->cycle = cf->cycle;
 
-    /* names of shared memory are common to all modules */
+    /*
+     * Names of shared memory are common to all modules.  With another Redis
+     * it is another zone: its channels have another order.
+     */
 
     shm_name.len = sizeof("ws_bus:") - 1 + name->len;
+
+    if (redis) {
+        shm_name.len += 1 + redis->link.name.len;
+
+        zone->remote = ngx_ws_bus_bridge_create(cf->pool, zone, redis);
+        if (zone->remote == NULL) {
+            return NULL;
+        }
+    }
+
     shm_name.data = ngx_pnalloc(cf->pool, shm_name.len);
     if (shm_name.data == NULL) {
         return NULL;
     }
 
-    ngx_memcpy(ngx_cpymem(shm_name.data, "ws_bus:", sizeof("ws_bus:") - 1),
-               name->data, name->len);
+    p = ngx_cpymem(shm_name.data, "ws_bus:", sizeof("ws_bus:") - 1);
+    p = ngx_cpymem(p, name->data, name->len);
+
+    if (redis) {
+        *p++ = '@';
+        ngx_memcpy(p, redis->link.name.data, redis->link.name.len);
+    }
 
     shm_zone = ngx_shared_memory_add(cf, &shm_name, size, &ngx_ws_bus_module);
     if (shm_zone == NULL) {
@@ -473,6 +584,16 @@ ngx_ws_bus_create_main_conf(ngx_conf_t *cf)
     }
 
     if (ngx_array_init(&wmcf->zones, cf->pool, 2, sizeof(ngx_ws_bus_zone_t *))
+        != NGX_OK
+        || ngx_array_init(&wmcf->limit_zones, cf->pool, 2,
+                          sizeof(ngx_ws_bus_limit_zone_t *))
+           != NGX_OK)
+    {
+        return NULL;
+    }
+
+    if (ngx_array_init(&wmcf->redises, cf->pool, 1,
+                       sizeof(ngx_ws_bus_redis_t *))
         != NGX_OK)
     {
         return NULL;
@@ -487,13 +608,20 @@ ngx_ws_bus_init_main_conf(ngx_conf_t *cf, void *conf)
 {
     ngx_ws_bus_main_conf_t *wmcf = conf;
 
-    ngx_str_t  name = ngx_string("default");
+    ngx_str_t               name = ngx_string("default");
+    ngx_ws_bus_loc_conf_t  *wlcf;
+
+    wlcf = ngx_http_conf_get_module_loc_conf(cf, ngx_ws_bus_module);
+
+    if (ngx_ws_bus_audit_merge(cf, NULL, wlcf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
 
     if (!wmcf->used || wmcf->zones.nelts) {
         return NGX_CONF_OK;
     }
 
-    if (ngx_ws_bus_zone_add(cf, wmcf, &name, NGX_WS_BUS_ZONE_DEFAULT)
+    if (ngx_ws_bus_zone_add(cf, wmcf, &name, NGX_WS_BUS_ZONE_DEFAULT, NULL)
         == NULL)
     {
         return NGX_CONF_ERROR;
@@ -520,7 +648,9 @@ ngx_ws_bus_create_loc_conf(ngx_conf_t *cf)
      *     wlcf->zone = NULL;
      *     wlcf->handler = NULL;
      *     wlcf->channel = NULL;
+     *     wlcf->limits = NULL;
      *     wlcf->status = NGX_WS_BUS_STATUS_JSON;
+     *     wlcf->audit_off = 0;
      */
 
     wlcf->publish = NGX_CONF_UNSET_PTR;
@@ -543,6 +673,9 @@ ngx_ws_bus_create_loc_conf(ngx_conf_t *cf)
     wlcf->deflate_min_length = NGX_CONF_UNSET_SIZE;
     wlcf->lean = NGX_CONF_UNSET;
     wlcf->fallback = NGX_CONF_UNSET;
+    wlcf->limit_dry_run = NGX_CONF_UNSET;
+    wlcf->limit_log_level = NGX_CONF_UNSET_UINT;
+    wlcf->audit = NGX_CONF_UNSET_PTR;
 
     return wlcf;
 }
@@ -559,6 +692,7 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_core_loc_conf_t   *clcf;
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    wmcf = ngx_http_conf_get_module_main_conf(cf, ngx_ws_bus_module);
 
     /* "if" and "limit_except" make locations inside the location */
 
@@ -601,6 +735,21 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
                               prev->deflate_min_length, 64);
     ngx_conf_merge_value(conf->lean, prev->lean, 0);
     ngx_conf_merge_value(conf->fallback, prev->fallback, 1);
+    ngx_conf_merge_value(conf->limit_dry_run, prev->limit_dry_run, 0);
+    ngx_conf_merge_uint_value(conf->limit_log_level, prev->limit_log_level,
+                              NGX_LOG_ERR);
+
+    if (conf->limits == NULL) {
+        conf->limits = prev->limits;
+    }
+
+    if (ngx_ws_bus_limit_zones(cf, wmcf, conf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_ws_bus_audit_merge(cf, prev, conf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
 
     if (conf->handler == NULL || conf->handler == ngx_ws_bus_status_handler) {
         return NGX_CONF_OK;
@@ -614,8 +763,6 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
                            "\"ws_bus_member\"");
         return NGX_CONF_ERROR;
     }
-
-    wmcf = ngx_http_conf_get_module_main_conf(cf, ngx_ws_bus_module);
 
     if (conf->zone_name.len) {
         conf->zone = ngx_ws_bus_zone_find(wmcf, &conf->zone_name);
@@ -631,8 +778,13 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         conf->zone = zones[0];
     }
 
+    if (conf->zone->remote) {
+        conf->zone->remote->history = ngx_max(conf->zone->remote->history,
+                                              conf->history);
+    }
+
     if (conf->message_max_size
-        > ngx_ws_bus_log_max_payload(
+        > ngx_ws_bus_history_max_payload(
                    ngx_ws_bus_zone_log_size(conf->zone->shm_zone->shm.size)))
     {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
@@ -661,7 +813,37 @@ ngx_ws_bus_init(ngx_conf_t *cf)
 
     *h = ngx_ws_bus_access_handler;
 
-    return NGX_OK;
+    if (ngx_ws_bus_init_redis(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_ws_bus_audit_init(cf);
+}
+
+
+static ngx_int_t
+ngx_ws_bus_init_redis(ngx_conf_t *cf)
+{
+    ngx_msec_t                 timeout;
+    ngx_resolver_t            *resolver;
+    ngx_ws_bus_main_conf_t    *wmcf;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    wmcf = ngx_http_conf_get_module_main_conf(cf, ngx_ws_bus_module);
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    resolver = clcf->resolver;
+
+    /* where none is configured, nginx has made one without servers */
+
+    if (resolver && resolver->connections.nelts == 0) {
+        resolver = NULL;
+    }
+
+    timeout = (clcf->resolver_timeout == NGX_CONF_UNSET_MSEC)
+              ? NGX_WS_BUS_RESOLVER_TIMEOUT : clcf->resolver_timeout;
+
+    return ngx_ws_bus_redis_init(cf, &wmcf->redises, resolver, timeout);
 }
 
 

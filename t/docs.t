@@ -80,7 +80,7 @@ like($section{ws_bus_zone}, qr/The smallest size is $smallest\./,
     'ws_bus_zone: smallest size');
 
 my $directives = join('', $conf, map { text("$module/http/ngx_ws_bus_$_.c") }
-    qw/ directives access /);
+    qw/ directives access audit limit /);
 
 is(missing($doc{directives},
     $directives =~ /ngx_conf_log_error\(\w+,\s*cf,\s*0,\s*($literals)/g,
@@ -461,6 +461,10 @@ sub default {
         ws_bus_drain => sub { $time->('drain') },
         ws_bus_batch => sub { merged('batch') },
         ws_bus_lean => sub { $flag->('lean') },
+        ws_bus_limit_dry_run => sub { $flag->('limit_dry_run') },
+        ws_bus_limit_log_level => sub {
+            merged('limit_log_level') eq 'NGX_LOG_ERR' ? 'error' : '?'
+        },
         ws_bus_fallback => sub { $flag->('fallback') },
         ws_bus_max_channels => sub { merged('max_channels') },
         ws_bus_channels => sub {

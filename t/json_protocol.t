@@ -547,7 +547,7 @@ sub names {
         my %by = map { $_->{type} => $_ } $c->next_n(2);
 
         is_next($by{published}, { type => 'published', channel => $name,
-            id => $id, seq => 1 }, "$short: published");
+            id => $id, seq => 1, epoch => EPOCH }, "$short: published");
         is_next($by{message}, { type => 'message', channel => $name,
             seq => 1, text => 'text' }, "$short: message");
 
@@ -719,11 +719,14 @@ sub publishing {
     # without a subscription
 
     is_next($c->ask('publish', channel => 'room.p', data => 1),
-        { type => 'published', channel => 'room.p', seq => 1 }, 'published');
+        { type => 'published', channel => 'room.p', seq => 1,
+        epoch => EPOCH }, 'published');
     is_next($c->ask('publish', channel => 'room.p', text => 'two'),
-        { type => 'published', channel => 'room.p', seq => 2 }, 'text');
+        { type => 'published', channel => 'room.p', seq => 2,
+        epoch => EPOCH }, 'text');
     is_next($c->ask('publish', channel => 'room.p', base64 => 'AAE='),
-        { type => 'published', channel => 'room.p', seq => 3 }, 'base64');
+        { type => 'published', channel => 'room.p', seq => 3,
+        epoch => EPOCH }, 'base64');
     is($c->surplus(0.05), '', 'it is not told of them');
 
     is(http_get('/pub/room.p')->json()->{seq}, 3, 'there they are');
@@ -732,7 +735,8 @@ sub publishing {
 
     $c->ask('subscribe', channel => 'room.p');
     is_next($c->ask('publish', channel => 'room.p', data => 1),
-        { type => 'published', channel => 'room.p', seq => 4 }, 'published');
+        { type => 'published', channel => 'room.p', seq => 4,
+        epoch => EPOCH }, 'published');
     is_next($c, { type => 'message', channel => 'room.p', seq => 4,
         data => '"1"' }, 'it is told of its own message');
 
@@ -747,7 +751,7 @@ sub publishing {
         'not kept, and nobody there');
 
     is_next($c->ask('publish', channel => 'room.p', data => 2),
-        { type => 'published', channel => 'room.p', seq => 5 },
+        { type => 'published', channel => 'room.p', seq => 5, epoch => EPOCH },
         'it took no number');
 }
 
@@ -980,7 +984,7 @@ sub replay {
         epoch => $e, seq => 10, head => 1500, oldest => 1,
         recovered => 'true' }, "${name}from a position");
     is_next($c, { type => 'published', id => 2, channel => $channel,
-        seq => 1501 }, "${name}the answer of the same turn");
+        seq => 1501, epoch => EPOCH }, "${name}the answer of the same turn");
 
     my @m = $c->next_n(1491);
 
@@ -1313,18 +1317,22 @@ sub keys_once {
     my %publish = (channel => 'x.keys', key => 'the key');
 
     is_next($c->ask('publish', %publish, data => 1), { type => 'published',
-        channel => 'x.keys', seq => 1 }, 'with a key');
+        channel => 'x.keys', seq => 1, epoch => EPOCH }, 'with a key');
     is_next($_->ask('publish', %publish, data => 2), { type => 'published',
-        channel => 'x.keys', seq => 1 }, 'repeated') for $c, $d, $c;
+        channel => 'x.keys', seq => 1,
+        epoch => EPOCH }, 'repeated') for $c, $d, $c;
     is_next($d->ask('publish', channel => 'x.keys', key => 'other',
-        text => ''), { type => 'published', channel => 'x.keys', seq => 2 },
+        text => ''), { type => 'published', channel => 'x.keys', seq => 2,
+        epoch => EPOCH },
         'another key');
     is_next($d->ask('publish', channel => 'x.keys.2', key => 'the key',
-        data => 1), { type => 'published', channel => 'x.keys.2', seq => 1 },
+        data => 1), { type => 'published', channel => 'x.keys.2', seq => 1,
+        epoch => EPOCH },
         'another channel');
     is_next($d->ask('publish', channel => 'x.keys', data => 3,
         key => \'"the\u0020key"'), { type => 'published',
-        channel => 'x.keys', seq => 1 }, 'an escaped key is the same');
+        channel => 'x.keys', seq => 1,
+        epoch => EPOCH }, 'an escaped key is the same');
 
     my $long = "\xc3\xa9" x 127 . 'x';
     is($c->ask('publish', channel => 'x.keys', data => 1,
@@ -1578,7 +1586,7 @@ sub deletion {
     # nobody but itself
 
     is_next($c->ask('publish', channel => 'x.gone', data => 1),
-        { type => 'published', channel => 'x.gone', seq => 1 },
+        { type => 'published', channel => 'x.gone', seq => 1, epoch => EPOCH },
         'and a new count');
     is($h->request('DELETE', '/pub/x.gone')->status(), 204, 'deleted again');
     is_next($c, { type => 'message', channel => 'x.gone', seq => 1,

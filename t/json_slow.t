@@ -632,6 +632,7 @@ sub left {
             push @stray, 'not closed in good order' if $c->finish() != 1000;
         }
 
+        is(join("\n", @wrong), '', "left: $policy: gaps are within");
         is(join("\n", @stray), '', "left: $policy: nothing after that");
         cmp_ok($gaps, '>', 0, "left: $policy: there were gaps");
     }

@@ -1,7 +1,8 @@
 # Copyright (C) the ngx_ws_bus_module authors
 
-# Who may know whom: proto/ knows bytes, bus/ and redis/ know nginx's core,
-# http/ knows them and HTTP; only ngx_ws_bus_module.c knows every layer.
+# Who may know whom: proto/ knows bytes, bus/ knows nginx's core, redis/ the
+# bus, http/ knows them all and HTTP; only ngx_ws_bus_module.c knows every
+# layer.
 
 use warnings;
 use strict;
@@ -102,16 +103,23 @@ for my $file (glob('http/*.[ch]')) {
 is(join("\n", @faults), '', 'http/ meets in one header');
 
 
-# bus/ and redis/, and HTTP
+# below HTTP
 
-is(join("\n", grep { text($_) =~ /\bngx_http_\w/ }
-        glob('bus/*.[ch] redis/*.[ch]')), '',
-   'bus/ and redis/ name nothing of ngx_http');
+for my $dir ('bus', 'redis') {
+    my @files = grep { text($_) =~ /\bngx_http_\w/ } glob("$dir/*.[ch]");
+
+    is("@files", '', "$dir/ names nothing of ngx_http");
+}
 
 
-# the mutex
+# the mutex; the limits have a memory of their own, and no other mutex
 
 my @holders = grep { text($_) =~ /shmtx/ } glob('*.[ch] */*.[ch]');
+
+is(join(' ', text('bus/ngx_ws_bus_limits.c') =~ /ngx_ws_bus_zone\w*/g), '',
+   'the limits know nothing of the zone');
+
+@holders = grep { $_ ne 'bus/ngx_ws_bus_limits.c' } @holders;
 
 is(scalar(grep { m!^bus/! } @holders), 1,
    'one file of bus/ takes the mutex of the zone');

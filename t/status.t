@@ -137,7 +137,7 @@ like($s->{uptime}, qr/^\d+$/, 'uptime');
 
 is_deeply([ sort keys %$z ], [ sort qw/
     size log channels connections subscriptions messages_in messages_out
-    bytes_in bytes_out dropped closed refused delivery workers
+    bytes_in bytes_out dropped limit closed refused delivery workers
 / ], 'members of a zone');
 
 is($z->{size}, 2 * 1024 * 1024, 'size');

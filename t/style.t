@@ -21,7 +21,7 @@ use constant {
 chdir("$FindBin::Bin/..") or die "chdir: $!";
 
 my @module = glob('ngx_ws_bus_module/*.[ch] ngx_ws_bus_module/*/*.[ch]');
-my @tests = glob('t/unit/*.[ch] t/fuzz/*.[ch]');
+my @tests = glob('t/unit/*.[ch] t/fuzz/*.[ch] t/mod/*.[ch]');
 
 cmp_ok(scalar(@module), '>', 0, 'there are files to check');
 

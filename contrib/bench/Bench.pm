@@ -43,6 +43,14 @@ my %location = (
             ws_bus_publish  on;
         }
 
+        location = /ws/ {
+            ws_bus;
+            ws_bus_publish       on;
+            ws_bus_channels      b*;
+            ws_bus_max_channels  2000;
+            ws_bus_history       2000;
+        }
+
         location ~ ^/pub/(.+)$ {
             ws_bus_publisher  $1;
         }
@@ -239,6 +247,19 @@ sub load {
     }
 
     return \%result;
+}
+
+
+# Runs a program that measures by itself.  Returns a hash for each line.
+
+sub program {
+    my ($name) = @_;
+
+    open my $pipe, '-|', "$root/build/bench/$name" or die "$name: $!\n";
+    my @rows = map { { /(\w+)=(\S+)/g } } <$pipe>;
+    close $pipe or die "$name failed\n";
+
+    return @rows;
 }
 
 

@@ -31,6 +31,8 @@
 #define KEY           "dGhlIHNhbXBsZSBub25jZQ=="
 #define ACCEPT        "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
+#define PROTOCOL      "ws-bus.v1.json"
+
 
 static void conn_connect(conn_t *c);
 static void conn_watch(conn_t *c, int op, uint32_t events);
@@ -180,8 +182,11 @@ loop_open(unsigned first, unsigned n, unsigned ahead,
                            "Connection: Upgrade\r\n"
                            "Sec-WebSocket-Key: " KEY "\r\n"
                            "Sec-WebSocket-Version: 13\r\n"
+                           "%s"
                            "\r\n",
-                           options.prefix, name, options.port);
+                           options.prefix, name, options.port,
+                           options.json ? "Sec-WebSocket-Protocol: " PROTOCOL
+                                          "\r\n" : "");
 
             conn_send(c, (u_char *) request, len);
         }

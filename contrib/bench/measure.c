@@ -13,7 +13,7 @@
 
 
 static uint64_t process_cpu(pid_t pid);
-static uint64_t process_memory(pid_t pid);
+static uint64_t process_memory(pid_t pid, const char *what);
 
 
 uint64_t
@@ -59,7 +59,21 @@ server_memory(void)
     uint64_t  sum;
 
     for (i = 0, sum = 0; i < options.npids; i++) {
-        sum += process_memory(options.pids[i]);
+        sum += process_memory(options.pids[i], "Pss");
+    }
+
+    return sum;
+}
+
+
+uint64_t
+server_own_memory(void)
+{
+    uint64_t  sum;
+    unsigned  i;
+
+    for (i = 0, sum = 0; i < options.npids; i++) {
+        sum += process_memory(options.pids[i], "Pss_Anon");
     }
 
     return sum;
@@ -117,10 +131,11 @@ process_cpu(pid_t pid)
 
 
 static uint64_t
-process_memory(pid_t pid)
+process_memory(pid_t pid, const char *what)
 {
     FILE           *f;
     char            path[64], line[256];
+    size_t          len;
     unsigned long   kb;
 
     snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int) pid);
@@ -130,14 +145,18 @@ process_memory(pid_t pid)
         die("%s cannot be opened", path);
     }
 
+    len = strlen(what);
+
     while (fgets(line, sizeof(line), f)) {
-        if (sscanf(line, "Pss: %lu", &kb) == 1) {
+        if (strncmp(line, what, len) == 0
+            && sscanf(line + len, ": %lu", &kb) == 1)
+        {
             fclose(f);
             return kb * 1024ull;
         }
     }
 
-    die("%s has no Pss", path);
+    die("%s has no %s", path, what);
 }
 
 

@@ -4,13 +4,19 @@
  */
 
 
+#define _GNU_SOURCE
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "wsload.h"
 
 
+static u_char *json_frame(u_char *p, uint64_t time, uint32_t group,
+    uint32_t seq);
+static int json_open(const u_char **data, size_t *len);
 static u_char *hex_write(u_char *p, uint64_t value, unsigned digits);
 static int hex_read(const u_char *p, unsigned digits, uint64_t *value);
 
@@ -70,6 +76,12 @@ payload_frames(u_char *p, unsigned n, uint64_t time, uint32_t group,
     memcpy((u_char *) &wide + 4, mask, 4);
 
     while (n--) {
+
+        if (options.json) {
+            p = json_frame(p, time, group, seq++);
+            continue;
+        }
+
         memcpy(p, masked, frame_len);
         digits = p + head_len;
 
@@ -91,6 +103,97 @@ payload_frames(u_char *p, unsigned n, uint64_t time, uint32_t group,
 
 
 u_char *
+payload_text(u_char *p, const char *text, size_t len)
+{
+    size_t  i;
+
+    p = frame_head(p, OP_TEXT, len, mask);
+
+    for (i = 0; i < len; i++) {
+        *p++ = (u_char) text[i] ^ mask[i & 3];
+    }
+
+    return p;
+}
+
+
+int
+payload_begins(const u_char *data, size_t len, const char *text)
+{
+    return len >= strlen(text) && memcmp(data, text, strlen(text)) == 0;
+}
+
+
+/* a run never meets what an earlier one left in the server */
+
+void
+payload_channel(char *name, uint32_t group)
+{
+    snprintf(name, CHANNEL_MAX, "b%d-%u", (int) getpid(), group);
+}
+
+
+static u_char *
+json_frame(u_char *p, uint64_t time, uint32_t group, uint32_t seq)
+{
+    int     n;
+    char    name[CHANNEL_MAX];
+
+    static char  *text;
+
+    if (text == NULL) {
+        text = malloc(options.size + PAYLOAD_ENVELOPE);
+
+        if (text == NULL) {
+            die("no memory");
+        }
+    }
+
+    payload_channel(name, group);
+
+    n = sprintf(text, "{\"type\":\"publish\",\"channel\":\"%s\",\"data\":\"",
+                name);
+    payload_write((u_char *) text + n, time, group, seq);
+    n += options.size;
+    n += sprintf(text + n, "\"}");
+
+    return payload_text(p, text, n);
+}
+
+
+/* what is between the quotes of "data"; 0, or -1 if that is not a message */
+
+static int
+json_open(const u_char **data, size_t *len)
+{
+    u_char         type[32];
+    const u_char  *p, *last;
+
+    p = *data;
+    last = p + *len;
+
+    snprintf((char *) type, sizeof(type), "{\"type\":\"%s\",", options.json);
+
+    if (!payload_begins(p, *len, (char *) type)) {
+        return -1;
+    }
+
+    p = memmem(p, *len, ",\"data\":\"", sizeof(",\"data\":\"") - 1);
+
+    if (p == NULL || last - p < 12 || memcmp(last - 2, "\"}", 2) != 0) {
+        return -1;
+    }
+
+    p += sizeof(",\"data\":\"") - 1;
+
+    *data = p;
+    *len = last - 2 - p;
+
+    return 0;
+}
+
+
+u_char *
 payload_write(u_char *p, uint64_t time, uint32_t group, uint32_t seq)
 {
     memcpy(p, filler, options.size);
@@ -108,6 +211,10 @@ payload_read(const u_char *data, size_t len, uint64_t *time, uint32_t *group,
     uint32_t *seq)
 {
     uint64_t  value;
+
+    if (options.json && json_open(&data, &len) != 0) {
+        return -1;
+    }
 
     if (len != options.size
         || hex_read(data, 16, time) != 0

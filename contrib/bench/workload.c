@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "wsload.h"
 
@@ -113,10 +112,11 @@ workload_run(const char *name, unsigned n, unsigned members,
     }
 
     payload_init();
-    loop_init(nclients + posting, 2, options.size + 16, &handlers);
+    loop_init(nclients + posting, 2, options.size + PAYLOAD_ENVELOPE,
+              &handlers);
 
     groups = calloc(ngroups, sizeof(group_t));
-    out = malloc(options.window * (options.size + 16) + 512);
+    out = malloc(options.window * (options.size + PAYLOAD_ENVELOPE) + 512);
 
     if (groups == NULL || out == NULL) {
         die("no memory");
@@ -292,7 +292,7 @@ window_post(uint32_t g)
     int   n;
     char  name[CHANNEL_MAX];
 
-    channel_name(g, name);
+    payload_channel(name, g);
 
     n = sprintf((char *) out,
                 "POST /pub/%s HTTP/1.1\r\n"
@@ -312,6 +312,10 @@ on_message(conn_t *c, u_char *data, size_t len)
     group_t   *g;
     uint32_t   group, seq;
     uint64_t   sent;
+
+    if (options.json && payload_begins(data, len, "{\"type\":\"subscribed\"")) {
+        return;
+    }
 
     if (payload_read(data, len, &sent, &group, &seq) != 0
         || group != c->group
@@ -367,13 +371,10 @@ on_closed(conn_t *c)
 }
 
 
-/* a run never meets what an earlier one left in the server */
-
 static void
 channel_name(unsigned i, char *name)
 {
-    snprintf(name, CHANNEL_MAX, "b%d-%u", (int) getpid(),
-             loop_conn(i)->group);
+    payload_channel(name, loop_conn(i)->group);
 }
 
 

@@ -43,6 +43,8 @@ static const workload_t  workloads[] = {
     { "handshake", workload_handshake },
     { "idle", workload_idle },
     { "delay", workload_delay },
+    { "replay", workload_replay },
+    { "subscriptions", workload_subscriptions },
     { NULL, NULL }
 };
 
@@ -55,7 +57,7 @@ main(int argc, char **argv)
 
     signal(SIGPIPE, SIG_IGN);
 
-    while ((ch = getopt(argc, argv, "p:P:u:n:w:s:k:j:r:d:c:t:b")) != -1) {
+    while ((ch = getopt(argc, argv, "p:P:u:n:w:s:k:j:J:r:d:c:t:b")) != -1) {
 
         switch (ch) {
 
@@ -89,6 +91,10 @@ main(int argc, char **argv)
 
         case 'j':
             options.processes = atoi(optarg);
+            break;
+
+        case 'J':
+            options.json = optarg;
             break;
 
         case 'r':
@@ -143,7 +149,8 @@ usage(void)
 {
     fputs("usage: wsload -p port [options] workload\n"
           "\n"
-          "workloads: fanout echo channels handshake idle delay\n"
+          "workloads: fanout echo channels handshake idle delay replay\n"
+          "           subscriptions\n"
           "\n"
           "  -P pid,...  the server's processes, to account for\n"
           "  -u prefix   of a WebSocket's path, /ws/\n"
@@ -152,6 +159,8 @@ usage(void)
           "  -s bytes    size of a message, 100, at least 32\n"
           "  -k number   connections that POST (channels), 16\n"
           "  -j number   client processes (idle), 1\n"
+          "  -J type     JSON, what messages come as: \"message\" from a server\n"
+          "              that speaks ws-bus.v1.json, else \"publish\"\n"
           "  -r number   broadcasts per second (delay), 5\n"
           "  -d seconds  measured time, 2\n"
           "  -c number   windows, or batches, instead of a time\n"

@@ -43,6 +43,7 @@ typedef struct {
     uint64_t      count;          /* windows to do instead of seconds */
     double        timeout;        /* without any progress, seconds */
     int           spin;           /* never sleep in epoll_wait() */
+    const char   *json;           /* ws-bus.v1.json: messages' type, or NULL */
     pid_t         pids[PIDS_MAX];
     unsigned      npids;
 } options_t;
@@ -116,6 +117,9 @@ uint64_t server_cpu(void);
 /* proportional set size of the server's processes, bytes */
 uint64_t server_memory(void);
 
+/* the same without memory that they share on purpose */
+uint64_t server_own_memory(void);
+
 /* CPU time of this process, ns */
 uint64_t own_cpu(void);
 
@@ -186,6 +190,12 @@ int workload_handshake(void);
 int workload_idle(void);
 
 
+/* json.c */
+
+int workload_replay(void);
+int workload_subscriptions(void);
+
+
 /* delay.c */
 
 int workload_delay(void);
@@ -206,6 +216,22 @@ void payload_init(void);
 /* the messages seq .. seq + n - 1 as masked text frames; returns the end */
 u_char *payload_frames(u_char *p, unsigned n, uint64_t time, uint32_t group,
     uint32_t seq);
+
+/*
+ * The same, of any length, for a frame of JSON: what is around the payload
+ * in a message of ws-bus.v1.json takes PAYLOAD_ENVELOPE bytes at the most.
+ */
+
+#define PAYLOAD_ENVELOPE  (CHANNEL_MAX + 128)
+
+/* one masked text frame; returns the end */
+u_char *payload_text(u_char *p, const char *text, size_t len);
+
+/* 1 if a message begins so */
+int payload_begins(const u_char *data, size_t len, const char *text);
+
+/* the channel that messages of the group are published to */
+void payload_channel(char *name, uint32_t group);
 
 /* one message's payload without a frame; returns the end */
 u_char *payload_write(u_char *p, uint64_t time, uint32_t group, uint32_t seq);

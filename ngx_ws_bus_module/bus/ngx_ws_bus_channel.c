@@ -10,6 +10,7 @@
 #include "ngx_ws_bus_channel.h"
 #include "ngx_ws_bus_once.h"
 #include "ngx_ws_bus_presence.h"
+#include "ngx_ws_bus_remote.h"
 
 
 /* the slab's size for a channel with a short name */
@@ -21,14 +22,10 @@
 
 static ngx_ws_bus_node_t *ngx_ws_bus_channel_get_locked(
     ngx_ws_bus_zone_t *zone, const ngx_str_t *name);
-static ngx_uint_t ngx_ws_bus_channel_commit_locked(ngx_ws_bus_zone_t *zone,
-    ngx_ws_bus_node_t *node, ngx_ws_bus_once_t *once,
-    ngx_ws_bus_record_t *rec, uint64_t keep, ngx_uint_t *rings,
-    ngx_uint_t *n);
+static void ngx_ws_bus_channel_apply_locked(ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_node_t *node);
 static ngx_uint_t ngx_ws_bus_channel_notify_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node, uint64_t pos, ngx_uint_t *rings, ngx_uint_t *n);
-static ngx_uint_t ngx_ws_bus_channel_subscribers_locked(
-    ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node);
 static void ngx_ws_bus_channel_view_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node, ngx_ws_bus_view_t *view);
 static void *ngx_ws_bus_channel_alloc_locked(ngx_ws_bus_zone_t *zone,
@@ -39,7 +36,6 @@ static ngx_uint_t ngx_ws_bus_channel_idle_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node, uint64_t now, ngx_uint_t force);
 static void ngx_ws_bus_channel_free_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node);
-static uint64_t ngx_ws_bus_channel_epoch(void);
 
 
 ngx_ws_bus_node_t *
@@ -83,6 +79,10 @@ ngx_ws_bus_channel_join(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
     in->count++;
 
     ngx_ws_bus_channel_view_locked(zone, node, view);
+
+    if (!view->live) {
+        ngx_ws_bus_remote_want_locked(zone, node);
+    }
 
 done:
 
@@ -188,7 +188,12 @@ ngx_ws_bus_channel_publish(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node,
         }
     }
 
-    rec = ngx_ws_bus_log_reserve(&zone->sh->log, msg->len);
+    if (msg->keep) {
+        rec = ngx_ws_bus_history_reserve_locked(zone, node, msg->len);
+
+    } else {
+        rec = ngx_ws_bus_log_reserve(&zone->sh->log, msg->len);
+    }
 
     if (rec == NULL) {
         rc = NGX_ERROR;
@@ -199,16 +204,15 @@ ngx_ws_bus_channel_publish(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node,
     rec->time = now;
     rec->type = NGX_WS_BUS_REC_MESSAGE;
     rec->flags = msg->flags;
-    rec->prev = NGX_WS_BUS_LOG_NONE;
-    rec->seq = 0;
 
     ngx_memcpy((u_char *) rec + sizeof(ngx_ws_bus_record_t), msg->data,
                msg->len);
 
-    if (msg->keep) {
-        rec->prev = node->last;
-        rec->seq = node->seq + 1;
+    if (!msg->keep) {
+        rec->prev = NGX_WS_BUS_LOG_NONE;
+        rec->seq = 0;
 
+    } else {
         keep = msg->age ? now + msg->age : (uint64_t) -1;
 
         place->epoch = node->epoch;
@@ -277,11 +281,11 @@ ngx_ws_bus_channel_delete(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
 
 ngx_int_t
 ngx_ws_bus_channel_state(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
-    ngx_uint_t count, uint64_t age, ngx_ws_bus_state_t *state, ngx_log_t *log)
+    ngx_uint_t count, uint64_t age, ngx_ws_bus_state_t *state)
 {
-    ngx_ws_bus_node_t     *node;
-    ngx_ws_bus_view_t      view;
-    ngx_ws_bus_history_t   h;
+    uint64_t            oldest;
+    ngx_ws_bus_view_t   view;
+    ngx_ws_bus_node_t  *node;
 
     ngx_ws_bus_zone_lock(zone);
 
@@ -298,18 +302,12 @@ ngx_ws_bus_channel_state(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
         return NGX_DECLINED;
     }
 
-    if (ngx_ws_bus_channel_history(zone, &view, 0, count, age, &h, log)
-        != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
+    oldest = ngx_ws_bus_channel_oldest(zone, &view, 0, count, age);
 
     state->epoch = view.epoch;
     state->seq = view.seq;
-    state->messages = h.n;
-    state->oldest = h.n ? h.first : 0;
-
-    ngx_free(h.pos);
+    state->messages = view.seq - oldest + 1;
+    state->oldest = state->messages ? oldest : 0;
 
     return NGX_OK;
 }
@@ -347,69 +345,6 @@ ngx_ws_bus_channel_view(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node,
 }
 
 
-ngx_int_t
-ngx_ws_bus_channel_history(ngx_ws_bus_zone_t *zone, ngx_ws_bus_view_t *view,
-    uint64_t after, ngx_uint_t count, uint64_t age, ngx_ws_bus_history_t *h,
-    ngx_log_t *log)
-{
-    u_char               *payload;
-    uint64_t              pos, now, *p, t;
-    ngx_uint_t            i, size;
-    ngx_ws_bus_record_t   rec;
-
-    h->pos = NULL;
-    h->n = 0;
-    h->first = view->seq + 1;
-
-    size = 0;
-    now = age ? ngx_ws_bus_time() : 0;
-    pos = view->last;
-
-    while (pos != NGX_WS_BUS_LOG_NONE && h->n < count) {
-
-        if (ngx_ws_bus_log_read(&zone->sh->log, &pos, pos + 1, &rec, &payload)
-            != NGX_OK)
-        {
-            break;
-        }
-
-        if (rec.seq <= after || (age && rec.time + age < now)) {
-            break;
-        }
-
-        if (h->n == size) {
-            size = size ? size * 2 : 32;
-
-            p = ngx_alloc(size * sizeof(uint64_t), log);
-            if (p == NULL) {
-                ngx_free(h->pos);
-                return NGX_ERROR;
-            }
-
-            if (h->n) {
-                ngx_memcpy(p, h->pos, h->n * sizeof(uint64_t));
-                ngx_free(h->pos);
-            }
-
-            h->pos = p;
-        }
-
-        h->pos[h->n++] = pos;
-        h->first = rec.seq;
-
-        pos = rec.prev;
-    }
-
-    for (i = 0; i < h->n / 2; i++) {
-        t = h->pos[i];
-        h->pos[i] = h->pos[h->n - 1 - i];
-        h->pos[h->n - 1 - i] = t;
-    }
-
-    return NGX_OK;
-}
-
-
 void
 ngx_ws_bus_channel_tell_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node, ngx_uint_t type, ngx_str_t *payload,
@@ -426,8 +361,8 @@ ngx_ws_bus_channel_tell_locked(ngx_ws_bus_zone_t *zone,
     rec->type = type;
     rec->flags = 0;
     rec->prev = NGX_WS_BUS_LOG_NONE;
-    rec->seq = (type == NGX_WS_BUS_REC_DELETED) ? ngx_ws_bus_channel_epoch()
-                                                : 0;
+    rec->seq = (type == NGX_WS_BUS_REC_DELETED && zone->sh->remote == NULL)
+               ? ngx_ws_bus_channel_epoch() : 0;
 
     if (payload->len) {
         ngx_memcpy((u_char *) rec + sizeof(ngx_ws_bus_record_t),
@@ -443,7 +378,7 @@ ngx_ws_bus_channel_tell_locked(ngx_ws_bus_zone_t *zone,
  * Makes a reserved record visible and does what belongs to it.
  */
 
-static ngx_uint_t
+ngx_uint_t
 ngx_ws_bus_channel_commit_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node, ngx_ws_bus_once_t *once,
     ngx_ws_bus_record_t *rec, uint64_t keep, ngx_uint_t *rings, ngx_uint_t *n)
@@ -456,7 +391,7 @@ ngx_ws_bus_channel_commit_locked(ngx_ws_bus_zone_t *zone,
     redo->pos = rec->pos;
     redo->seq = rec->seq;
     redo->keep = keep;
-    redo->deleted = (rec->type == NGX_WS_BUS_REC_DELETED);
+    redo->type = rec->type;
 
     __atomic_store_n(&redo->node, node, __ATOMIC_RELEASE);
 
@@ -482,17 +417,7 @@ ngx_ws_bus_channel_redo_locked(ngx_ws_bus_zone_t *zone, ngx_uint_t *rings,
 
     if (redo->pos < ngx_ws_bus_log_head(&zone->sh->log)) {
 
-        if (redo->deleted) {
-            node->epoch = redo->seq;
-            node->last = NGX_WS_BUS_LOG_NONE;
-            node->seq = 0;
-            node->keep = 0;
-
-        } else if (redo->seq) {
-            node->last = redo->pos;
-            node->seq = redo->seq;
-            node->keep = redo->keep;
-        }
+        ngx_ws_bus_channel_apply_locked(zone, node);
 
         if (redo->once) {
             ngx_ws_bus_once_link_locked(zone, redo->once);
@@ -505,6 +430,76 @@ ngx_ws_bus_channel_redo_locked(ngx_ws_bus_zone_t *zone, ngx_uint_t *rings,
     __atomic_store_n(&redo->node, NULL, __ATOMIC_RELEASE);
 
     return subscribers;
+}
+
+
+/*
+ * What the record of zone->sh->redo makes of its channel; may be repeated.
+ */
+
+static void
+ngx_ws_bus_channel_apply_locked(ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_node_t *node)
+{
+    ngx_ws_bus_redo_t         *redo;
+    ngx_ws_bus_remote_node_t  *rn;
+
+    redo = &zone->sh->redo;
+
+    switch (redo->type) {
+
+    case NGX_WS_BUS_REC_DELETED:
+        node->epoch = redo->seq;
+        node->last = NGX_WS_BUS_LOG_NONE;
+        node->linked = NGX_WS_BUS_LOG_NONE;
+        node->seq = 0;
+        node->keep = 0;
+
+        if (zone->sh->remote) {
+            ngx_memzero(ngx_ws_bus_remote_node(node),
+                        sizeof(ngx_ws_bus_remote_node_t));
+        }
+
+        break;
+
+    case NGX_WS_BUS_REC_LOST:
+        node->last = NGX_WS_BUS_LOG_NONE;
+        node->linked = NGX_WS_BUS_LOG_NONE;
+        node->seq = redo->to;
+        break;
+
+    case NGX_WS_BUS_REC_RESET:
+        rn = ngx_ws_bus_remote_node(node);
+        rn->prev = redo->prev;
+        rn->base = redo->base;
+
+        node->epoch = redo->epoch;
+        node->seq = redo->to;
+
+        if (redo->last == NGX_WS_BUS_LOG_NONE) {
+            node->last = NGX_WS_BUS_LOG_NONE;
+            node->linked = NGX_WS_BUS_LOG_NONE;
+        }
+
+        node->keep = 0;
+        break;
+
+    case NGX_WS_BUS_REC_LIVE:
+        ngx_ws_bus_remote_node(node)->live = redo->epoch;
+        break;
+
+    default: /* NGX_WS_BUS_REC_MESSAGE, of presence */
+
+        if (redo->seq) {
+            node->last = redo->pos;
+            node->seq = redo->seq;
+            node->keep = redo->keep;
+
+            if (redo->seq % NGX_WS_BUS_HISTORY_STEP == 0) {
+                node->linked = redo->pos;
+            }
+        }
+    }
 }
 
 
@@ -589,14 +584,17 @@ ngx_ws_bus_channel_get_locked(ngx_ws_bus_zone_t *zone, const ngx_str_t *name)
     (void) ngx_ws_bus_channel_sweep_locked(zone, 0);
 
     node = ngx_ws_bus_channel_alloc_locked(zone,
-                          offsetof(ngx_ws_bus_node_t, name) + name->len);
+                          sh->remote
+                          ? ngx_ws_bus_remote_node_size(name->len)
+                          : offsetof(ngx_ws_bus_node_t, name) + name->len);
     if (node == NULL) {
         return NULL;
     }
 
     node->id = ++sh->next_id;
-    node->epoch = ngx_ws_bus_channel_epoch();
+    node->epoch = sh->remote ? 0 : ngx_ws_bus_channel_epoch();
     node->last = NGX_WS_BUS_LOG_NONE;
+    node->linked = NGX_WS_BUS_LOG_NONE;
     node->touched = ngx_ws_bus_time();
     node->hash = ngx_murmur_hash2(name->data, name->len);
     node->len = name->len;
@@ -667,7 +665,7 @@ ngx_ws_bus_channel_notify_locked(ngx_ws_bus_zone_t *zone,
 }
 
 
-static ngx_uint_t
+ngx_uint_t
 ngx_ws_bus_channel_subscribers_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node)
 {
@@ -694,7 +692,19 @@ ngx_ws_bus_channel_view_locked(ngx_ws_bus_zone_t *zone,
     view->epoch = node->epoch;
     view->seq = node->seq;
     view->last = node->last;
+    view->linked = node->linked;
     view->head = ngx_ws_bus_log_head(&zone->sh->log);
+
+    if (zone->sh->remote == NULL) {
+        view->prev = 0;
+        view->base = 0;
+        view->live = 1;
+        return;
+    }
+
+    view->prev = ngx_ws_bus_remote_node(node)->prev;
+    view->base = ngx_ws_bus_remote_node(node)->base;
+    view->live = ngx_ws_bus_remote_is_live_locked(zone, node);
 }
 
 
@@ -826,7 +836,7 @@ ngx_ws_bus_channel_free_locked(ngx_ws_bus_zone_t *zone,
 }
 
 
-static uint64_t
+uint64_t
 ngx_ws_bus_channel_epoch(void)
 {
     return ((uint64_t) ngx_random() << 32)

@@ -16,6 +16,11 @@
 
 #define NGX_WS_BUS_ONCE_LEN    20
 
+/* of so many kept messages one can be found quickly, the others from there */
+#ifndef NGX_WS_BUS_HISTORY_STEP
+#define NGX_WS_BUS_HISTORY_STEP  64
+#endif
+
 /* a channel that nobody needs is forgotten after this */
 #define NGX_WS_BUS_IDLE_TIME   (60 * (uint64_t) 1000000)
 
@@ -48,6 +53,7 @@ struct ngx_ws_bus_node_s {
     uint64_t                epoch;
     uint64_t                seq;       /* of the newest kept message, or 0 */
     uint64_t                last;      /* its position */
+    uint64_t                linked;    /* that of the newest one with a link */
     uint64_t                keep;      /* when the kept are too old */
     uint64_t                touched;
 
@@ -68,7 +74,7 @@ typedef struct {
     uint64_t                time;      /* now; set by ngx_ws_bus_hub_publish */
     uint64_t                age;       /* kept that long, microseconds */
     uint32_t                flags;     /* NGX_WS_BUS_REC_... */
-    ngx_uint_t              keep;      /* in the history: gets a seq */
+    ngx_uint_t              keep;      /* so many; 0: it gets no seq */
 } ngx_ws_bus_message_t;
 
 
@@ -81,6 +87,10 @@ typedef struct {
     uint64_t                seq;       /* 0: not kept */
     ngx_uint_t              subscribers;
     ngx_uint_t              repeated;  /* the answer to an earlier one */
+
+    /* of a zone that spans hosts */
+    ngx_uint_t              hosts;     /* that got it */
+    ngx_uint_t              local;     /* this one only */
 } ngx_ws_bus_place_t;
 
 
@@ -93,7 +103,12 @@ typedef struct {
     uint64_t                epoch;
     uint64_t                seq;
     uint64_t                last;
+    uint64_t                linked;
     uint64_t                head;      /* of the log */
+
+    uint64_t                prev;      /* the epoch before, 0: unknown, */
+    uint64_t                base;      /* of which the first ones are */
+    ngx_uint_t              live;
 } ngx_ws_bus_view_t;
 
 
@@ -104,7 +119,7 @@ typedef struct {
 typedef struct {
     uint64_t               *pos;
     ngx_uint_t              n;
-    uint64_t                first;     /* seq of pos[0], or view's seq + 1 */
+    uint64_t                first;     /* seq of pos[0], or of what would be */
 } ngx_ws_bus_history_t;
 
 
@@ -158,11 +173,11 @@ ngx_int_t ngx_ws_bus_channel_delete(ngx_ws_bus_zone_t *zone,
 /*
  * What can be had of a channel: at most "count" messages, at most "age"
  * microseconds old (0: any age).  NGX_OK, or NGX_DECLINED if there is no such
- * channel, NGX_ERROR without memory.
+ * channel.
  */
 ngx_int_t ngx_ws_bus_channel_state(ngx_ws_bus_zone_t *zone,
     const ngx_str_t *name, ngx_uint_t count, uint64_t age,
-    ngx_ws_bus_state_t *state, ngx_log_t *log);
+    ngx_ws_bus_state_t *state);
 
 /*
  * A channel by its name at this moment.  NGX_OK, or NGX_DECLINED if there is
@@ -178,14 +193,36 @@ void ngx_ws_bus_channel_view(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node,
     ngx_ws_bus_view_t *view);
 
 /*
+ * The history, bus/ngx_ws_bus_history.c.
+ *
  * Finds the kept messages after "after" up to the view's seq, the newest
- * "count" of them, not older than "age" microseconds (0: any age).  Takes no
- * lock.  What is found may be forgotten before it is read.  NGX_OK, or
+ * "count" of them, not older than "age" microseconds (0: any age); of these,
+ * the oldest "limit".  Takes no lock, and time for as many as are found and
+ * some dozens.  What is found may be forgotten before it is read.  NGX_OK, or
  * NGX_ERROR without memory; h->pos is the caller's to free.
  */
 ngx_int_t ngx_ws_bus_channel_history(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_view_t *view, uint64_t after, ngx_uint_t count, uint64_t age,
-    ngx_ws_bus_history_t *h, ngx_log_t *log);
+    ngx_uint_t limit, ngx_ws_bus_history_t *h, ngx_log_t *log);
+
+/*
+ * The seq of the oldest of them, or the view's seq + 1 if there is none.
+ */
+uint64_t ngx_ws_bus_channel_oldest(ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_view_t *view, uint64_t after, ngx_uint_t count, uint64_t age);
+
+/*
+ * Makes room for the channel's next kept message, as ngx_ws_bus_log_reserve()
+ * does, and links it to those before: seq, prev and len are set.  The caller
+ * holds the mutex.
+ */
+ngx_ws_bus_record_t *ngx_ws_bus_history_reserve_locked(
+    ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node, size_t len);
+
+/*
+ * The longest payload that can always be kept in a log of "size" bytes.
+ */
+size_t ngx_ws_bus_history_max_payload(size_t size);
 
 /*
  * Appends a record that is no message, with a small payload; the caller holds
@@ -201,6 +238,24 @@ void ngx_ws_bus_channel_tell_locked(ngx_ws_bus_zone_t *zone,
  */
 ngx_ws_bus_node_t *ngx_ws_bus_channel_find_locked(ngx_ws_bus_zone_t *zone,
     const ngx_str_t *name);
+
+/*
+ * For a zone that spans hosts, under the mutex: makes a reserved record
+ * visible and does what belongs to it, with what zone->sh->redo has been
+ * given of epoch, prev, base, to and last; how many subscribers a channel
+ * has.
+ */
+ngx_uint_t ngx_ws_bus_channel_commit_locked(ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_node_t *node, ngx_ws_bus_once_t *once,
+    ngx_ws_bus_record_t *rec, uint64_t keep, ngx_uint_t *rings,
+    ngx_uint_t *n);
+ngx_uint_t ngx_ws_bus_channel_subscribers_locked(ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_node_t *node);
+
+/*
+ * A number that is not likely to come again.
+ */
+uint64_t ngx_ws_bus_channel_epoch(void);
 
 /*
  * For the zone, under its mutex: completes an append, the caller's own or

@@ -10,6 +10,7 @@
 
 #include "ngx_ws_bus_hub.h"
 #include "ngx_ws_bus_presence.h"
+#include "ngx_ws_bus_remote.h"
 
 
 /* what one turn of the event loop does at the most */
@@ -39,16 +40,8 @@ static void ngx_ws_bus_hub_tick_handler(ngx_event_t *ev);
 
 static void ngx_ws_bus_hub_deliver_handler(ngx_event_t *ev);
 static void ngx_ws_bus_hub_read(ngx_ws_bus_hub_t *hub, size_t backlog);
-static ngx_int_t ngx_ws_bus_hub_accept(ngx_ws_bus_channel_t *ch,
-    ngx_ws_bus_record_t *rec, u_char *payload);
 static ngx_int_t ngx_ws_bus_hub_gather(ngx_ws_bus_group_t *group,
     ngx_ws_bus_record_t *rec, u_char *payload);
-static void ngx_ws_bus_hub_deleted(ngx_ws_bus_channel_t *ch, uint64_t pos,
-    uint64_t epoch);
-static void ngx_ws_bus_hub_overrun(ngx_ws_bus_hub_t *hub);
-static void ngx_ws_bus_hub_refill(ngx_ws_bus_channel_t *ch);
-static void ngx_ws_bus_hub_lost(ngx_ws_bus_channel_t *ch, uint64_t seq,
-    uint64_t pos);
 static void ngx_ws_bus_hub_give(ngx_ws_bus_hub_t *hub);
 static ngx_uint_t ngx_ws_bus_hub_give_group(ngx_ws_bus_debt_t *debt,
     ngx_uint_t slice);
@@ -77,6 +70,7 @@ ngx_ws_bus_hub_init(ngx_ws_bus_zone_t *zone, ngx_cycle_t *cycle)
 
     ngx_queue_init(&hub->debts);
     ngx_queue_init(&hub->free_debts);
+    ngx_ws_bus_hub_waits_init(hub);
 
     if (ngx_ws_bus_hub_grow(hub) != NGX_OK) {
         return NGX_ERROR;
@@ -112,7 +106,7 @@ ngx_ws_bus_hub_init(ngx_ws_bus_zone_t *zone, ngx_cycle_t *cycle)
 
     zone->hub = hub;
 
-    return NGX_OK;
+    return zone->remote ? zone->remote->init(zone, cycle) : NGX_OK;
 }
 
 
@@ -159,6 +153,10 @@ ngx_ws_bus_hub_listen(ngx_ws_bus_hub_t *hub, ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
 
+    /* idle connections are told of a graceful shutdown */
+
+    c->idle = (hub->zone->remote != NULL);
+
     hub->bell = c;
 
     return NGX_OK;
@@ -169,6 +167,11 @@ void
 ngx_ws_bus_hub_exit(ngx_ws_bus_zone_t *zone)
 {
     if (zone->hub) {
+
+        if (zone->remote) {
+            zone->remote->exit(zone);
+        }
+
         ngx_ws_bus_presence_exit(zone->hub);
         ngx_ws_bus_zone_leave(zone);
     }
@@ -178,12 +181,10 @@ ngx_ws_bus_hub_exit(ngx_ws_bus_zone_t *zone)
 ngx_int_t
 ngx_ws_bus_hub_publish(ngx_ws_bus_hub_t *hub, ngx_ws_bus_sub_t *sub,
     const ngx_str_t *name, ngx_ws_bus_message_t *msg,
-    ngx_ws_bus_place_t *place)
+    ngx_ws_bus_place_t *place, ngx_ws_bus_op_t *op)
 {
-    uint64_t           lag;
-    ngx_int_t          rc;
-    ngx_uint_t         n;
-    ngx_ws_bus_log_t  *log;
+    ngx_int_t   rc;
+    ngx_uint_t  n;
 
     static ngx_uint_t  rings[NGX_MAX_PROCESSES];
 
@@ -192,6 +193,10 @@ ngx_ws_bus_hub_publish(ngx_ws_bus_hub_t *hub, ngx_ws_bus_sub_t *sub,
     }
 
     msg->time = hub->now;
+
+    if (hub->zone->remote) {
+        return hub->zone->remote->publish(hub, name, msg, place, op);
+    }
 
     rc = ngx_ws_bus_channel_publish(hub->zone,
                                     sub ? sub->group->channel->node : NULL,
@@ -204,6 +209,19 @@ ngx_ws_bus_hub_publish(ngx_ws_bus_hub_t *hub, ngx_ws_bus_sub_t *sub,
         hub->slot->stats.messages_in++;
         hub->slot->stats.bytes_in += msg->len;
     }
+
+    ngx_ws_bus_hub_appended(hub, rings, n);
+
+    return NGX_OK;
+}
+
+
+void
+ngx_ws_bus_hub_appended(ngx_ws_bus_hub_t *hub, ngx_uint_t *rings,
+    ngx_uint_t n)
+{
+    uint64_t           lag;
+    ngx_ws_bus_log_t  *log;
 
     if (n) {
         ngx_ws_bus_hub_ring(hub, rings, n);
@@ -223,17 +241,20 @@ ngx_ws_bus_hub_publish(ngx_ws_bus_hub_t *hub, ngx_ws_bus_sub_t *sub,
             ngx_post_event(&hub->deliver, &ngx_posted_events);
         }
     }
-
-    return NGX_OK;
 }
 
 
 ngx_int_t
-ngx_ws_bus_hub_delete(ngx_ws_bus_hub_t *hub, const ngx_str_t *name)
+ngx_ws_bus_hub_delete(ngx_ws_bus_hub_t *hub, const ngx_str_t *name,
+    ngx_ws_bus_op_t *op)
 {
     ngx_uint_t  n;
 
     static ngx_uint_t  rings[NGX_MAX_PROCESSES];
+
+    if (hub->zone->remote) {
+        return hub->zone->remote->delete(hub, name, op);
+    }
 
     if (ngx_ws_bus_channel_delete(hub->zone, name, rings, &n) != NGX_OK) {
         return NGX_DECLINED;
@@ -276,6 +297,14 @@ ngx_ws_bus_hub_bell_handler(ngx_event_t *ev)
         (void) ngx_read_fd(c->fd, &count, sizeof(uint64_t));
     }
 
+    if (c->close) {
+
+        /* the worker is shutting down, and may exit before the next event */
+
+        c->close = 0;
+        hub->zone->remote->wanted(hub);
+    }
+
     ngx_post_event(&hub->deliver, &ngx_posted_events);
 }
 
@@ -293,7 +322,7 @@ ngx_ws_bus_hub_tick_handler(ngx_event_t *ev)
 
     /* whoever set the flag may have been killed before it rang */
 
-    if (hub->slot->pending) {
+    if (hub->slot->pending || zone->remote) {
         ngx_post_event(&hub->deliver, &ngx_posted_events);
     }
 
@@ -314,6 +343,10 @@ ngx_ws_bus_hub_deliver_handler(ngx_event_t *ev)
 
     hub = (ngx_ws_bus_hub_t *) ((u_char *) ev
                                 - offsetof(ngx_ws_bus_hub_t, deliver));
+
+    if (hub->zone->remote) {
+        hub->zone->remote->wanted(hub);
+    }
 
     ngx_ws_bus_hub_read(hub, NGX_WS_BUS_HUB_BACKLOG);
 
@@ -400,28 +433,26 @@ ngx_ws_bus_hub_read(ngx_ws_bus_hub_t *hub, size_t backlog)
 }
 
 
-/*
- * NGX_OK, or NGX_DECLINED if the record was overwritten meanwhile.
- */
-
-static ngx_int_t
+ngx_int_t
 ngx_ws_bus_hub_accept(ngx_ws_bus_channel_t *ch, ngx_ws_bus_record_t *rec,
     u_char *payload)
 {
     ngx_int_t            rc;
-    ngx_ws_bus_hub_t    *hub;
+    ngx_queue_t         *q;
     ngx_ws_bus_group_t  *group;
-
-    hub = ch->hub;
 
     if (rec->type == NGX_WS_BUS_REC_DELETED) {
         ngx_ws_bus_hub_deleted(ch, rec->pos, rec->seq);
         return NGX_OK;
     }
 
+    if (!ngx_ws_bus_rec_is_told(rec)) {
+        return ngx_ws_bus_hub_moved(ch, rec, payload);
+    }
+
     for (group = &ch->group; group; group = group->next) {
 
-        if (group->nsubs == 0) {
+        if (ngx_queue_empty(&group->subs)) {
             continue;
         }
 
@@ -442,7 +473,12 @@ ngx_ws_bus_hub_accept(ngx_ws_bus_channel_t *ch, ngx_ws_bus_record_t *rec,
             break;
         }
 
-        hub->slot->stats.dropped[NGX_WS_BUS_DROPPED_LOST] += group->nsubs;
+        for (q = ngx_queue_head(&group->subs);
+             q != ngx_queue_sentinel(&group->subs);
+             q = ngx_queue_next(q))
+        {
+            ch->hub->slot->stats.dropped[NGX_WS_BUS_DROPPED_LOST]++;
+        }
     }
 
     if (rec->seq) {
@@ -517,196 +553,6 @@ ngx_ws_bus_hub_gather(ngx_ws_bus_group_t *group, ngx_ws_bus_record_t *rec,
 }
 
 
-static void
-ngx_ws_bus_hub_deleted(ngx_ws_bus_channel_t *ch, uint64_t pos, uint64_t epoch)
-{
-    ngx_queue_t         *q;
-    ngx_ws_bus_sub_t    *sub;
-    ngx_ws_bus_group_t  *group;
-
-    ch->epoch = epoch;
-    ch->seq = 0;
-
-    for (group = &ch->group; group; group = group->next) {
-
-        /* what came before is given first */
-
-        while (group->debt
-               && (group->debt->giving || group->debt->gathering))
-        {
-            (void) ngx_ws_bus_hub_give_group(group->debt, group->nsubs + 1);
-        }
-
-        for (q = ngx_queue_head(&group->subs);
-             q != ngx_queue_sentinel(&group->subs);
-             q = ngx_queue_next(q))
-        {
-            sub = ngx_queue_data(q, ngx_ws_bus_sub_t, queue);
-
-            if (sub->from <= pos) {
-                ngx_ws_bus_hub_owner(sub)->deleted(sub);
-            }
-        }
-    }
-}
-
-
-/*
- * The log has gone past this worker's cursor.  What has a history is refilled
- * from there, so far as it still is there.
- */
-
-static void
-ngx_ws_bus_hub_overrun(ngx_ws_bus_hub_t *hub)
-{
-    ngx_uint_t             i;
-    ngx_ws_bus_channel_t  *ch;
-
-    hub->slot->stats.overruns++;
-
-    ngx_log_error(NGX_LOG_WARN, hub->log, 0,
-                  "ws_bus_zone \"%V\": this worker was lapped by the log and "
-                  "lost messages, a larger zone is needed", &hub->zone->name);
-
-    hub->cursor = ngx_ws_bus_log_head(&hub->zone->sh->log);
-
-    for (i = 0; i <= hub->mask; i++) {
-        for (ch = hub->channels[i]; ch; ch = ch->next) {
-            ngx_ws_bus_hub_refill(ch);
-        }
-    }
-}
-
-
-static void
-ngx_ws_bus_hub_refill(ngx_ws_bus_channel_t *ch)
-{
-    u_char                *payload;
-    uint64_t               pos, to, last;
-    ngx_uint_t             i, n;
-    ngx_ws_bus_hub_t      *hub;
-    ngx_ws_bus_view_t      view;
-    ngx_ws_bus_record_t    rec;
-    ngx_ws_bus_history_t   h;
-
-    hub = ch->hub;
-
-    ngx_ws_bus_channel_view(hub->zone, ch->node, &view);
-
-    if (view.epoch != ch->epoch) {
-
-        /* the deletion itself was among what was lost */
-
-        ngx_ws_bus_hub_deleted(ch, hub->cursor - 1, view.epoch);
-        ch->seq = view.seq;
-        return;
-    }
-
-    if (view.seq == ch->seq) {
-        return;
-    }
-
-    if (ngx_ws_bus_channel_history(hub->zone, &view, ch->seq, (ngx_uint_t) -1,
-                                   0, &h, hub->log)
-        != NGX_OK)
-    {
-        ngx_ws_bus_hub_lost(ch, view.seq, view.last);
-        ch->seq = view.seq;
-        return;
-    }
-
-    /* what is at the cursor and after it will be read from there */
-
-    n = h.n;
-    to = view.seq;
-    last = view.last;
-
-    while (n && h.pos[n - 1] >= hub->cursor) {
-        n--;
-        to--;
-        last = n ? h.pos[n - 1] : h.pos[0] - 1;
-    }
-
-    if (n == 0) {
-
-        if (to > ch->seq) {
-            ngx_ws_bus_hub_lost(ch, to, last);
-        }
-
-    } else {
-
-        if (h.first > ch->seq + 1) {
-            pos = h.pos[0];
-
-            if (ngx_ws_bus_log_read(&hub->zone->sh->log, &pos, pos + 1, &rec,
-                                    &payload)
-                != NGX_OK)
-            {
-                rec.prev = pos;
-            }
-
-            ngx_ws_bus_hub_lost(ch, h.first - 1, rec.prev);
-            ch->seq = h.first - 1;
-        }
-
-        for (i = 0; i < n; i++) {
-            pos = h.pos[i];
-
-            if (ngx_ws_bus_log_read(&hub->zone->sh->log, &pos, pos + 1, &rec,
-                                    &payload)
-                != NGX_OK
-                || ngx_ws_bus_hub_accept(ch, &rec, payload) != NGX_OK)
-            {
-                ngx_ws_bus_hub_lost(ch, to, last);
-                break;
-            }
-        }
-    }
-
-    ch->seq = to;
-
-    if (h.pos) {
-        ngx_free(h.pos);
-    }
-}
-
-
-/*
- * The kept messages after the last one read, up to "seq" at "pos", are lost
- * to this worker.
- */
-
-static void
-ngx_ws_bus_hub_lost(ngx_ws_bus_channel_t *ch, uint64_t seq, uint64_t pos)
-{
-    ngx_queue_t         *q;
-    ngx_ws_bus_sub_t    *sub;
-    ngx_ws_bus_group_t  *group;
-
-    for (group = &ch->group; group; group = group->next) {
-
-        while (group->debt
-               && (group->debt->giving || group->debt->gathering))
-        {
-            (void) ngx_ws_bus_hub_give_group(group->debt, group->nsubs + 1);
-        }
-
-        for (q = ngx_queue_head(&group->subs);
-             q != ngx_queue_sentinel(&group->subs);
-             q = ngx_queue_next(q))
-        {
-            sub = ngx_queue_data(q, ngx_ws_bus_sub_t, queue);
-
-            if (sub->from <= pos && sub->seq < seq) {
-                ch->hub->slot->stats.dropped[NGX_WS_BUS_DROPPED_LOST]++;
-                ngx_ws_bus_hub_owner(sub)->lost(sub,
-                                        ngx_max(ch->seq, sub->seq) + 1, seq);
-            }
-        }
-    }
-}
-
-
 /*
  * The groups take turns, so that a wide channel delays a narrow one by a
  * slice at the most.
@@ -736,6 +582,15 @@ ngx_ws_bus_hub_give(ngx_ws_bus_hub_t *hub)
         } else {
             ngx_ws_bus_hub_forgive(debt->group);
         }
+    }
+}
+
+
+void
+ngx_ws_bus_hub_settle(ngx_ws_bus_group_t *group)
+{
+    while (group->debt && (group->debt->giving || group->debt->gathering)) {
+        (void) ngx_ws_bus_hub_give_group(group->debt, (ngx_uint_t) -1);
     }
 }
 
@@ -895,91 +750,4 @@ ngx_ws_bus_hub_drop(ngx_ws_bus_hub_t *hub, ngx_ws_bus_run_t **run)
         ngx_ws_bus_run_release(*run);
         *run = NULL;
     }
-}
-
-
-ngx_int_t
-ngx_ws_bus_hub_encode_at(ngx_ws_bus_channel_t *ch,
-    ngx_ws_bus_format_t *format, uint64_t epoch, uint64_t pos,
-    ngx_ws_bus_run_t *run)
-{
-    u_char               *payload;
-    ngx_ws_bus_log_t     *log;
-    ngx_ws_bus_record_t   rec;
-
-    log = &ch->hub->zone->sh->log;
-
-    if (ngx_ws_bus_log_read(log, &pos, pos + 1, &rec, &payload) != NGX_OK) {
-        return NGX_DECLINED;
-    }
-
-    if (format->encode(format, run, ch->node, epoch, &rec, payload)
-        != NGX_OK)
-    {
-        ngx_ws_bus_run_undo(run);
-        return NGX_ERROR;
-    }
-
-    if (!ngx_ws_bus_log_intact(log, pos)) {
-        ngx_ws_bus_run_undo(run);
-        return NGX_DECLINED;
-    }
-
-    return ngx_ws_bus_run_mark(run, pos, rec.seq, rec.time, rec.len,
-                               ch->hub->log);
-}
-
-
-ngx_int_t
-ngx_ws_bus_hub_encode_unkept(ngx_ws_bus_channel_t *ch,
-    ngx_ws_bus_format_t *format, uint64_t *from, uint64_t to,
-    ngx_ws_bus_run_t *run)
-{
-    u_char               *payload;
-    uint64_t              tail;
-    ngx_int_t             rc;
-    ngx_uint_t            n;
-    ngx_ws_bus_log_t     *log;
-    ngx_ws_bus_record_t   rec;
-
-    log = &ch->hub->zone->sh->log;
-
-    tail = __atomic_load_n(&log->tail, __ATOMIC_ACQUIRE);
-    *from = ngx_max(*from, tail);
-
-    for (n = 0; n < NGX_WS_BUS_HUB_READ; n++) {
-
-        rc = ngx_ws_bus_log_read(log, from, to, &rec, &payload);
-
-        if (rc != NGX_OK) {
-
-            /* what was overtaken just now is looked at again */
-
-            return (rc == NGX_DONE) ? NGX_OK : NGX_AGAIN;
-        }
-
-        if (rec.channel == ch->id && rec.seq == 0) {
-
-            rc = format->encode(format, run, ch->node, ch->epoch, &rec,
-                                payload);
-
-            if (rc == NGX_OK && ngx_ws_bus_log_intact(log, *from)) {
-                rc = ngx_ws_bus_run_mark(run, *from,
-                                         rec.type == NGX_WS_BUS_REC_MESSAGE
-                                         ? 0 : NGX_WS_BUS_RUN_EVENT,
-                                         rec.time, rec.len, ch->hub->log);
-
-            } else {
-                ngx_ws_bus_run_undo(run);
-            }
-
-            if (rc == NGX_ERROR) {
-                return NGX_ERROR;
-            }
-        }
-
-        *from += rec.size;
-    }
-
-    return NGX_AGAIN;
 }

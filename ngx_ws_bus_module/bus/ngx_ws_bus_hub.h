@@ -13,6 +13,7 @@
 #include <ngx_event.h>
 
 #include "ngx_ws_bus_channel.h"
+#include "ngx_ws_bus_remote.h"
 #include "ngx_ws_bus_run.h"
 #include "ngx_ws_bus_zone.h"
 
@@ -28,6 +29,7 @@ typedef struct ngx_ws_bus_channel_s  ngx_ws_bus_channel_t;
 typedef struct ngx_ws_bus_group_s    ngx_ws_bus_group_t;
 typedef struct ngx_ws_bus_debt_s     ngx_ws_bus_debt_t;
 typedef struct ngx_ws_bus_sub_s      ngx_ws_bus_sub_t;
+typedef struct ngx_ws_bus_wait_s     ngx_ws_bus_wait_t;
 
 
 /*
@@ -51,14 +53,29 @@ struct ngx_ws_bus_format_s {
 };
 
 
+/*
+ * There may be many thousands of them: no more than 56 bytes, and 104 for a
+ * channel, are what an allocator has a small chunk for.
+ */
+
 struct ngx_ws_bus_sub_s {
     ngx_queue_t            queue;      /* in the group */
     ngx_ws_bus_group_t    *group;
     uint64_t               from;       /* wants what is in the log from here */
-    uint64_t               seq;        /* of the channel at that point */
+    uint64_t               seq:63;     /* of the channel at that point */
+    uint64_t               present:1;  /* the owner's */
     void                  *owner;      /* begins with ngx_ws_bus_owner_t */
     ngx_ws_bus_sub_t      *next;       /* the owner's */
-    ngx_uint_t             present;    /* the owner's */
+    ngx_ws_bus_wait_t     *wait;       /* until its channel is live */
+};
+
+
+struct ngx_ws_bus_wait_s {
+    ngx_queue_t            queue;      /* in the hub, by deadline */
+    ngx_ws_bus_sub_t      *sub;
+    ngx_msec_t             deadline;
+    uint64_t               pos;        /* what is live before is not enough */
+    void                  *data;       /* the owner's, ngx_free()d with it */
 };
 
 
@@ -81,7 +98,6 @@ struct ngx_ws_bus_group_s {
     ngx_ws_bus_format_t   *format;
     ngx_ws_bus_debt_t     *debt;
     ngx_queue_t            subs;
-    ngx_uint_t             nsubs;
 };
 
 
@@ -106,9 +122,13 @@ typedef struct {
     /* the messages of run from mark "first" on */
     void  (*deliver)(ngx_ws_bus_sub_t *sub, ngx_ws_bus_run_t *run,
               ngx_uint_t first);
-    /* the kept messages from "from" to "to" are lost for good */
+    /* the kept messages from "from" to "to" are lost for good; "from" is 0 if
+       the channel has begun anew, and nobody knows what is lost */
     void  (*lost)(ngx_ws_bus_sub_t *sub, uint64_t from, uint64_t to);
     void  (*deleted)(ngx_ws_bus_sub_t *sub);
+    /* a subscription that waited can begin, with a fresh view; or, with
+       NGX_DECLINED, it has waited too long, and may be ended at once */
+    void  (*ready)(ngx_ws_bus_sub_t *sub, ngx_int_t rc, void *data);
 } ngx_ws_bus_hub_handlers_t;
 
 
@@ -141,6 +161,9 @@ struct ngx_ws_bus_hub_s {
     ngx_event_t             tick;
     ngx_uint_t              ticks;
 
+    ngx_event_t             overdue;   /* zones that span hosts */
+    ngx_queue_t             waits;
+
     ngx_event_t             leave;     /* presence */
     ngx_queue_t             leavers;
 
@@ -163,11 +186,18 @@ void ngx_ws_bus_hub_exit(ngx_ws_bus_zone_t *zone);
 
 /*
  * Subscribes "sub", memory of the caller's, to the channel from view->head
- * on.  NGX_OK, or NGX_ERROR without memory.
+ * on.  NGX_OK, or NGX_ERROR without memory; NGX_AGAIN if the channel is not
+ * live yet: the owner's ready() will be called, and sub->wait is set.
  */
 ngx_int_t ngx_ws_bus_hub_subscribe(ngx_ws_bus_hub_t *hub,
     const ngx_str_t *name, ngx_ws_bus_format_t *format, ngx_ws_bus_sub_t *sub,
     ngx_ws_bus_view_t *view);
+
+/*
+ * A subscription just made, whose owner knows of messages that are not here
+ * yet: asks for them, and waits.  NGX_AGAIN as above, or NGX_ERROR.
+ */
+ngx_int_t ngx_ws_bus_hub_refresh(ngx_ws_bus_sub_t *sub);
 
 /*
  * Ends a subscription; sub->group is NULL afterwards.
@@ -178,16 +208,19 @@ void ngx_ws_bus_hub_unsubscribe(ngx_ws_bus_sub_t *sub);
  * Publishes.  "sub" is the caller's own subscription to that channel, or
  * NULL: then the name is looked up.  All that comes before hub->now is set to
  * 0 again, by the caller, is taken to come at one moment.  Returns as
- * ngx_ws_bus_channel_publish().
+ * ngx_ws_bus_channel_publish(); in a zone that spans hosts also NGX_AGAIN:
+ * op->handler will be called, if op is not NULL.
  */
 ngx_int_t ngx_ws_bus_hub_publish(ngx_ws_bus_hub_t *hub, ngx_ws_bus_sub_t *sub,
     const ngx_str_t *name, ngx_ws_bus_message_t *msg,
-    ngx_ws_bus_place_t *place);
+    ngx_ws_bus_place_t *place, ngx_ws_bus_op_t *op);
 
 /*
- * Deletes the channel: NGX_OK, or NGX_DECLINED if there is none.
+ * Deletes the channel: NGX_OK, or NGX_DECLINED if there is none; NGX_AGAIN
+ * as above, where NGX_DECLINED says that it cannot be done now.
  */
-ngx_int_t ngx_ws_bus_hub_delete(ngx_ws_bus_hub_t *hub, const ngx_str_t *name);
+ngx_int_t ngx_ws_bus_hub_delete(ngx_ws_bus_hub_t *hub, const ngx_str_t *name,
+    ngx_ws_bus_op_t *op);
 
 /*
  * Encodes the message at a position of the log, the channel's of this epoch,
@@ -214,7 +247,60 @@ ngx_int_t ngx_ws_bus_hub_encode_unkept(ngx_ws_bus_channel_t *ch,
     ngx_ws_bus_run_t *run);
 
 /*
- * Between hub.c and subs.c.
+ * For the bridge: it has appended, and these slots are to be rung.
+ */
+void ngx_ws_bus_hub_appended(ngx_ws_bus_hub_t *hub, ngx_uint_t *rings,
+    ngx_uint_t n);
+
+/*
+ * Between hub.c, refill.c and subs.c.
+ *
+ * Encodes a record for all groups.  NGX_OK, or NGX_DECLINED if it was
+ * overwritten meanwhile.
+ */
+ngx_int_t ngx_ws_bus_hub_accept(ngx_ws_bus_channel_t *ch,
+    ngx_ws_bus_record_t *rec, u_char *payload);
+
+/*
+ * A record that is not for clients.  Returns as the one before.
+ */
+ngx_int_t ngx_ws_bus_hub_moved(ngx_ws_bus_channel_t *ch,
+    ngx_ws_bus_record_t *rec, u_char *payload);
+
+/*
+ * The channel has been deleted, and its next epoch is known.
+ */
+void ngx_ws_bus_hub_deleted(ngx_ws_bus_channel_t *ch, uint64_t pos,
+    uint64_t epoch);
+
+/*
+ * The log has gone past this worker's cursor.
+ */
+void ngx_ws_bus_hub_overrun(ngx_ws_bus_hub_t *hub);
+
+/*
+ * The kept messages after the last one read, up to "seq" at "pos", are lost
+ * to this worker.
+ */
+void ngx_ws_bus_hub_lost(ngx_ws_bus_channel_t *ch, uint64_t seq,
+    uint64_t pos);
+
+/*
+ * The channel is live: tells whoever has waited for that since before pos.
+ */
+void ngx_ws_bus_hub_ready(ngx_ws_bus_channel_t *ch, uint64_t pos);
+
+/*
+ * Prepares to wait.
+ */
+void ngx_ws_bus_hub_waits_init(ngx_ws_bus_hub_t *hub);
+
+/*
+ * Gives the group what it is owed, before it is told of something else.
+ */
+void ngx_ws_bus_hub_settle(ngx_ws_bus_group_t *group);
+
+/*
  *
  * The channel with this id that somebody here is subscribed to, or NULL.
  */

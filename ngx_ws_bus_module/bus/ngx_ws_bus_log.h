@@ -32,6 +32,17 @@
 #define NGX_WS_BUS_REC_JOINED    3   /* a member, its name is the payload */
 #define NGX_WS_BUS_REC_LEFT      4
 
+/* of a zone that spans hosts */
+#define NGX_WS_BUS_REC_LOST      5   /* what is up to a seq never comes */
+#define NGX_WS_BUS_REC_RESET     6   /* another epoch */
+#define NGX_WS_BUS_REC_LIVE      7
+
+/* what clients may be told of */
+#define ngx_ws_bus_rec_is_told(rec)                                           \
+    ((rec)->type == NGX_WS_BUS_REC_MESSAGE                                    \
+     || (rec)->type == NGX_WS_BUS_REC_JOINED                                  \
+     || (rec)->type == NGX_WS_BUS_REC_LEFT)
+
 #define NGX_WS_BUS_REC_BINARY    0x01
 #define NGX_WS_BUS_REC_JSON      0x02   /* text, known to be valid JSON */
 #define NGX_WS_BUS_REC_STRING    0x04   /* text, not to be taken for JSON */

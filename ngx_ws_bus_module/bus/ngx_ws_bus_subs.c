@@ -21,6 +21,13 @@ static ngx_ws_bus_channel_t *ngx_ws_bus_hub_add(ngx_ws_bus_hub_t *hub,
 static void ngx_ws_bus_hub_remove(ngx_ws_bus_channel_t *ch);
 static ngx_ws_bus_group_t *ngx_ws_bus_hub_group(ngx_ws_bus_channel_t *ch,
     ngx_ws_bus_format_t *format);
+static ngx_int_t ngx_ws_bus_hub_wait(ngx_ws_bus_sub_t *sub, uint64_t pos);
+static void ngx_ws_bus_hub_unwait(ngx_ws_bus_sub_t *sub);
+static void ngx_ws_bus_hub_overdue_handler(ngx_event_t *ev);
+
+
+/* timers want something shaped like a connection */
+static ngx_connection_t  ngx_ws_bus_subs_dumb;
 
 
 ngx_int_t
@@ -28,6 +35,7 @@ ngx_ws_bus_hub_subscribe(ngx_ws_bus_hub_t *hub, const ngx_str_t *name,
     ngx_ws_bus_format_t *format, ngx_ws_bus_sub_t *sub,
     ngx_ws_bus_view_t *view)
 {
+    ngx_int_t              rc;
     ngx_ws_bus_node_t     *node;
     ngx_ws_bus_group_t    *group;
     ngx_ws_bus_channel_t  *ch;
@@ -55,13 +63,23 @@ ngx_ws_bus_hub_subscribe(ngx_ws_bus_hub_t *hub, const ngx_str_t *name,
     sub->group = group;
     sub->from = view->head;
     sub->seq = view->seq;
+    sub->wait = NULL;
 
     ngx_queue_insert_tail(&group->subs, &sub->queue);
-    group->nsubs++;
 
     hub->slot->stats.subscriptions++;
 
-    return NGX_OK;
+    if (view->live) {
+        return NGX_OK;
+    }
+
+    rc = ngx_ws_bus_hub_wait(sub, view->head);
+
+    if (rc == NGX_ERROR) {
+        ngx_ws_bus_hub_unsubscribe(sub);
+    }
+
+    return rc;
 
 failed:
 
@@ -82,19 +100,22 @@ ngx_ws_bus_hub_unsubscribe(ngx_ws_bus_sub_t *sub)
     ch = group->channel;
     hub = ch->hub;
 
+    if (sub->wait) {
+        ngx_ws_bus_hub_unwait(sub);
+    }
+
     if (group->debt && group->debt->walk == &sub->queue) {
         group->debt->walk = ngx_queue_next(&sub->queue);
     }
 
     ngx_queue_remove(&sub->queue);
     sub->group = NULL;
-    group->nsubs--;
 
     ngx_ws_bus_channel_part(hub->zone, ch->node);
 
     hub->slot->stats.subscriptions--;
 
-    if (group->nsubs) {
+    if (!ngx_queue_empty(&group->subs)) {
         return;
     }
 
@@ -111,7 +132,7 @@ ngx_ws_bus_hub_unsubscribe(ngx_ws_bus_sub_t *sub)
         ngx_free(group);
     }
 
-    if (ch->group.nsubs == 0 && ch->group.next == NULL) {
+    if (ngx_queue_empty(&ch->group.subs) && ch->group.next == NULL) {
         ngx_ws_bus_hub_remove(ch);
     }
 }
@@ -232,7 +253,7 @@ ngx_ws_bus_hub_group(ngx_ws_bus_channel_t *ch, ngx_ws_bus_format_t *format)
         }
     }
 
-    if (ch->group.nsubs == 0) {
+    if (ngx_queue_empty(&ch->group.subs)) {
         ch->group.format = format;
         return &ch->group;
     }
@@ -250,4 +271,170 @@ ngx_ws_bus_hub_group(ngx_ws_bus_channel_t *ch, ngx_ws_bus_format_t *format)
     ch->group.next = group;
 
     return group;
+}
+
+
+void
+ngx_ws_bus_hub_waits_init(ngx_ws_bus_hub_t *hub)
+{
+    ngx_queue_init(&hub->waits);
+
+    ngx_ws_bus_subs_dumb.fd = (ngx_socket_t) -1;
+
+    hub->overdue.handler = ngx_ws_bus_hub_overdue_handler;
+    hub->overdue.data = &ngx_ws_bus_subs_dumb;
+    hub->overdue.log = hub->log;
+    hub->overdue.cancelable = 1;
+}
+
+
+/*
+ * Waits for a record that says the channel is live, at pos or behind.
+ */
+
+static ngx_int_t
+ngx_ws_bus_hub_wait(ngx_ws_bus_sub_t *sub, uint64_t pos)
+{
+    ngx_uint_t          slot;
+    ngx_ws_bus_hub_t   *hub;
+    ngx_ws_bus_wait_t  *wait;
+
+    hub = sub->group->channel->hub;
+
+    wait = ngx_alloc(sizeof(ngx_ws_bus_wait_t), hub->log);
+    if (wait == NULL) {
+        return NGX_ERROR;
+    }
+
+    wait->sub = sub;
+    wait->pos = pos;
+    wait->data = NULL;
+    wait->deadline = ngx_current_msec + hub->zone->remote->timeout;
+
+    sub->wait = wait;
+    sub->from = NGX_WS_BUS_LOG_NONE;
+
+    if (ngx_queue_empty(&hub->waits) && !hub->overdue.timer_set) {
+        ngx_add_timer(&hub->overdue, hub->zone->remote->timeout);
+    }
+
+    ngx_queue_insert_tail(&hub->waits, &wait->queue);
+
+    slot = hub->zone->sh->remote->slot;
+
+    ngx_ws_bus_hub_ring(hub, &slot, 1);
+
+    return NGX_AGAIN;
+}
+
+
+static void
+ngx_ws_bus_hub_unwait(ngx_ws_bus_sub_t *sub)
+{
+    ngx_queue_remove(&sub->wait->queue);
+
+    if (sub->wait->data) {
+        ngx_free(sub->wait->data);
+    }
+
+    ngx_free(sub->wait);
+
+    sub->wait = NULL;
+}
+
+
+ngx_int_t
+ngx_ws_bus_hub_refresh(ngx_ws_bus_sub_t *sub)
+{
+    uint64_t            head;
+    ngx_ws_bus_node_t  *node;
+    ngx_ws_bus_zone_t  *zone;
+
+    zone = sub->group->channel->hub->zone;
+    node = sub->group->channel->node;
+
+    ngx_ws_bus_zone_lock(zone);
+
+    head = ngx_ws_bus_log_head(&zone->sh->log);
+    ngx_ws_bus_remote_want_locked(zone, node);
+
+    ngx_ws_bus_zone_unlock(zone);
+
+    return ngx_ws_bus_hub_wait(sub, head);
+}
+
+
+void
+ngx_ws_bus_hub_ready(ngx_ws_bus_channel_t *ch, uint64_t pos)
+{
+    void                *data;
+    ngx_queue_t         *q;
+    ngx_ws_bus_sub_t    *sub;
+    ngx_ws_bus_group_t  *group;
+
+    for (group = &ch->group; group; group = group->next) {
+
+        for (q = ngx_queue_head(&group->subs);
+             q != ngx_queue_sentinel(&group->subs);
+             q = ngx_queue_next(q))
+        {
+            sub = ngx_queue_data(q, ngx_ws_bus_sub_t, queue);
+
+            if (sub->wait == NULL || sub->wait->pos > pos) {
+                continue;
+            }
+
+            data = sub->wait->data;
+            sub->wait->data = NULL;
+
+            ngx_ws_bus_hub_unwait(sub);
+
+            ((ngx_ws_bus_owner_t *) sub->owner)->handlers->ready(sub, NGX_OK,
+                                                                 data);
+            if (data) {
+                ngx_free(data);
+            }
+        }
+    }
+}
+
+
+static void
+ngx_ws_bus_hub_overdue_handler(ngx_event_t *ev)
+{
+    void               *data;
+    ngx_queue_t        *q;
+    ngx_msec_int_t      left;
+    ngx_ws_bus_hub_t   *hub;
+    ngx_ws_bus_sub_t   *sub;
+    ngx_ws_bus_wait_t  *wait;
+
+    hub = (ngx_ws_bus_hub_t *) ((u_char *) ev
+                                - offsetof(ngx_ws_bus_hub_t, overdue));
+
+    while (!ngx_queue_empty(&hub->waits)) {
+
+        q = ngx_queue_head(&hub->waits);
+        wait = ngx_queue_data(q, ngx_ws_bus_wait_t, queue);
+
+        left = (ngx_msec_int_t) (wait->deadline - ngx_current_msec);
+
+        if (left > 0) {
+            ngx_add_timer(ev, (ngx_msec_t) left);
+            return;
+        }
+
+        sub = wait->sub;
+        data = wait->data;
+        wait->data = NULL;
+
+        ngx_ws_bus_hub_unwait(sub);
+
+        ((ngx_ws_bus_owner_t *) sub->owner)->handlers->ready(sub,
+                                                             NGX_DECLINED,
+                                                             data);
+        if (data) {
+            ngx_free(data);
+        }
+    }
 }

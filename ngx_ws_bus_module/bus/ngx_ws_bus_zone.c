@@ -11,6 +11,7 @@
 #include "ngx_ws_bus_channel.h"
 #include "ngx_ws_bus_error.h"
 #include "ngx_ws_bus_once.h"
+#include "ngx_ws_bus_remote.h"
 
 
 static ngx_int_t ngx_ws_bus_zone_create(ngx_ws_bus_zone_t *zone,
@@ -136,6 +137,10 @@ ngx_ws_bus_zone_create(ngx_ws_bus_zone_t *zone, ngx_log_t *log)
     sh->onces = ngx_slab_calloc(shpool, n * sizeof(ngx_ws_bus_once_t *));
 
     if (sh->nodes == NULL || sh->onces == NULL) {
+        goto small;
+    }
+
+    if (zone->remote && ngx_ws_bus_remote_create(zone) != NGX_OK) {
         goto small;
     }
 

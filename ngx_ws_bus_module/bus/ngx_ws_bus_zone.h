@@ -27,6 +27,7 @@ typedef enum {
     NGX_WS_BUS_DROPPED_CONFLATED,   /* ws_bus_buffer latest */
     NGX_WS_BUS_DROPPED_CLOSED,      /* waiting when the connection ended */
     NGX_WS_BUS_DROPPED_LOST,        /* a lapped worker */
+    NGX_WS_BUS_DROPPED_LIMIT,       /* ws_bus_limit */
     NGX_WS_BUS_DROPPED_N
 } ngx_ws_bus_dropped_e;
 
@@ -61,6 +62,8 @@ typedef struct {
     uint64_t  bytes_in;
     uint64_t  bytes_out;
     uint64_t  overruns;
+    uint64_t  limit_delayed;                      /* messages */
+    uint64_t  limit_closed;                       /* connections */
     uint64_t  latency_sum;                        /* microseconds */
     uint64_t  latency[NGX_WS_BUS_LATENCY_N];
     uint64_t  dropped[NGX_WS_BUS_DROPPED_N];
@@ -91,6 +94,9 @@ typedef struct ngx_ws_bus_once_s   ngx_ws_bus_once_t;
 typedef struct ngx_ws_bus_member_s ngx_ws_bus_member_t;
 typedef struct ngx_ws_bus_hub_s    ngx_ws_bus_hub_t;
 
+typedef struct ngx_ws_bus_remote_s     ngx_ws_bus_remote_t;
+typedef struct ngx_ws_bus_remote_sh_s  ngx_ws_bus_remote_sh_t;
+
 
 /*
  * What an append has yet to do once its record is visible: place it in the
@@ -104,7 +110,14 @@ typedef struct {
     uint64_t            pos;
     uint64_t            seq;          /* the record's */
     uint64_t            keep;
-    ngx_uint_t          deleted;
+    ngx_uint_t          type;         /* the record's */
+
+    /* of a zone that spans hosts */
+    uint64_t            epoch;        /* or the token of who made it live */
+    uint64_t            prev;
+    uint64_t            base;
+    uint64_t            to;           /* the channel's seq */
+    uint64_t            last;
 } ngx_ws_bus_redo_t;
 
 
@@ -125,6 +138,8 @@ typedef struct {
     ngx_ws_bus_node_t **nodes;
     ngx_ws_bus_once_t **onces;
 
+    ngx_ws_bus_remote_sh_t  *remote;  /* NULL: this host's own */
+
     ngx_uint_t          nslots;       /* highest slot ever taken + 1 */
     ngx_ws_bus_slot_t  *slots[NGX_MAX_PROCESSES];
 } ngx_ws_bus_zone_sh_t;
@@ -142,6 +157,7 @@ typedef struct {
     ngx_ws_bus_doorbells_t   *doorbells;
     ngx_cycle_t              *cycle;
     uint64_t                  generation;   /* reloads of the zone so far */
+    ngx_ws_bus_remote_t      *remote;       /* NULL: this host's own */
 
     /* of this process */
     ngx_ws_bus_hub_t         *hub;

@@ -85,6 +85,9 @@ ngx_ws_bus_access_handler(ngx_http_request_t *r)
         conf->zone->hub->slot->stats.refused[NGX_WS_BUS_REFUSED_ORIGIN]++;
     }
 
+    ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_REFUSE, NULL, NGX_HTTP_FORBIDDEN,
+                     n == 0 ? "no Origin header" : "origin not allowed", 0);
+
     if (n == 0) {
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                       "refused: no Origin header");

@@ -160,6 +160,7 @@ ngx_ws_bus_session_close(ngx_ws_bus_session_t *s, ngx_uint_t code,
     text.len = ngx_strlen(reason);
 
     s->close_code = code;
+    s->close_reason = reason;
 
     ngx_log_error(NGX_LOG_INFO, s->connection->log, 0,
                   "websocket closed: %ui %s", code, reason);
@@ -180,6 +181,7 @@ ngx_ws_bus_session_fail(ngx_ws_bus_session_t *s,
     }
 
     s->close_code = error->code;
+    s->close_reason = (const char *) error->reason.data;
 
     ngx_log_error(NGX_LOG_INFO, s->connection->log, 0,
                   "websocket closed: %ui %V", error->code, &error->reason);

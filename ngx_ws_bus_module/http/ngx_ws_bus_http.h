@@ -18,6 +18,7 @@
 #include "ngx_ws_bus_hub.h"
 #include "ngx_ws_bus_message.h"
 #include "ngx_ws_bus_presence.h"
+#include "ngx_ws_bus_redis.h"
 #include "ngx_ws_bus_utf8.h"
 
 
@@ -57,10 +58,26 @@
 #define NGX_WS_BUS_STATUS_JSON        0
 #define NGX_WS_BUS_STATUS_PROMETHEUS  1
 
+#define NGX_WS_BUS_EVENT_OPEN         0
+#define NGX_WS_BUS_EVENT_AUTH         1
+#define NGX_WS_BUS_EVENT_REFRESH      2
+#define NGX_WS_BUS_EVENT_REFUSE       3
+#define NGX_WS_BUS_EVENT_PUBLISH      4
+#define NGX_WS_BUS_EVENT_DELETE       5
+#define NGX_WS_BUS_EVENT_LIMIT        6
+#define NGX_WS_BUS_EVENT_CLOSE        7
+
 
 typedef struct {
     ngx_array_t                zones;       /* of ngx_ws_bus_zone_t * */
+    ngx_array_t                limit_zones; /* of ngx_ws_bus_limit_zone_t * */
+    ngx_array_t                redises;     /* of ngx_ws_bus_redis_t * */
     ngx_uint_t                 used;        /* unsigned  used:1; */
+    ngx_uint_t                 audit_id;    /* index of $request_id */
+
+    unsigned                   audit:1;
+    unsigned                   audit_format:1;
+    unsigned                   audit_has_id:1;
 } ngx_ws_bus_main_conf_t;
 
 
@@ -104,7 +121,14 @@ typedef struct {
     ngx_flag_t                 lean;
     ngx_flag_t                 fallback;
 
+    ngx_array_t               *limits;      /* of ngx_ws_bus_limit_rule_t */
+    ngx_flag_t                 limit_dry_run;
+    ngx_uint_t                 limit_log_level;
+
     ngx_uint_t                 status;
+
+    void                      *audit;       /* the log module's, or NULL */
+    ngx_uint_t                 audit_off;   /* unsigned  audit_off:1; */
 } ngx_ws_bus_loc_conf_t;
 
 
@@ -112,11 +136,15 @@ typedef struct ngx_ws_bus_session_s   ngx_ws_bus_session_t;
 typedef struct ngx_ws_bus_auth_s      ngx_ws_bus_auth_t;
 typedef struct ngx_ws_bus_protocol_s  ngx_ws_bus_protocol_t;
 typedef struct ngx_ws_bus_out_s       ngx_ws_bus_out_t;
-typedef struct ngx_ws_bus_gap_s       ngx_ws_bus_gap_t;
+typedef struct ngx_ws_bus_past_s      ngx_ws_bus_past_t;
 typedef struct ngx_ws_bus_v1_s        ngx_ws_bus_v1_t;
 typedef struct ngx_ws_bus_replay_s    ngx_ws_bus_replay_t;
 typedef struct ngx_ws_bus_stream_s    ngx_ws_bus_stream_t;
 typedef struct ngx_ws_bus_fallback_s  ngx_ws_bus_fallback_t;
+typedef struct ngx_ws_bus_pending_s   ngx_ws_bus_pending_t;
+typedef struct ngx_ws_bus_hold_s      ngx_ws_bus_hold_t;
+typedef struct ngx_ws_bus_limit_s     ngx_ws_bus_limit_t;
+typedef struct ngx_ws_bus_limit_zone_s  ngx_ws_bus_limit_zone_t;
 
 
 /*
@@ -189,8 +217,9 @@ struct ngx_ws_bus_protocol_s {
                                  ngx_uint_t opcode, u_char *data, size_t len);
 
     /*
-     * The kept messages from "from" to "to" of the channel will never come.
-     * The session may be closed by it.
+     * The kept messages from "from" to "to" of the channel will never come;
+     * if "from" is 0, its order has begun anew, behind "to".  The session may
+     * be closed by it.
      */
     void                     (*lost)(ngx_ws_bus_session_t *s,
                                  ngx_ws_bus_node_t *node, uint64_t from,
@@ -203,6 +232,13 @@ struct ngx_ws_bus_protocol_s {
      */
     u_char                  *(*gap)(u_char *p, ngx_ws_bus_node_t *node,
                                  uint64_t from, uint64_t to, uint64_t count);
+
+    /*
+     * The message has been dropped by ws_bus_limit; its bytes may be changed.
+     * NULL: the client is not told.
+     */
+    void                     (*limited)(ngx_ws_bus_session_t *s, u_char *data,
+                                 size_t len);
 };
 
 
@@ -225,13 +261,12 @@ struct ngx_ws_bus_session_s {
     /* out */
     ngx_ws_bus_out_t             *out;        /* what is owed, in order */
     ngx_ws_bus_out_t            **last_out;
+    ngx_ws_bus_past_t            *past;       /* channels left */
     size_t                        queued;     /* its bytes */
     uint64_t                      messages_out;
     uint64_t                      bytes_out;
     uint64_t                      dropped;
     size_t                        trying;     /* bytes that must stay */
-    ngx_ws_bus_gap_t             *gaps;       /* dropped, not told yet */
-    ngx_ws_bus_out_t             *before_gaps;
 
     /* state */
     unsigned                      started:1;      /* the 101 has left */
@@ -252,6 +287,7 @@ struct ngx_ws_bus_session_s {
     ngx_ws_bus_utf8_t             utf8;
 
     ngx_uint_t                    close_code;
+    const char                   *close_reason;   /* ours */
     ngx_msec_t                    last_in;
     ngx_msec_t                    pinged_at;
     ngx_msec_t                    deadline;       /* of close or drain */
@@ -276,6 +312,8 @@ struct ngx_ws_bus_session_s {
     ngx_ws_bus_stream_t          *stream;         /* NULL: a WebSocket */
     ngx_ws_bus_replay_t          *replay;         /* one after the other */
     ngx_ws_bus_run_t             *pong;           /* not queued yet */
+    ngx_ws_bus_pending_t         *pending;        /* on their way to others */
+    ngx_ws_bus_limit_t           *limit;          /* NULL: no limits */
 };
 
 
@@ -286,7 +324,21 @@ struct ngx_ws_bus_session_s {
 typedef struct {
     ngx_ws_bus_session_t         *session;    /* NULL: none yet */
     ngx_ws_bus_auth_t            *auth;       /* NULL: no good token */
+    ngx_ws_bus_hold_t            *hold;       /* waits for its channel */
 } ngx_ws_bus_ctx_t;
+
+
+/*
+ * An event for ws_bus_log.
+ */
+
+typedef struct {
+    ngx_str_t                     name;
+    ngx_str_t                     channel;
+    ngx_str_t                     reason;
+    size_t                        bytes;
+    ngx_uint_t                    sized;      /* unsigned  sized:1; */
+} ngx_ws_bus_event_t;
 
 
 extern ngx_module_t                     ngx_ws_bus_module;
@@ -341,6 +393,33 @@ char *ngx_ws_bus_deflate_directive(ngx_conf_t *cf, ngx_command_t *cmd,
 char *ngx_ws_bus_invalid(ngx_conf_t *cf, ngx_str_t *value);
 
 /*
+ * The directive ws_bus_log, http/ngx_ws_bus_audit.c; what a level inherits,
+ * with "prev" NULL for the highest one; and the end of the configuration.
+ */
+char *ngx_ws_bus_audit_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_ws_bus_audit_merge(ngx_conf_t *cf, ngx_ws_bus_loc_conf_t *prev,
+    ngx_ws_bus_loc_conf_t *conf);
+ngx_int_t ngx_ws_bus_audit_init(ngx_conf_t *cf);
+
+/*
+ * Writes the event, a NGX_WS_BUS_EVENT_*, to the ws_bus_log of the request's
+ * location, if there is one.  "r" may be NULL: then there is nothing to write
+ * about.  Without a channel it is the location's; "reason" may be NULL, and is
+ * the module's own text, never a client's.  "status" is what is going to be
+ * answered, if no response has been sent yet.  "bytes" counts for publish and
+ * limit only.
+ */
+void ngx_ws_bus_audit(ngx_http_request_t *r, ngx_uint_t type,
+    const ngx_str_t *channel, ngx_uint_t status, const char *reason,
+    size_t bytes);
+
+/*
+ * What is being written, or NULL.
+ */
+const ngx_ws_bus_event_t *ngx_ws_bus_audit_event(void);
+
+/*
  * Adds the module's variables.
  */
 ngx_int_t ngx_ws_bus_variables_add(ngx_conf_t *cf);
@@ -361,12 +440,16 @@ void ngx_ws_bus_session_start(ngx_ws_bus_session_t *s);
 
 /*
  * Begins a subscription of the session's, from view->head on, with the
- * member's presence; ends it, with its replay.
+ * member's presence; ends it, with its replay.  The first one returns as
+ * ngx_ws_bus_hub_subscribe(); after NGX_AGAIN it begins when the channel is
+ * live, with the third one.
  */
 ngx_int_t ngx_ws_bus_session_subscribe(ngx_ws_bus_session_t *s,
     ngx_str_t *channel, ngx_ws_bus_sub_t *sub, ngx_ws_bus_view_t *view);
 void ngx_ws_bus_session_unsubscribe(ngx_ws_bus_session_t *s,
     ngx_ws_bus_sub_t *sub);
+void ngx_ws_bus_session_subscribed(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_sub_t *sub, ngx_ws_bus_view_t *view);
 
 /*
  * TCP is gone, or of no use any more: ends the request and with it the
@@ -376,8 +459,9 @@ void ngx_ws_bus_session_end(ngx_ws_bus_session_t *s);
 
 /*
  * Handles what the client has sent, http/ngx_ws_bus_input.c; the bytes are
- * changed in place.  NGX_OK, or NGX_ERROR if the session is closing and
- * nothing more is to be read.
+ * changed in place.  NGX_OK; NGX_ERROR if the session is closing and nothing
+ * more is to be read; NGX_AGAIN if a message has to wait, and the rest with
+ * it.
  */
 ngx_int_t ngx_ws_bus_input(ngx_ws_bus_session_t *s, u_char *pos,
     u_char *last);
@@ -423,6 +507,76 @@ void ngx_ws_bus_session_close(ngx_ws_bus_session_t *s, ngx_uint_t code,
  */
 void ngx_ws_bus_session_fail(ngx_ws_bus_session_t *s,
     const ngx_ws_bus_error_t *error);
+
+
+/*
+ * How much clients may send, http/ngx_ws_bus_limit.c.
+ *
+ * The directives; and the zones that the limits of a location are kept in.
+ */
+char *ngx_ws_bus_limit_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_ws_bus_limit_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_ws_bus_limit_zones(ngx_conf_t *cf, ngx_ws_bus_main_conf_t *wmcf,
+    ngx_ws_bus_loc_conf_t *conf);
+
+/*
+ * Gives a new session its limits, in this pool, with the keys that the
+ * request has now.  NGX_OK, also where there are none, or NGX_ERROR.
+ */
+ngx_int_t ngx_ws_bus_limit_create(ngx_ws_bus_session_t *s, ngx_pool_t *pool);
+
+/*
+ * Judges a whole message by the session's limits.
+ *
+ * NGX_OK        it may pass
+ * NGX_DECLINED  it is to be forgotten; the client has been told
+ * NGX_AGAIN     it has to wait, and a copy has been made
+ * NGX_ERROR     the session has been closed
+ */
+ngx_int_t ngx_ws_bus_limit_message(ngx_ws_bus_session_t *s, u_char *data,
+    size_t len);
+
+/*
+ * The value of $ws_bus_limit, or NULL.
+ */
+const char *ngx_ws_bus_limit_outcome(ngx_ws_bus_session_t *s);
+
+/*
+ * A message that waits, http/ngx_ws_bus_limit_wait.c; for a session that has
+ * limits.
+ *
+ * Keeps what came behind the message.  NGX_AGAIN, or NGX_ERROR if the session
+ * has been closed.
+ */
+ngx_int_t ngx_ws_bus_limit_keep(ngx_ws_bus_session_t *s, u_char *pos,
+    u_char *last);
+
+/*
+ * 1 while a message waits; and milliseconds until something is to be done
+ * about it, -1 if there is nothing.
+ */
+ngx_uint_t ngx_ws_bus_limit_waits(ngx_ws_bus_session_t *s);
+ngx_msec_int_t ngx_ws_bus_limit_left(ngx_ws_bus_session_t *s);
+
+/*
+ * The client has sent something while a message waits.  The session may be
+ * gone on return.
+ */
+void ngx_ws_bus_limit_read(ngx_ws_bus_session_t *s);
+
+/*
+ * The time has come: handles the message, and what had been kept behind it.
+ * NGX_OK if reading goes on, NGX_AGAIN if the next message waits, NGX_DONE if
+ * the session is to be ended, NGX_ERROR if it is closing.
+ */
+ngx_int_t ngx_ws_bus_limit_resume(ngx_ws_bus_session_t *s);
+
+/*
+ * Frees what still waits.
+ */
+void ngx_ws_bus_limit_free(ngx_ws_bus_session_t *s);
 
 
 /*
@@ -479,6 +633,15 @@ ngx_int_t ngx_ws_bus_resume(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub,
     ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view);
 
 /*
+ * A client asks for a position that this host does not know, but others may:
+ * its channel is asked for anew.  NGX_OK if the view will do; NGX_AGAIN if
+ * the subscription begins later; NGX_ERROR.
+ */
+ngx_int_t ngx_ws_bus_resume_refresh(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_sub_t *sub, ngx_ws_bus_resume_t *resume,
+    ngx_ws_bus_view_t *view);
+
+/*
  * Sends one stretch of the replay; called when nothing is queued.  When all
  * that was found is sent, looks for what has been published since; when there
  * is nothing, the session goes live.
@@ -489,6 +652,53 @@ void ngx_ws_bus_replay_next(ngx_ws_bus_session_t *s);
  * Frees the replay of a subscription, if there is one; of all with NULL.
  */
 void ngx_ws_bus_replay_end(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub);
+
+
+/*
+ * What waits for other hosts, http/ngx_ws_bus_pending.c.
+ *
+ * Publishes for a session: as ngx_ws_bus_hub_publish().  After NGX_AGAIN the
+ * client hears how it ended, and the session ends if its protocol has no
+ * words for that.  "id" is the client's, or NULL.
+ */
+ngx_int_t ngx_ws_bus_pending_publish(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_sub_t *sub, ngx_str_t *channel, ngx_ws_bus_message_t *msg,
+    ngx_ws_bus_place_t *place, ngx_str_t *id);
+
+/*
+ * 1 if so much is on its way that nothing is read from the client for now;
+ * its read event will be posted.
+ */
+ngx_uint_t ngx_ws_bus_pending_full(ngx_ws_bus_session_t *s);
+
+/*
+ * The session ends: nobody waits any more.
+ */
+void ngx_ws_bus_pending_free(ngx_ws_bus_session_t *s);
+
+/*
+ * Holds a request whose session waits for its channel, as a content handler
+ * that returns NGX_DONE; then open() is called with NGX_OK, or NGX_DECLINED
+ * if the channel cannot be had, and returns as a content handler, too.
+ */
+ngx_int_t ngx_ws_bus_pending_hold(ngx_ws_bus_session_t *s,
+    ngx_int_t (*open)(ngx_ws_bus_session_t *s, ngx_int_t rc, void *data),
+    void *data);
+
+/*
+ * For the handlers of a session: ready() of a subscription.
+ */
+void ngx_ws_bus_pending_ready(ngx_ws_bus_sub_t *sub, ngx_int_t rc,
+    void *data);
+
+/*
+ * The same of a subscription that a client of the subprotocol has asked for,
+ * http/ngx_ws_bus_v1.c; and how a publication of it has ended.
+ */
+void ngx_ws_bus_v1_ready(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub,
+    ngx_int_t rc, void *data);
+void ngx_ws_bus_v1_published(ngx_ws_bus_session_t *s, ngx_str_t *id,
+    ngx_str_t *channel, ngx_int_t rc, ngx_ws_bus_place_t *place);
 
 
 /*
@@ -530,7 +740,7 @@ ngx_int_t ngx_ws_bus_resume_headers(ngx_ws_bus_session_t *s,
 struct ngx_ws_bus_out_s {
     ngx_ws_bus_out_t          *next;
     ngx_ws_bus_run_t          *run;
-    ngx_ws_bus_node_t         *node;   /* while the session is subscribed */
+    ngx_ws_bus_node_t         *node;   /* or a copy of its name */
     size_t                     pos;
     size_t                     last;
 };
@@ -551,6 +761,13 @@ void ngx_ws_bus_out_add(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node,
  * take its answers is closed as a slow one.
  */
 void ngx_ws_bus_out_reply(ngx_ws_bus_session_t *s, u_char *data, size_t len);
+
+/*
+ * The kept messages from "from" to "to" are lost: queues a gap behind what is
+ * owed, for a protocol that can tell of one.
+ */
+void ngx_ws_bus_out_lost(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node,
+    uint64_t from, uint64_t to);
 
 /*
  * Sends what is queued.  NGX_OK: all gone; NGX_AGAIN; NGX_ERROR.
@@ -576,8 +793,8 @@ ngx_int_t ngx_ws_bus_out_limit(ngx_ws_bus_session_t *s,
     ngx_ws_bus_node_t *node);
 
 /*
- * The session is about to unsubscribe: nothing is told of the channel any
- * more.
+ * The session is about to unsubscribe: what waits of the channel has to do
+ * without it.
  */
 void ngx_ws_bus_out_forget(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node);
 

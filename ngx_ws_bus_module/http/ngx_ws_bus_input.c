@@ -100,11 +100,15 @@ ngx_ws_bus_input(ngx_ws_bus_session_t *s, u_char *pos, u_char *last)
             rc = ngx_ws_bus_input_data(s, pos, n);
         }
 
+        pos += n;
+
+        if (rc == NGX_AGAIN) {
+            return ngx_ws_bus_limit_keep(s, pos, last);
+        }
+
         if (rc != NGX_OK) {
             return NGX_ERROR;
         }
-
-        pos += n;
     }
 
     return NGX_OK;
@@ -351,7 +355,14 @@ ngx_ws_bus_input_message(ngx_ws_bus_session_t *s, u_char *data, size_t len)
                    "ws bus message op:%ud len:%uz compressed:%ud",
                    (unsigned) s->opcode, len, (unsigned) s->compressed);
 
-    rc = s->protocol->message(s, s->opcode, data, len);
+    rc = s->limit ? ngx_ws_bus_limit_message(s, data, len) : NGX_OK;
+
+    if (rc == NGX_OK) {
+        rc = s->protocol->message(s, s->opcode, data, len);
+
+    } else if (rc == NGX_DECLINED) {
+        rc = NGX_OK;
+    }
 
     if (ngx_ws_bus_inflated_size > NGX_WS_BUS_INPUT_KEEP) {
         ngx_free(ngx_ws_bus_inflated);

@@ -22,16 +22,27 @@
 
 
 /*
- * Messages of a channel that were dropped, and the client is not told yet.
+ * A channel that the session is not subscribed to any more, while something
+ * of it waits: what is dropped of that is told, too.
  */
 
-struct ngx_ws_bus_gap_s {
-    ngx_ws_bus_gap_t   *next;
-    ngx_ws_bus_node_t  *node;
-    uint64_t            from;      /* 0: they had no numbers */
-    uint64_t            to;
-    uint64_t            count;
+struct ngx_ws_bus_past_s {
+    ngx_ws_bus_past_t  *next;
+    ngx_ws_bus_node_t   node;      /* its name */
 };
+
+
+/*
+ * Messages of a channel that were dropped, in their place in the queue.  What
+ * tells of them is written when it is their turn: until then out.run is NULL.
+ */
+
+typedef struct {
+    ngx_ws_bus_out_t   out;
+    uint64_t           from;       /* 0: they had no numbers */
+    uint64_t           to;
+    uint64_t           count;
+} ngx_ws_bus_gap_t;
 
 
 static ngx_int_t ngx_ws_bus_out_queue(ngx_ws_bus_session_t *s,
@@ -39,6 +50,7 @@ static ngx_int_t ngx_ws_bus_out_queue(ngx_ws_bus_session_t *s,
 static ssize_t ngx_ws_bus_out_send(ngx_ws_bus_session_t *s, u_char *data,
     size_t len);
 static ssize_t ngx_ws_bus_out_writev(ngx_ws_bus_session_t *s);
+static ngx_ws_bus_out_t *ngx_ws_bus_out_first(ngx_ws_bus_session_t *s);
 static size_t ngx_ws_bus_out_being_written(ngx_ws_bus_session_t *s);
 static ngx_ws_bus_out_t **ngx_ws_bus_out_waiting(ngx_ws_bus_session_t *s);
 static ngx_ws_bus_out_t **ngx_ws_bus_out_cut(ngx_ws_bus_session_t *s,
@@ -51,10 +63,12 @@ static ngx_uint_t ngx_ws_bus_out_latest(ngx_ws_bus_session_t *s,
     ngx_ws_bus_node_t *node);
 static void ngx_ws_bus_out_drop_first(ngx_ws_bus_session_t *s,
     ngx_ws_bus_out_t **prev);
-static void ngx_ws_bus_out_gap(ngx_ws_bus_session_t *s,
-    ngx_ws_bus_node_t *node, uint64_t seq);
-static ngx_int_t ngx_ws_bus_out_tell(ngx_ws_bus_session_t *s);
+static ngx_ws_bus_gap_t *ngx_ws_bus_out_gap(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_out_t **prev, ngx_ws_bus_node_t *node);
+static ngx_int_t ngx_ws_bus_out_tell(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_gap_t *gap);
 static ngx_uint_t ngx_ws_bus_out_count(ngx_ws_bus_out_t *out);
+static void ngx_ws_bus_out_broken(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_out_unlink(ngx_ws_bus_session_t *s,
     ngx_ws_bus_out_t **prev);
 
@@ -128,10 +142,7 @@ ngx_ws_bus_out_add(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node,
 
 broken:
 
-    /* whoever called may hold this session in a list: end it later */
-
-    s->broken = 1;
-    ngx_post_event(s->connection->read, &ngx_posted_events);
+    ngx_ws_bus_out_broken(s);
 }
 
 
@@ -150,7 +161,7 @@ ngx_ws_bus_out_reply(ngx_ws_bus_session_t *s, u_char *data, size_t len)
     out = s->out ? ngx_queue_data(s->last_out, ngx_ws_bus_out_t, next)
                  : NULL;
 
-    if (out && out->run->n == 0 && out->run->refs == 1
+    if (out && out->run && out->run->n == 0 && out->run->refs == 1
         && out->last == out->run->len && s->trying == 0
         && out->last < NGX_WS_BUS_OUT_SHARED)
     {
@@ -197,8 +208,32 @@ ngx_ws_bus_out_reply(ngx_ws_bus_session_t *s, u_char *data, size_t len)
 
 broken:
 
-    s->broken = 1;
-    ngx_post_event(s->connection->read, &ngx_posted_events);
+    ngx_ws_bus_out_broken(s);
+}
+
+
+void
+ngx_ws_bus_out_lost(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node,
+    uint64_t from, uint64_t to)
+{
+    ngx_ws_bus_gap_t  *gap;
+
+    if (s->broken || s->close_sent) {
+        return;
+    }
+
+    gap = ngx_ws_bus_out_gap(s, s->last_out, node);
+    if (gap == NULL) {
+        return;
+    }
+
+    gap->from = gap->from ? gap->from : from;
+    gap->to = to;
+    gap->count += to - from + 1;
+
+    if (s->started && s->connection->write->ready) {
+        ngx_post_event(s->connection->write, &ngx_posted_events);
+    }
 }
 
 
@@ -246,18 +281,18 @@ ngx_ws_bus_out_flush(ngx_ws_bus_session_t *s)
         }
     }
 
-    while ((s->out || s->gaps) && wev->ready) {
+    while (s->out && wev->ready) {
 
-        if (s->gaps && s->before_gaps == NULL
-            && ngx_ws_bus_out_tell(s) != NGX_OK)
+        out = s->out;
+
+        if (out->run == NULL
+            && ngx_ws_bus_out_tell(s, (ngx_ws_bus_gap_t *) out) != NGX_OK)
         {
             s->broken = 1;
             return NGX_ERROR;
         }
 
-        out = s->out;
-
-        if (out->next && s->gaps == NULL && !ngx_ws_bus_is_ssl(s->connection)) {
+        if (out->next && !ngx_ws_bus_is_ssl(s->connection)) {
             n = ngx_ws_bus_out_writev(s);
 
         } else {
@@ -337,7 +372,10 @@ ngx_ws_bus_out_writev(ngx_ws_bus_session_t *s)
     vec.count = 0;
     vec.size = 0;
 
-    for (out = s->out; out && vec.count < vec.nalloc; out = out->next) {
+    for (out = s->out;
+         out && out->run && vec.count < vec.nalloc;
+         out = out->next)
+    {
         iovs[vec.count].iov_base = out->run->data + out->pos;
         iovs[vec.count].iov_len = out->last - out->pos;
         vec.size += out->last - out->pos;
@@ -398,7 +436,7 @@ ngx_ws_bus_out_drop(ngx_ws_bus_session_t *s)
 
     while (prev && *prev) {
 
-        if ((*prev)->run->n == 0) {
+        if ((*prev)->run == NULL || (*prev)->run->n == 0) {
             prev = &(*prev)->next;
             continue;
         }
@@ -460,19 +498,40 @@ ngx_ws_bus_out_limit(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node)
 void
 ngx_ws_bus_out_forget(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node)
 {
-    ngx_ws_bus_out_t  *out;
+    ngx_ws_bus_out_t   *out;
+    ngx_ws_bus_past_t  *past;
 
-    /* its name is known for the last time */
-
-    if (s->gaps && ngx_ws_bus_out_tell(s) != NGX_OK) {
-        s->broken = 1;
-        ngx_post_event(s->connection->read, &ngx_posted_events);
-    }
+    past = NULL;
 
     for (out = s->out; out; out = out->next) {
-        if (out->node == node) {
-            out->node = NULL;
+
+        if (out->node != node) {
+            continue;
         }
+
+        out->node = NULL;
+
+        if (s->protocol->gap == NULL || s->broken) {
+            continue;
+        }
+
+        if (past == NULL) {
+            past = ngx_calloc(sizeof(ngx_ws_bus_past_t) + node->len,
+                              s->connection->log);
+
+            if (past == NULL) {
+                ngx_ws_bus_out_broken(s);
+                continue;
+            }
+
+            past->node.len = node->len;
+            ngx_memcpy(past->node.name, node->name, node->len);
+
+            past->next = s->past;
+            s->past = past;
+        }
+
+        out->node = &past->node;
     }
 }
 
@@ -480,8 +539,7 @@ ngx_ws_bus_out_forget(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node)
 ngx_uint_t
 ngx_ws_bus_out_free(ngx_ws_bus_session_t *s)
 {
-    ngx_uint_t         n;
-    ngx_ws_bus_gap_t  *gap;
+    ngx_uint_t  n;
 
     n = 0;
 
@@ -490,13 +548,24 @@ ngx_ws_bus_out_free(ngx_ws_bus_session_t *s)
         ngx_ws_bus_out_unlink(s, &s->out);
     }
 
-    while (s->gaps) {
-        gap = s->gaps;
-        s->gaps = gap->next;
-        ngx_free(gap);
+    return n;
+}
+
+
+/*
+ * The first stretch that is not a gap yet to be told, or NULL.
+ */
+
+static ngx_ws_bus_out_t *
+ngx_ws_bus_out_first(ngx_ws_bus_session_t *s)
+{
+    ngx_ws_bus_out_t  *out;
+
+    for (out = s->out; out && out->run == NULL; out = out->next) {
+        /* void */
     }
 
-    return n;
+    return out;
 }
 
 
@@ -514,11 +583,12 @@ ngx_ws_bus_out_being_written(ngx_ws_bus_session_t *s)
     ngx_ws_bus_run_t  *run;
     ngx_ws_bus_out_t  *out;
 
-    if (s->batching) {
+    out = ngx_ws_bus_out_first(s);
+
+    if (s->batching || out == NULL) {
         return 0;
     }
 
-    out = s->out;
     run = out->run;
 
     if (run->n == 0) {
@@ -544,12 +614,16 @@ ngx_ws_bus_out_being_written(ngx_ws_bus_session_t *s)
 static ngx_ws_bus_out_t **
 ngx_ws_bus_out_waiting(ngx_ws_bus_session_t *s)
 {
-    if (s->batching) {
+    ngx_ws_bus_out_t  *out;
+
+    out = ngx_ws_bus_out_first(s);
+
+    if (s->batching || out == NULL) {
         return &s->out;
     }
 
-    return ngx_ws_bus_out_cut(s, s->out,
-                          s->out->pos + ngx_ws_bus_out_being_written(s));
+    return ngx_ws_bus_out_cut(s, out,
+                              out->pos + ngx_ws_bus_out_being_written(s));
 }
 
 
@@ -620,7 +694,7 @@ ngx_ws_bus_out_oldest(ngx_ws_bus_session_t *s)
 
 /*
  * 1 if the first thing of the stretch is no message: a control frame, an
- * answer, or an event.
+ * answer, an event, or a gap.
  */
 
 static ngx_uint_t
@@ -630,7 +704,7 @@ ngx_ws_bus_out_stays(ngx_ws_bus_out_t *out)
 
     run = out->run;
 
-    return run->n == 0
+    return run == NULL || run->n == 0
            || run->marks[ngx_ws_bus_run_at(run, out->pos)].seq
               == NGX_WS_BUS_RUN_EVENT;
 }
@@ -649,7 +723,7 @@ ngx_ws_bus_out_skip(ngx_ws_bus_session_t *s, ngx_ws_bus_out_t **prev)
 
     out = *prev;
 
-    if (out->run->n == 0) {
+    if (out->run == NULL || out->run->n == 0) {
         return &out->next;
     }
 
@@ -679,7 +753,7 @@ ngx_ws_bus_out_latest(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node)
 
     for (out = *prev; out; out = out->next) {
 
-        if (out->node != node) {
+        if (out->node != node || out->run == NULL) {
             continue;
         }
 
@@ -724,6 +798,7 @@ ngx_ws_bus_out_latest(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node)
 static void
 ngx_ws_bus_out_drop_first(ngx_ws_bus_session_t *s, ngx_ws_bus_out_t **prev)
 {
+    ngx_ws_bus_gap_t   *gap;
     ngx_ws_bus_out_t   *out;
     ngx_ws_bus_mark_t  *mark;
 
@@ -731,7 +806,22 @@ ngx_ws_bus_out_drop_first(ngx_ws_bus_session_t *s, ngx_ws_bus_out_t **prev)
     mark = &out->run->marks[ngx_ws_bus_run_at(out->run, out->pos)];
 
     if (out->node && s->protocol->gap) {
-        ngx_ws_bus_out_gap(s, out->node, mark->seq);
+
+        gap = ngx_ws_bus_out_gap(s, prev, out->node);
+
+        if (gap) {
+
+            if (mark->seq) {
+                gap->from = gap->from ? gap->from : mark->seq;
+                gap->to = mark->seq;
+            }
+
+            gap->count++;
+
+            if (*prev != out) {
+                prev = &gap->out.next;
+            }
+        }
     }
 
     s->queued -= mark->end - out->pos;
@@ -743,116 +833,101 @@ ngx_ws_bus_out_drop_first(ngx_ws_bus_session_t *s, ngx_ws_bus_out_t **prev)
 }
 
 
-static void
-ngx_ws_bus_out_gap(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node,
-    uint64_t seq)
+/*
+ * The gap that waits in front of *prev with nothing else of its channel
+ * between, or a new one there.  NULL without memory: silence is no answer to
+ * loss, the session ends.
+ */
+
+static ngx_ws_bus_gap_t *
+ngx_ws_bus_out_gap(ngx_ws_bus_session_t *s, ngx_ws_bus_out_t **prev,
+    ngx_ws_bus_node_t *node)
 {
     ngx_ws_bus_gap_t  *gap;
+    ngx_ws_bus_out_t  *out;
 
-    for (gap = s->gaps; gap; gap = gap->next) {
-        if (gap->node == node) {
-            break;
+    gap = NULL;
+
+    for (out = s->out; out != *prev; out = out->next) {
+        if (out->node == node) {
+            gap = out->run ? NULL : (ngx_ws_bus_gap_t *) out;
         }
     }
 
+    if (gap) {
+        return gap;
+    }
+
+    gap = ngx_calloc(sizeof(ngx_ws_bus_gap_t), s->connection->log);
     if (gap == NULL) {
-        gap = ngx_calloc(sizeof(ngx_ws_bus_gap_t), s->connection->log);
-
-        if (gap == NULL) {
-
-            /* silence is no answer to loss */
-
-            s->broken = 1;
-            ngx_post_event(s->connection->read, &ngx_posted_events);
-            return;
-        }
-
-        gap->node = node;
-
-        /* what is being written comes before the first of them */
-
-        if (s->gaps == NULL) {
-            s->before_gaps = s->batching ? NULL : s->out;
-        }
-
-        gap->next = s->gaps;
-        s->gaps = gap;
+        ngx_ws_bus_out_broken(s);
+        return NULL;
     }
 
-    if (seq) {
-        gap->from = gap->from ? gap->from : seq;
-        gap->to = seq;
+    gap->out.node = node;
+    gap->out.next = *prev;
+
+    if (s->last_out == prev) {
+        s->last_out = &gap->out.next;
     }
 
-    gap->count++;
+    *prev = &gap->out;
+
+    return gap;
 }
 
 
 /*
- * Puts what was dropped in front of what waits, for the client to know before
- * it sees what comes after it.
+ * Writes what tells of a gap: nothing can be added to it any more.
  */
 
 static ngx_int_t
-ngx_ws_bus_out_tell(ngx_ws_bus_session_t *s)
+ngx_ws_bus_out_tell(ngx_ws_bus_session_t *s, ngx_ws_bus_gap_t *gap)
 {
     u_char             buf[NGX_WS_BUS_GAP_MAX], *last;
-    ngx_int_t          rc;
-    ngx_ws_bus_gap_t  *gap;
-    ngx_ws_bus_out_t  *out, **prev;
     ngx_ws_bus_run_t  *run;
-
-    prev = s->before_gaps ? &s->before_gaps->next : &s->out;
-    s->before_gaps = NULL;
 
     run = ngx_ws_bus_run_create(s->connection->log);
     if (run == NULL) {
         return NGX_ERROR;
     }
 
-    rc = NGX_OK;
+    last = s->protocol->gap(buf, gap->out.node, gap->from, gap->to,
+                            gap->count);
 
-    while (s->gaps && rc == NGX_OK) {
-        gap = s->gaps;
-
-        last = s->protocol->gap(buf, gap->node, gap->from, gap->to,
-                                gap->count);
-
-        rc = ngx_ws_bus_format_frame(run, NGX_WS_BUS_OP_TEXT, buf, last - buf);
-
-        s->gaps = gap->next;
-        ngx_free(gap);
-    }
-
-    out = (rc == NGX_OK) ? ngx_alloc(sizeof(ngx_ws_bus_out_t),
-                                     s->connection->log)
-                         : NULL;
-    if (out == NULL) {
+    if (ngx_ws_bus_format_frame(run, NGX_WS_BUS_OP_TEXT, buf, last - buf)
+        != NGX_OK)
+    {
         ngx_ws_bus_run_release(run);
         return NGX_ERROR;
     }
 
-    out->next = *prev;
-    out->run = run;
-    out->node = NULL;
-    out->pos = 0;
-    out->last = run->len;
+    gap->out.run = run;
+    gap->out.node = NULL;
+    gap->out.last = run->len;
 
-    if (out->next == NULL) {
-        s->last_out = &out->next;
-    }
-
-    *prev = out;
     s->queued += run->len;
 
     return NGX_OK;
 }
 
 
+/*
+ * Whoever called may hold this session in a list: it is ended later.
+ */
+
+static void
+ngx_ws_bus_out_broken(ngx_ws_bus_session_t *s)
+{
+    s->broken = 1;
+    ngx_post_event(s->connection->read, &ngx_posted_events);
+}
+
+
 static ngx_uint_t
 ngx_ws_bus_out_count(ngx_ws_bus_out_t *out)
 {
-    if (out->run->n == 0) {
+    if (out->run == NULL || out->run->n == 0) {
         return 0;
     }
 
@@ -864,16 +939,13 @@ ngx_ws_bus_out_count(ngx_ws_bus_out_t *out)
 static void
 ngx_ws_bus_out_unlink(ngx_ws_bus_session_t *s, ngx_ws_bus_out_t **prev)
 {
-    ngx_ws_bus_out_t  *out;
+    ngx_ws_bus_out_t   *out;
+    ngx_ws_bus_past_t  *past;
 
     out = *prev;
 
-    if (out->run->n == 0) {
+    if (out->run && out->run->n == 0) {
         s->pong_queued = 0;
-    }
-
-    if (out == s->before_gaps) {
-        s->before_gaps = NULL;
     }
 
     *prev = out->next;
@@ -882,6 +954,15 @@ ngx_ws_bus_out_unlink(ngx_ws_bus_session_t *s, ngx_ws_bus_out_t **prev)
         s->last_out = prev;
     }
 
-    ngx_ws_bus_run_release(out->run);
+    if (out->run) {
+        ngx_ws_bus_run_release(out->run);
+    }
+
     ngx_free(out);
+
+    while (s->past && s->out == NULL) {
+        past = s->past;
+        s->past = past->next;
+        ngx_free(past);
+    }
 }

@@ -21,6 +21,25 @@
      && ngx_memcmp((h)->lowcase_key, name, sizeof(name) - 1) == 0)
 
 
+#define NGX_WS_BUS_PUBLISHER_DOWN  "the other hosts cannot be reached"
+
+/* longer than anything that is waited for, milliseconds */
+#define NGX_WS_BUS_PUBLISHER_HOLD  5000
+
+
+/*
+ * A request that waits for the bridge.
+ */
+
+typedef struct {
+    ngx_ws_bus_op_t      op;
+    ngx_http_request_t  *request;
+    ngx_str_t            channel;
+    size_t               len;           /* of the message */
+    ngx_uint_t           deleting;      /* unsigned  deleting:1; */
+} ngx_ws_bus_publisher_wait_t;
+
+
 /*
  * The request headers that a publication depends on.
  */
@@ -35,6 +54,13 @@ typedef struct {
 static ngx_int_t ngx_ws_bus_publisher_post(ngx_http_request_t *r);
 static void ngx_ws_bus_publisher_body_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_ws_bus_publisher_publish(ngx_http_request_t *r);
+static ngx_ws_bus_publisher_wait_t *ngx_ws_bus_publisher_wait(
+    ngx_http_request_t *r, ngx_str_t *channel);
+static ngx_int_t ngx_ws_bus_publisher_hold(ngx_ws_bus_publisher_wait_t *wait);
+static void ngx_ws_bus_publisher_hold_cleanup(void *data);
+static void ngx_ws_bus_publisher_hold_handler(ngx_http_request_t *r);
+static void ngx_ws_bus_publisher_op_handler(ngx_ws_bus_op_t *op, ngx_int_t rc,
+    ngx_ws_bus_place_t *place);
 static void ngx_ws_bus_publisher_headers(ngx_http_request_t *r,
     ngx_ws_bus_publisher_headers_t *h);
 static ngx_int_t ngx_ws_bus_publisher_encoded(ngx_http_request_t *r);
@@ -48,6 +74,8 @@ static ngx_int_t ngx_ws_bus_publisher_published(ngx_http_request_t *r,
 
 static ngx_int_t ngx_ws_bus_publisher_get(ngx_http_request_t *r);
 static ngx_int_t ngx_ws_bus_publisher_delete(ngx_http_request_t *r);
+static ngx_int_t ngx_ws_bus_publisher_deleted(ngx_http_request_t *r,
+    ngx_str_t *channel, ngx_uint_t known);
 
 static ngx_int_t ngx_ws_bus_publisher_channel(ngx_http_request_t *r,
     ngx_str_t *channel);
@@ -147,6 +175,7 @@ ngx_ws_bus_publisher_publish(ngx_http_request_t *r)
     ngx_ws_bus_place_t               place;
     ngx_ws_bus_message_t             msg;
     ngx_ws_bus_loc_conf_t           *wlcf;
+    ngx_ws_bus_publisher_wait_t     *wait;
     ngx_ws_bus_publisher_headers_t   h;
 
     wlcf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
@@ -193,30 +222,209 @@ ngx_ws_bus_publisher_publish(ngx_http_request_t *r)
         msg.once = digest;
     }
 
-    msg.keep = (wlcf->history != 0);
+    msg.keep = wlcf->history;
     msg.age = (uint64_t) wlcf->history_age * 1000000;
 
     wlcf->zone->hub->now = 0;
 
-    rc = ngx_ws_bus_hub_publish(wlcf->zone->hub, NULL, &channel, &msg, &place);
+    wait = ngx_ws_bus_publisher_wait(r, &channel);
+
+    if (wait == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    rc = ngx_ws_bus_hub_publish(wlcf->zone->hub, NULL, &channel, &msg, &place,
+                                &wait->op);
+
+    if (rc == NGX_AGAIN) {
+        wait->len = msg.len;
+        return ngx_ws_bus_publisher_hold(wait);
+    }
 
     if (rc == NGX_DECLINED) {
         return ngx_ws_bus_publisher_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
-                                           "the zone has no memory");
+                                           wlcf->zone->remote
+                                           ? NGX_WS_BUS_PUBLISHER_DOWN
+                                           : "the zone has no memory");
     }
 
-    if (rc != NGX_OK) {
+    if (rc != NGX_OK && wlcf->zone->remote == NULL) {
         ngx_log_error(NGX_LOG_ALERT, r->connection->log, 0,
                       "ws bus message of %uz bytes does not fit into the log",
                       msg.len);
+    }
+
+    if (rc != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
+
+    ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_PUBLISH, &channel, NGX_HTTP_CREATED,
+                     place.repeated ? "repeated" : NULL, msg.len);
 
     ngx_log_debug4(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
                    "ws bus publish \"%V\" len:%uz seq:%uL repeated:%ui",
                    &channel, msg.len, place.seq, place.repeated);
 
     return ngx_ws_bus_publisher_published(r, &channel, &place);
+}
+
+
+static ngx_ws_bus_publisher_wait_t *
+ngx_ws_bus_publisher_wait(ngx_http_request_t *r, ngx_str_t *channel)
+{
+    ngx_ws_bus_loc_conf_t        *wlcf;
+    ngx_ws_bus_publisher_wait_t  *wait;
+
+    static ngx_ws_bus_publisher_wait_t  none;
+
+    wlcf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
+
+    if (wlcf->zone->remote == NULL) {
+        return &none;
+    }
+
+    wait = ngx_pcalloc(r->pool, sizeof(ngx_ws_bus_publisher_wait_t));
+
+    if (wait) {
+        wait->op.handler = ngx_ws_bus_publisher_op_handler;
+        wait->op.data = wait;
+        wait->request = r;
+        wait->channel = *channel;
+    }
+
+    return wait;
+}
+
+
+/*
+ * Returns as a content handler; if the client goes, nobody waits any more.
+ */
+
+static ngx_int_t
+ngx_ws_bus_publisher_hold(ngx_ws_bus_publisher_wait_t *wait)
+{
+    ngx_event_t            *rev;
+    ngx_connection_t       *c;
+    ngx_http_cleanup_t     *cln;
+    ngx_http_request_t     *r;
+    ngx_ws_bus_loc_conf_t  *wlcf;
+
+    r = wait->request;
+    c = r->connection;
+
+    wlcf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
+
+    cln = ngx_http_cleanup_add(r, 0);
+
+    if (cln == NULL) {
+        wlcf->zone->remote->cancel(&wait->op);
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    cln->handler = ngx_ws_bus_publisher_hold_cleanup;
+    cln->data = wait;
+
+    r->write_event_handler = ngx_ws_bus_publisher_hold_handler;
+
+    c->log->action = "waiting for the other hosts";
+
+    if (r == r->main) {
+        r->read_event_handler = ngx_http_test_reading;
+
+        rev = c->read;
+
+        if (rev->ready) {
+            ngx_post_event(rev, &ngx_posted_events);
+
+        } else if (ngx_handle_read_event(rev, 0) != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        /* a worker that is shutting down waits for a timer */
+
+        ngx_add_timer(c->write, wlcf->zone->remote->timeout
+                                + NGX_WS_BUS_PUBLISHER_HOLD);
+    }
+
+    r->main->count++;
+
+    return NGX_DONE;
+}
+
+
+static void
+ngx_ws_bus_publisher_hold_cleanup(void *data)
+{
+    ngx_ws_bus_publisher_wait_t *wait = data;
+
+    ngx_ws_bus_loc_conf_t  *wlcf;
+
+    if (wait->op.pending == NULL) {
+        return;
+    }
+
+    wlcf = ngx_http_get_module_loc_conf(wait->request, ngx_ws_bus_module);
+
+    wlcf->zone->remote->cancel(&wait->op);
+}
+
+
+static void
+ngx_ws_bus_publisher_hold_handler(ngx_http_request_t *r)
+{
+    if (r->connection->write->timedout) {
+        r->connection->write->timedout = 0;
+
+        ngx_http_finalize_request(r,
+            ngx_ws_bus_publisher_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                                        NGX_WS_BUS_PUBLISHER_DOWN));
+    }
+}
+
+
+static void
+ngx_ws_bus_publisher_op_handler(ngx_ws_bus_op_t *op, ngx_int_t rc,
+    ngx_ws_bus_place_t *place)
+{
+    ngx_connection_t             *c;
+    ngx_http_request_t           *r;
+    ngx_ws_bus_publisher_wait_t  *wait;
+
+    wait = op->data;
+    r = wait->request;
+    c = r->connection;
+
+    ngx_http_set_log_request(c->log, r);
+
+    if (r == r->main && c->write->timer_set) {
+        ngx_del_timer(c->write);
+    }
+
+    r->read_event_handler = ngx_http_block_reading;
+    r->write_event_handler = ngx_http_request_empty_handler;
+
+    if (rc == NGX_DECLINED) {
+        rc = ngx_ws_bus_publisher_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                                         NGX_WS_BUS_PUBLISHER_DOWN);
+
+    } else if (rc != NGX_OK) {
+        rc = ngx_ws_bus_publisher_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                                         "it is not known whether this was "
+                                         "done");
+
+    } else if (wait->deleting) {
+        rc = ngx_ws_bus_publisher_deleted(r, &wait->channel, place->hosts);
+
+    } else {
+        ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_PUBLISH, &wait->channel,
+                         NGX_HTTP_CREATED,
+                         place->repeated ? "repeated" : NULL, wait->len);
+
+        rc = ngx_ws_bus_publisher_published(r, &wait->channel, place);
+    }
+
+    ngx_http_finalize_request(r, rc);
+    ngx_http_run_posted_requests(c);
 }
 
 
@@ -447,14 +655,21 @@ ngx_ws_bus_publisher_published(ngx_http_request_t *r, ngx_str_t *channel,
     }
 
     b = ngx_create_temp_buf(r->pool,
-                sizeof("{\"channel\":\"\",\"subscribers\":,\"seq\":,"
-                       "\"epoch\":\"0123456789abcdef\"}" CRLF)
-                + 2 * channel->len + NGX_INT_T_LEN + NGX_INT64_LEN);
+                sizeof("{\"channel\":\"\",\"subscribers\":,\"hosts\":,"
+                       "\"seq\":,\"epoch\":\"0123456789abcdef\"}" CRLF)
+                + 2 * channel->len + 2 * NGX_INT_T_LEN + NGX_INT64_LEN);
     if (b == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     b->last = ngx_ws_bus_publisher_json(b->last, channel, place->subscribers);
+
+    if (place->local) {
+        b->last = ngx_sprintf(b->last, ",\"local\":true");
+
+    } else if (place->hosts) {
+        b->last = ngx_sprintf(b->last, ",\"hosts\":%ui", place->hosts);
+    }
 
     if (place->seq) {
         b->last = ngx_ws_bus_publisher_place(b->last, place->seq,
@@ -491,17 +706,13 @@ ngx_ws_bus_publisher_get(ngx_http_request_t *r)
         return rc;
     }
 
-    rc = ngx_ws_bus_channel_state(wlcf->zone, &channel, wlcf->history,
-                                  (uint64_t) wlcf->history_age * 1000000,
-                                  &state, r->connection->log);
-
-    if (rc == NGX_DECLINED) {
+    if (ngx_ws_bus_channel_state(wlcf->zone, &channel, wlcf->history,
+                                 (uint64_t) wlcf->history_age * 1000000,
+                                 &state)
+        != NGX_OK)
+    {
         return ngx_ws_bus_publisher_refuse(r, NGX_HTTP_NOT_FOUND,
                                            "no such channel");
-    }
-
-    if (rc != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     rc = ngx_http_discard_request_body(r);
@@ -539,9 +750,10 @@ ngx_ws_bus_publisher_get(ngx_http_request_t *r)
 static ngx_int_t
 ngx_ws_bus_publisher_delete(ngx_http_request_t *r)
 {
-    ngx_int_t               rc;
-    ngx_str_t               channel;
-    ngx_ws_bus_loc_conf_t  *wlcf;
+    ngx_int_t                     rc;
+    ngx_str_t                     channel;
+    ngx_ws_bus_loc_conf_t        *wlcf;
+    ngx_ws_bus_publisher_wait_t  *wait;
 
     wlcf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
 
@@ -551,13 +763,42 @@ ngx_ws_bus_publisher_delete(ngx_http_request_t *r)
         return rc;
     }
 
-    if (ngx_ws_bus_hub_delete(wlcf->zone->hub, &channel) != NGX_OK) {
+    wait = ngx_ws_bus_publisher_wait(r, &channel);
+
+    if (wait == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    rc = ngx_ws_bus_hub_delete(wlcf->zone->hub, &channel, &wait->op);
+
+    if (rc == NGX_AGAIN) {
+        wait->deleting = 1;
+        return ngx_ws_bus_publisher_hold(wait);
+    }
+
+    if (rc != NGX_OK && wlcf->zone->remote) {
+        return ngx_ws_bus_publisher_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                                           NGX_WS_BUS_PUBLISHER_DOWN);
+    }
+
+    return ngx_ws_bus_publisher_deleted(r, &channel, rc == NGX_OK);
+}
+
+
+static ngx_int_t
+ngx_ws_bus_publisher_deleted(ngx_http_request_t *r, ngx_str_t *channel,
+    ngx_uint_t known)
+{
+    if (!known) {
         return ngx_ws_bus_publisher_refuse(r, NGX_HTTP_NOT_FOUND,
                                            "no such channel");
     }
 
+    ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_DELETE, channel,
+                     NGX_HTTP_NO_CONTENT, NULL, 0);
+
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                  "ws bus channel \"%V\" deleted", &channel);
+                  "ws bus channel \"%V\" deleted", channel);
 
     return NGX_HTTP_NO_CONTENT;
 }
@@ -685,6 +926,10 @@ ngx_ws_bus_publisher_refuse(ngx_http_request_t *r, ngx_uint_t status,
 
     ngx_log_error(level, r->connection->log, 0, "ws bus publisher: %s",
                   reason);
+
+    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
+        ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_REFUSE, NULL, status, reason, 0);
+    }
 
     return ngx_ws_bus_respond(r, status, reason);
 }

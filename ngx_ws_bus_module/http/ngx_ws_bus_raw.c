@@ -36,6 +36,7 @@ const ngx_ws_bus_protocol_t  ngx_ws_bus_raw = {
     ngx_ws_bus_raw_may_send,
     ngx_ws_bus_raw_message,
     ngx_ws_bus_raw_lost,
+    NULL,
     NULL
 };
 
@@ -80,6 +81,7 @@ static ngx_int_t
 ngx_ws_bus_raw_message(ngx_ws_bus_session_t *s, ngx_uint_t opcode,
     u_char *data, size_t len)
 {
+    ngx_int_t             rc;
     ngx_ws_bus_place_t    place;
     ngx_ws_bus_message_t  msg;
 
@@ -91,11 +93,17 @@ ngx_ws_bus_raw_message(ngx_ws_bus_session_t *s, ngx_uint_t opcode,
     msg.once = NULL;
     msg.age = (uint64_t) s->conf->history_age * 1000000;
     msg.flags = (opcode == NGX_WS_BUS_OP_BINARY) ? NGX_WS_BUS_REC_BINARY : 0;
-    msg.keep = (s->conf->history != 0);
+    msg.keep = s->conf->history;
 
-    if (ngx_ws_bus_hub_publish(s->hub, &s->sub, &s->channel, &msg, &place)
-        == NGX_OK)
-    {
+    rc = ngx_ws_bus_pending_publish(s, &s->sub, &s->channel, &msg, &place,
+                                    NULL);
+
+    if (rc == NGX_OK || rc == NGX_AGAIN) {
+        if (rc == NGX_OK && s->conf->audit) {
+            ngx_ws_bus_audit(s->request, NGX_WS_BUS_EVENT_PUBLISH,
+                             &s->channel, 0, NULL, len);
+        }
+
         return NGX_OK;
     }
 

@@ -13,8 +13,11 @@
 
 
 /* replayed in one turn */
-#define NGX_WS_BUS_REPLAY    (64 * 1024)
-#define NGX_WS_BUS_REPLAY_N  256
+#define NGX_WS_BUS_REPLAY       (64 * 1024)
+#define NGX_WS_BUS_REPLAY_N     256
+
+/* looked for at a time */
+#define NGX_WS_BUS_REPLAY_FIND  1024
 
 
 /*
@@ -37,6 +40,8 @@ static ngx_int_t ngx_ws_bus_resume_number(ngx_str_t *value, uint64_t *n);
 static ngx_int_t ngx_ws_bus_replay_start(ngx_ws_bus_session_t *s,
     ngx_ws_bus_sub_t *sub, ngx_ws_bus_view_t *view, ngx_ws_bus_history_t *h);
 static ngx_int_t ngx_ws_bus_replay_more(ngx_ws_bus_session_t *s);
+static ngx_int_t ngx_ws_bus_replay_epoch(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_view_t *view);
 static ngx_int_t ngx_ws_bus_replay_live(ngx_ws_bus_session_t *s,
     ngx_ws_bus_view_t *view);
 static void ngx_ws_bus_replay_send(ngx_ws_bus_session_t *s,
@@ -126,8 +131,13 @@ ngx_ws_bus_resume(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub,
 
     if (resume->resume) {
 
-        if (!resume->known || resume->epoch != view->epoch
-            || resume->last_seq > view->seq)
+        if (!resume->known || resume->last_seq > view->seq) {
+            return NGX_OK;
+        }
+
+        if (resume->epoch != view->epoch
+            && (resume->epoch != view->prev || resume->last_seq > view->base
+                || s->hub->zone->remote == NULL))
         {
             return NGX_OK;
         }
@@ -143,7 +153,8 @@ ngx_ws_bus_resume(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub,
         return NGX_OK;
     }
 
-    if (ngx_ws_bus_channel_history(s->hub->zone, view, after, count, age, &h,
+    if (ngx_ws_bus_channel_history(s->hub->zone, view, after, count, age,
+                                   NGX_WS_BUS_REPLAY_FIND, &h,
                                    s->connection->log)
         != NGX_OK)
     {
@@ -165,6 +176,22 @@ ngx_ws_bus_resume(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub,
     resume->seq = h.first - 1;
 
     return ngx_ws_bus_replay_start(s, sub, view, &h);
+}
+
+
+ngx_int_t
+ngx_ws_bus_resume_refresh(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub,
+    ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view)
+{
+    if (s->hub->zone->remote == NULL
+        || !resume->resume
+        || !resume->known
+        || (resume->epoch == view->epoch && resume->last_seq <= view->seq))
+    {
+        return NGX_OK;
+    }
+
+    return ngx_ws_bus_hub_refresh(sub);
 }
 
 
@@ -342,9 +369,9 @@ ngx_ws_bus_replay_more(ngx_ws_bus_session_t *s)
 
     ngx_ws_bus_channel_view(s->hub->zone, node, &view);
 
-    if (view.epoch != replay->epoch) {
-        ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_DELETED,
-                                 "channel deleted");
+    if (view.epoch != replay->epoch
+        && ngx_ws_bus_replay_epoch(s, &view) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
@@ -361,8 +388,8 @@ ngx_ws_bus_replay_more(ngx_ws_bus_session_t *s)
     replay->h.n = 0;
 
     if (ngx_ws_bus_channel_history(s->hub->zone, &view, replay->seq,
-                                   (ngx_uint_t) -1, 0, &replay->h,
-                                   s->connection->log)
+                                   (ngx_uint_t) -1, 0, NGX_WS_BUS_REPLAY_FIND,
+                                   &replay->h, s->connection->log)
         != NGX_OK)
     {
         ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_INTERNAL, "no memory");
@@ -387,6 +414,44 @@ ngx_ws_bus_replay_more(ngx_ws_bus_session_t *s)
     }
 
     return ngx_ws_bus_replay_live(s, &view);
+}
+
+
+/*
+ * The epoch has changed meanwhile.  NGX_OK: the replay goes on with it;
+ * NGX_ERROR: the session is closing.
+ */
+
+static ngx_int_t
+ngx_ws_bus_replay_epoch(ngx_ws_bus_session_t *s, ngx_ws_bus_view_t *view)
+{
+    ngx_ws_bus_replay_t  *replay;
+
+    replay = s->replay;
+
+    if (s->hub->zone->remote == NULL || view->epoch == 0) {
+        ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_DELETED,
+                                 "channel deleted");
+        return NGX_ERROR;
+    }
+
+    if (replay->epoch != view->prev || replay->seq > view->base) {
+
+        replay->seq = view->seq;
+
+        if (s->stream) {
+            ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_TRY_LATER,
+                                     "messages lost");
+
+        } else {
+            s->protocol->lost(s, replay->sub->group->channel->node, 0,
+                              view->seq);
+        }
+    }
+
+    replay->epoch = view->epoch;
+
+    return s->close_sent ? NGX_ERROR : NGX_OK;
 }
 
 

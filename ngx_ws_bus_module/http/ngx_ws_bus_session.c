@@ -28,6 +28,7 @@ static void ngx_ws_bus_session_write_handler(ngx_event_t *wev);
 static void ngx_ws_bus_session_read(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_session_linger(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_session_timeout(ngx_ws_bus_session_t *s);
+static void ngx_ws_bus_session_resume(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_session_drain(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_session_shut(ngx_connection_t *c);
 static void ngx_ws_bus_session_flushed(ngx_ws_bus_session_t *s);
@@ -42,7 +43,8 @@ static void ngx_ws_bus_session_deleted(ngx_ws_bus_sub_t *sub);
 static const ngx_ws_bus_hub_handlers_t  ngx_ws_bus_session_handlers = {
     ngx_ws_bus_session_deliver,
     ngx_ws_bus_session_lost,
-    ngx_ws_bus_session_deleted
+    ngx_ws_bus_session_deleted,
+    ngx_ws_bus_pending_ready
 };
 
 
@@ -96,6 +98,7 @@ ngx_ws_bus_session_cleanup(void *data)
     }
 
     ngx_ws_bus_replay_end(s, NULL);
+    ngx_ws_bus_pending_free(s);
 
     if (s->protocol && s->protocol->close) {
         s->protocol->close(s);
@@ -117,6 +120,10 @@ ngx_ws_bus_session_cleanup(void *data)
 
     if (s->control) {
         ngx_free(s->control);
+    }
+
+    if (s->limit) {
+        ngx_ws_bus_limit_free(s);
     }
 }
 
@@ -178,6 +185,8 @@ ngx_ws_bus_session_start_handler(ngx_event_t *rev)
         ngx_ws_bus_session_set_timer(s);
     }
 
+    ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_OPEN, NULL, 0, NULL, 0);
+
     b = r->header_in;
 
     s->hub->now = 0;
@@ -200,7 +209,7 @@ ngx_ws_bus_session_start_handler(ngx_event_t *rev)
 
 #endif
 
-    if (s->conf->lean) {
+    if (s->conf->lean && s->conf->audit == NULL) {
         ngx_ws_bus_session_let_go(s);
     }
 
@@ -301,6 +310,7 @@ ngx_ws_bus_session_end(ngx_ws_bus_session_t *s)
 
     if (s->close_code == 0) {
         s->close_code = NGX_WS_BUS_CLOSE_ABNORMAL;
+        s->close_reason = "no Close frame";
         s->by_client = 1;
     }
 
@@ -316,6 +326,8 @@ ngx_ws_bus_session_end(ngx_ws_bus_session_t *s)
 
     c->idle = 0;
     c->log->action = "closing a websocket connection";
+
+    ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_CLOSE, NULL, 0, s->close_reason, 0);
 
     if (r == NULL) {
         ngx_http_close_connection(c);
@@ -347,6 +359,7 @@ ngx_ws_bus_session_read_handler(ngx_event_t *rev)
 
             if (s->close_code == 0) {
                 s->close_code = NGX_WS_BUS_CLOSE_GOING_AWAY;
+                s->close_reason = "server is shutting down";
             }
 
             ngx_ws_bus_session_end(s);
@@ -373,6 +386,11 @@ ngx_ws_bus_session_read_handler(ngx_event_t *rev)
         return;
     }
 
+    if (s->limit && ngx_ws_bus_limit_waits(s)) {
+        ngx_ws_bus_limit_read(s);
+        return;
+    }
+
     ngx_ws_bus_session_read(s);
 }
 
@@ -382,6 +400,7 @@ ngx_ws_bus_session_read(ngx_ws_bus_session_t *s)
 {
     u_char            *buf;
     ssize_t            n;
+    ngx_int_t          rc;
     ngx_uint_t         i;
     ngx_event_t       *rev;
     ngx_connection_t  *c;
@@ -391,6 +410,10 @@ ngx_ws_bus_session_read(ngx_ws_bus_session_t *s)
     buf = ngx_ws_bus_session_buf;
 
     for (i = 0; i < NGX_WS_BUS_SESSION_READS; i++) {
+
+        if (ngx_ws_bus_pending_full(s)) {
+            return;
+        }
 
         n = c->recv(c, buf, NGX_WS_BUS_SESSION_RECV);
 
@@ -409,7 +432,9 @@ ngx_ws_bus_session_read(ngx_ws_bus_session_t *s)
         s->last_in = ngx_current_msec;
         s->hub->now = 0;
 
-        if (ngx_ws_bus_input(s, buf, buf + n) != NGX_OK) {
+        rc = ngx_ws_bus_input(s, buf, buf + n);
+
+        if (rc == NGX_ERROR) {
 
             /* a Close is on its way, or to be answered */
 
@@ -419,6 +444,10 @@ ngx_ws_bus_session_read(ngx_ws_bus_session_t *s)
 
         if (s->broken) {
             ngx_ws_bus_session_end(s);
+            return;
+        }
+
+        if (rc == NGX_AGAIN) {
             return;
         }
 
@@ -607,7 +636,7 @@ ngx_ws_bus_session_timeout(ngx_ws_bus_session_t *s)
             return;
         }
 
-        ngx_ws_bus_session_set_timer(s);
+        ngx_ws_bus_session_resume(s);
         return;
     }
 
@@ -617,7 +646,9 @@ ngx_ws_bus_session_timeout(ngx_ws_bus_session_t *s)
         return;
     }
 
-    if (s->conf->ping) {
+    /* while a message waits, nobody hears what the client says */
+
+    if (s->conf->ping && !(s->limit && ngx_ws_bus_limit_waits(s))) {
         if (s->pinged && (ngx_msec_int_t) (s->last_in - s->pinged_at) >= 0) {
             s->pinged = 0;
         }
@@ -639,7 +670,41 @@ ngx_ws_bus_session_timeout(ngx_ws_bus_session_t *s)
     }
 
     if (!s->broken) {
+        ngx_ws_bus_session_resume(s);
+    }
+}
+
+
+/*
+ * Reading goes on when the time of the message that waits has come.
+ */
+
+static void
+ngx_ws_bus_session_resume(ngx_ws_bus_session_t *s)
+{
+    ngx_int_t  rc;
+
+    if (s->limit == NULL || ngx_ws_bus_limit_left(s) != 0) {
         ngx_ws_bus_session_set_timer(s);
+        return;
+    }
+
+    rc = ngx_ws_bus_limit_resume(s);
+
+    if (s->broken || rc == NGX_DONE) {
+        ngx_ws_bus_session_end(s);
+        return;
+    }
+
+    ngx_ws_bus_session_set_timer(s);
+
+    if (rc == NGX_ERROR) {
+        ngx_ws_bus_session_write_handler(s->connection->write);
+        return;
+    }
+
+    if (rc == NGX_OK) {
+        ngx_ws_bus_session_read(s);
     }
 }
 
@@ -661,7 +726,9 @@ ngx_ws_bus_session_set_timer(ngx_ws_bus_session_t *s)
 
     t = NGX_WS_BUS_SESSION_IDLE;
 
-    if (s->conf->ping && !s->close_sent) {
+    if (s->conf->ping && !s->close_sent
+        && !(s->limit && ngx_ws_bus_limit_waits(s)))
+    {
         if (s->pinged) {
             left = (ngx_msec_int_t) (s->pinged_at + s->conf->ping_timeout
                                      - now);
@@ -678,6 +745,15 @@ ngx_ws_bus_session_set_timer(ngx_ws_bus_session_t *s)
         left = (ngx_msec_int_t) (s->deadline - now);
         left = ngx_max(left, 1);
         t = ngx_min(t, (ngx_msec_t) left);
+    }
+
+    if (s->limit) {
+        left = ngx_ws_bus_limit_left(s);
+
+        if (left >= 0) {
+            left = ngx_max(left, 1);
+            t = ngx_min(t, (ngx_msec_t) left);
+        }
     }
 
     if (c->read->timer_set) {
@@ -715,10 +791,12 @@ ngx_int_t
 ngx_ws_bus_session_subscribe(ngx_ws_bus_session_t *s, ngx_str_t *channel,
     ngx_ws_bus_sub_t *sub, ngx_ws_bus_view_t *view)
 {
-    if (ngx_ws_bus_hub_subscribe(s->hub, channel, s->format, sub, view)
-        != NGX_OK)
-    {
-        return NGX_ERROR;
+    ngx_int_t  rc;
+
+    rc = ngx_ws_bus_hub_subscribe(s->hub, channel, s->format, sub, view);
+
+    if (rc != NGX_OK) {
+        return rc;
     }
 
     /* what has come since the view is about others, and the member itself */
@@ -727,6 +805,23 @@ ngx_ws_bus_session_subscribe(ngx_ws_bus_session_t *s, ngx_str_t *channel,
                     && ngx_ws_bus_presence_join(sub, &s->member) == NGX_OK);
 
     return NGX_OK;
+}
+
+
+void
+ngx_ws_bus_session_subscribed(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub,
+    ngx_ws_bus_view_t *view)
+{
+    ngx_ws_bus_channel_view(s->hub->zone, sub->group->channel->node, view);
+
+    sub->from = view->head;
+    sub->seq = view->seq;
+
+    if (!sub->present) {
+        sub->present = (s->member.len
+                        && ngx_ws_bus_presence_join(sub, &s->member)
+                           == NGX_OK);
+    }
 }
 
 

@@ -34,7 +34,8 @@ const char *const  ngx_ws_bus_status_dropped[NGX_WS_BUS_DROPPED_N] = {
     "slow",
     "conflated",
     "closed",
-    "lost"
+    "lost",
+    "limit"
 };
 
 
@@ -249,6 +250,8 @@ ngx_ws_bus_status_sum(ngx_ws_bus_stats_t *total, ngx_ws_bus_slot_t *slot)
     total->bytes_in += stats->bytes_in;
     total->bytes_out += stats->bytes_out;
     total->overruns += stats->overruns;
+    total->limit_delayed += stats->limit_delayed;
+    total->limit_closed += stats->limit_closed;
     total->latency_sum += stats->latency_sum;
 
     for (i = 0; i < NGX_WS_BUS_LATENCY_N; i++) {

@@ -93,6 +93,10 @@ ngx_ws_bus_status_json_zone(ngx_ws_bus_status_page_t *page,
     ngx_ws_bus_status_json_counters(page, "dropped", ngx_ws_bus_status_dropped,
                                     total->dropped, NGX_WS_BUS_DROPPED_N);
 
+    ngx_ws_bus_status_print(page, ",\"limit\":{\"delayed\":%uL,"
+                            "\"closed\":%uL}",
+                            total->limit_delayed, total->limit_closed);
+
     ngx_ws_bus_status_json_closed(page, sz);
 
     ngx_ws_bus_status_json_counters(page, "refused", ngx_ws_bus_status_refused,

@@ -73,6 +73,14 @@ static const ngx_ws_bus_status_metric_t  ngx_ws_bus_status_metrics[] = {
       "Times that a worker was lapped by the log.",
       offsetof(ngx_ws_bus_status_zone_t, total.overruns) },
 
+    { "ws_bus_limit_delayed_total", "counter",
+      "Messages delayed by ws_bus_limit.",
+      offsetof(ngx_ws_bus_status_zone_t, total.limit_delayed) },
+
+    { "ws_bus_limit_closed_total", "counter",
+      "Connections closed by ws_bus_limit.",
+      offsetof(ngx_ws_bus_status_zone_t, total.limit_closed) },
+
     { "ws_bus_zone_size_bytes", "gauge",
       "Size of the zone.",
       offsetof(ngx_ws_bus_status_zone_t, size) },
@@ -125,7 +133,8 @@ ngx_ws_bus_status_prometheus(ngx_ws_bus_status_page_t *page,
     ngx_ws_bus_status_oldest(page, zones);
 
     ngx_ws_bus_status_reasons(page, zones, "ws_bus_dropped_total",
-                              "Messages that a subscriber did not get.",
+                              "Messages that a subscriber did not get, or "
+                              "nobody with reason limit.",
                               ngx_ws_bus_status_dropped,
                               offsetof(ngx_ws_bus_stats_t, dropped),
                               NGX_WS_BUS_DROPPED_N);

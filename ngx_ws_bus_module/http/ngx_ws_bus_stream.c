@@ -47,7 +47,8 @@ static void ngx_ws_bus_stream_deleted(ngx_ws_bus_sub_t *sub);
 static const ngx_ws_bus_hub_handlers_t  ngx_ws_bus_stream_handlers = {
     ngx_ws_bus_stream_deliver,
     ngx_ws_bus_stream_lost,
-    ngx_ws_bus_stream_deleted
+    ngx_ws_bus_stream_deleted,
+    ngx_ws_bus_pending_ready
 };
 
 
@@ -106,6 +107,11 @@ ngx_ws_bus_stream_open(ngx_ws_bus_session_t *s, ngx_ws_bus_resume_t *resume,
     stream->epoch = view->epoch;
 
     rc = stream->fallback->open(s);
+
+    if (rc != NGX_ERROR && rc < NGX_HTTP_SPECIAL_RESPONSE) {
+        ngx_ws_bus_audit(s->request, NGX_WS_BUS_EVENT_OPEN, NULL, NGX_HTTP_OK,
+                         NULL, 0);
+    }
 
     return (rc == NGX_DONE) ? ngx_ws_bus_stream_hold(s) : rc;
 }
@@ -204,8 +210,13 @@ ngx_ws_bus_stream_cleanup(void *data)
     if (s->close_code == 0) {
         s->close_code = s->draining ? NGX_WS_BUS_CLOSE_GOING_AWAY
                                     : NGX_WS_BUS_CLOSE_ABNORMAL;
+        s->close_reason = s->draining ? "server is shutting down"
+                                      : "the response was not read to its end";
         s->by_client = !s->draining;
     }
+
+    ngx_ws_bus_audit(s->request, NGX_WS_BUS_EVENT_CLOSE, NULL, 0,
+                     s->close_reason, 0);
 
     s->stats->closed[ngx_ws_bus_closed_index(s->close_code)]++;
 }
@@ -414,6 +425,7 @@ ngx_ws_bus_stream_close(ngx_ws_bus_session_t *s, ngx_uint_t code,
     const char *reason)
 {
     s->close_code = code;
+    s->close_reason = reason;
     s->close_sent = 1;
     s->deadline = ngx_current_msec + NGX_WS_BUS_STREAM_CLOSE;
 
@@ -511,6 +523,15 @@ ngx_ws_bus_stream_lost(ngx_ws_bus_sub_t *sub, uint64_t from, uint64_t to)
     ngx_ws_bus_session_t  *s;
 
     s = sub->owner;
+
+    if (from == 0) {
+
+        /* whoever comes back with its position is told */
+
+        ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_TRY_LATER,
+                                 "messages lost");
+        return;
+    }
 
     s->protocol->lost(s, sub->group->channel->node, from, to);
 }

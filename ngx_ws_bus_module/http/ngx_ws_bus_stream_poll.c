@@ -57,6 +57,7 @@ const ngx_ws_bus_fallback_t  ngx_ws_bus_poll = {
       NULL,
       NULL,
       ngx_ws_bus_poll_lost,
+      NULL,
       NULL },
 
     &ngx_ws_bus_poll_format,
@@ -278,12 +279,13 @@ ngx_ws_bus_poll_position(ngx_ws_bus_session_t *s)
     stream = s->stream;
     resume = &stream->resume;
 
-    if (s->close_code == NGX_WS_BUS_CLOSE_DELETED) {
-
+    if (s->close_code == NGX_WS_BUS_CLOSE_DELETED
+        || s->close_code == NGX_WS_BUS_CLOSE_TRY_LATER)
+    {
         ngx_ws_bus_channel_view(s->hub->zone, s->sub.group->channel->node,
                                 &view);
         stream->epoch = view.epoch;
-        resume->seq = 0;
+        resume->seq = view.seq;
         resume->recovered = 0;
         return;
     }

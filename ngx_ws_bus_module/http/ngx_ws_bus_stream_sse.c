@@ -55,6 +55,7 @@ const ngx_ws_bus_fallback_t  ngx_ws_bus_sse = {
       NULL,
       NULL,
       ngx_ws_bus_sse_lost,
+      NULL,
       NULL },
 
     &ngx_ws_bus_sse_format,

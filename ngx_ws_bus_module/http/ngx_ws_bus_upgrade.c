@@ -53,9 +53,24 @@ typedef struct {
 } ngx_ws_bus_upgrade_t;
 
 
+typedef struct {
+    ngx_ws_bus_upgrade_t  u;
+    ngx_ws_bus_deflate_t  deflate, *d;
+    ngx_ws_bus_resume_t   resume;
+} ngx_ws_bus_upgrade_wait_t;
+
+
 static ngx_int_t ngx_ws_bus_upgrade_session(ngx_http_request_t *r,
     ngx_ws_bus_upgrade_t *u, ngx_str_t *channel, ngx_ws_bus_deflate_t *d,
     ngx_ws_bus_resume_t *resume);
+static ngx_int_t ngx_ws_bus_upgrade_wait(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_upgrade_t *u, ngx_ws_bus_deflate_t *d,
+    ngx_ws_bus_resume_t *resume);
+static ngx_int_t ngx_ws_bus_upgrade_go_on(ngx_ws_bus_session_t *s,
+    ngx_int_t rc, void *data);
+static ngx_int_t ngx_ws_bus_upgrade_open(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_upgrade_t *u, ngx_ws_bus_deflate_t *d,
+    ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view);
 static void ngx_ws_bus_upgrade_fallback(ngx_http_request_t *r,
     ngx_ws_bus_upgrade_t *u);
 static const ngx_ws_bus_refusal_t *ngx_ws_bus_upgrade_check(
@@ -283,21 +298,20 @@ ngx_ws_bus_upgrade_session(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
     ngx_str_t *channel, ngx_ws_bus_deflate_t *d, ngx_ws_bus_resume_t *resume)
 {
     ngx_int_t               rc;
-    ngx_connection_t       *c;
+    ngx_pool_t             *pool;
     ngx_ws_bus_view_t       view;
     ngx_ws_bus_session_t   *s;
     ngx_ws_bus_loc_conf_t  *conf;
 
-    c = r->connection;
     conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
+    pool = (conf->lean && conf->audit == NULL && u->fallback == NULL)
+           ? r->connection->pool : r->pool;
 
     if (conf->zone->hub == NULL) {
         return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_unavailable);
     }
 
-    s = ngx_ws_bus_session_create(r, conf->zone->hub,
-                                  (conf->lean && u->fallback == NULL)
-                                  ? c->pool : r->pool);
+    s = ngx_ws_bus_session_create(r, conf->zone->hub, pool);
     if (s == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -315,6 +329,9 @@ ngx_ws_bus_upgrade_session(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
 
     } else if (ngx_ws_bus_upgrade_consumer(r, s) != NGX_OK) {
         return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_consumer);
+
+    } else if (ngx_ws_bus_limit_create(s, pool) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     rc = ngx_ws_bus_upgrade_subscribe(s, d, &view);
@@ -323,20 +340,98 @@ ngx_ws_bus_upgrade_session(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
         return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_full);
     }
 
-    if (rc != NGX_OK
-        || (s->sub.group
-            && ngx_ws_bus_resume(s, &s->sub, resume, &view) != NGX_OK)
+    if (rc == NGX_OK && s->sub.group) {
+        rc = ngx_ws_bus_resume_refresh(s, &s->sub, resume, &view);
+    }
+
+    if (rc == NGX_AGAIN) {
+        return ngx_ws_bus_upgrade_wait(s, u, d, resume);
+    }
+
+    if (rc != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_ws_bus_upgrade_open(s, u, d, resume, &view);
+}
+
+
+/*
+ * In a zone that spans hosts, the channel may not be here yet.
+ */
+
+static ngx_int_t
+ngx_ws_bus_upgrade_wait(ngx_ws_bus_session_t *s, ngx_ws_bus_upgrade_t *u,
+    ngx_ws_bus_deflate_t *d, ngx_ws_bus_resume_t *resume)
+{
+    ngx_ws_bus_upgrade_wait_t  *wait;
+
+    wait = ngx_palloc(s->request->pool, sizeof(ngx_ws_bus_upgrade_wait_t));
+    if (wait == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    wait->u = *u;
+    wait->resume = *resume;
+    wait->d = NULL;
+
+    if (d) {
+        wait->deflate = *d;
+        wait->d = &wait->deflate;
+    }
+
+    return ngx_ws_bus_pending_hold(s, ngx_ws_bus_upgrade_go_on, wait);
+}
+
+
+static ngx_int_t
+ngx_ws_bus_upgrade_go_on(ngx_ws_bus_session_t *s, ngx_int_t rc, void *data)
+{
+    ngx_ws_bus_upgrade_wait_t *wait = data;
+
+    ngx_ws_bus_view_t  view;
+
+    if (rc != NGX_OK) {
+        return ngx_ws_bus_upgrade_refuse(s->request,
+                                         &ngx_ws_bus_refused_unavailable);
+    }
+
+    ngx_ws_bus_session_subscribed(s, &s->sub, &view);
+
+    return ngx_ws_bus_upgrade_open(s, &wait->u, wait->d, &wait->resume,
+                                   &view);
+}
+
+
+/*
+ * Subscribed, if there is a channel: answers.
+ */
+
+static ngx_int_t
+ngx_ws_bus_upgrade_open(ngx_ws_bus_session_t *s, ngx_ws_bus_upgrade_t *u,
+    ngx_ws_bus_deflate_t *d, ngx_ws_bus_resume_t *resume,
+    ngx_ws_bus_view_t *view)
+{
+    ngx_int_t            rc;
+    ngx_connection_t    *c;
+    ngx_http_request_t  *r;
+
+    c = s->connection;
+    r = s->request;
+
+    if ((s->sub.group
+         && ngx_ws_bus_resume(s, &s->sub, resume, view) != NGX_OK)
         || (s->protocol->open
-            && s->protocol->open(s, resume, &view) != NGX_OK))
+            && s->protocol->open(s, resume, view) != NGX_OK))
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     if (u->fallback) {
-        return ngx_ws_bus_stream_open(s, resume, &view);
+        return ngx_ws_bus_stream_open(s, resume, view);
     }
 
-    rc = ngx_ws_bus_upgrade_answer(s, u, d, resume, &view);
+    rc = ngx_ws_bus_upgrade_answer(s, u, d, resume, view);
 
     if (rc == NGX_ERROR || rc > NGX_OK) {
         return rc;
@@ -397,13 +492,15 @@ ngx_ws_bus_upgrade_consumer(ngx_http_request_t *r, ngx_ws_bus_session_t *s)
 
 /*
  * The last point at which a client can be told by a status code.  NGX_OK,
- * NGX_DECLINED if the zone has no room, NGX_ERROR.
+ * NGX_AGAIN if the channel is to be waited for, NGX_DECLINED if the zone has
+ * no room, NGX_ERROR.
  */
 
 static ngx_int_t
 ngx_ws_bus_upgrade_subscribe(ngx_ws_bus_session_t *s, ngx_ws_bus_deflate_t *d,
     ngx_ws_bus_view_t *view)
 {
+    ngx_int_t   rc;
     ngx_log_t  *log;
 
     log = s->connection->log;
@@ -433,11 +530,12 @@ ngx_ws_bus_upgrade_subscribe(ngx_ws_bus_session_t *s, ngx_ws_bus_deflate_t *d,
         return NGX_ERROR;
     }
 
-    if (s->channel.len == 0
-        || ngx_ws_bus_session_subscribe(s, &s->channel, &s->sub, view)
-           == NGX_OK)
-    {
-        return NGX_OK;
+    rc = s->channel.len ? ngx_ws_bus_session_subscribe(s, &s->channel,
+                                                       &s->sub, view)
+                        : NGX_OK;
+
+    if (rc != NGX_ERROR) {
+        return rc;
     }
 
     ngx_log_error(NGX_LOG_ERR, log, 0,
@@ -630,6 +728,9 @@ ngx_ws_bus_upgrade_refuse(ngx_http_request_t *r,
 
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                   "websocket handshake refused: %s", refusal->text);
+
+    ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_REFUSE, NULL, refusal->status,
+                     refusal->text, 0);
 
     if (refusal->header) {
         value = refusal->value;

@@ -30,8 +30,11 @@
 
 #define NGX_WS_BUS_V1_BUCKETS        4
 
-/* messages looked back for the "oldest" of an answer */
-#define NGX_WS_BUS_V1_OLDEST         4096
+
+typedef struct {
+    ngx_ws_bus_resume_t   resume;
+    ngx_str_t             id;
+} ngx_ws_bus_v1_wait_t;
 
 
 static ngx_int_t ngx_ws_bus_v1_compose(ngx_ws_bus_node_t *node,
@@ -48,9 +51,13 @@ static void ngx_ws_bus_v1_lost(ngx_ws_bus_session_t *s,
     ngx_ws_bus_node_t *node, uint64_t from, uint64_t to);
 static u_char *ngx_ws_bus_v1_gap(u_char *p, ngx_ws_bus_node_t *node,
     uint64_t from, uint64_t to, uint64_t count);
+static void ngx_ws_bus_v1_limited(ngx_ws_bus_session_t *s, u_char *data,
+    size_t len);
 
 static const ngx_ws_bus_message_error_t *ngx_ws_bus_v1_subscribe(
     ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q);
+static ngx_int_t ngx_ws_bus_v1_wait(ngx_ws_bus_sub_t *sub,
+    ngx_ws_bus_request_t *q, ngx_ws_bus_resume_t *resume);
 static const ngx_ws_bus_message_error_t *ngx_ws_bus_v1_unsubscribe(
     ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q);
 static const ngx_ws_bus_message_error_t *ngx_ws_bus_v1_publish(
@@ -63,6 +70,8 @@ static void ngx_ws_bus_v1_greet(ngx_ws_bus_session_t *s, ngx_str_t *id,
     ngx_str_t *channel, ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view);
 static ngx_int_t ngx_ws_bus_v1_error(ngx_ws_bus_session_t *s, ngx_str_t *id,
     const ngx_ws_bus_message_error_t *error);
+static void ngx_ws_bus_v1_refused(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_request_t *q);
 
 static ngx_int_t ngx_ws_bus_v1_add(ngx_ws_bus_session_t *s,
     ngx_ws_bus_sub_t *sub);
@@ -78,7 +87,8 @@ const ngx_ws_bus_protocol_t  ngx_ws_bus_v1 = {
     ngx_ws_bus_v1_may_send,
     ngx_ws_bus_v1_message,
     ngx_ws_bus_v1_lost,
-    ngx_ws_bus_v1_gap
+    ngx_ws_bus_v1_gap,
+    ngx_ws_bus_v1_limited
 };
 
 
@@ -90,12 +100,25 @@ static const ngx_ws_bus_message_error_t  ngx_ws_bus_v1_ack_ahead = {
     ngx_string("bad_request"), ngx_string("\"seq\" is ahead of the channel")
 };
 
+static const ngx_ws_bus_message_error_t  ngx_ws_bus_v1_down = {
+    ngx_string("unavailable"), ngx_string("the other hosts cannot be reached")
+};
+
+static const ngx_ws_bus_message_error_t  ngx_ws_bus_v1_unknown = {
+    ngx_string("unavailable"),
+    ngx_string("it is not known whether the message was published")
+};
+
 const ngx_ws_bus_message_error_t  ngx_ws_bus_v1_not_here = {
     ngx_string("not_available"), ngx_string("not available on this location")
 };
 
 static const ngx_ws_bus_message_error_t  ngx_ws_bus_v1_max_channels = {
     ngx_string("limit"), ngx_string("too many channels on this connection")
+};
+
+static const ngx_ws_bus_message_error_t  ngx_ws_bus_v1_rate = {
+    ngx_string("limit"), ngx_string("rate limit exceeded")
 };
 
 
@@ -348,6 +371,10 @@ ngx_ws_bus_v1_message(ngx_ws_bus_session_t *s, ngx_uint_t opcode,
         break;
     }
 
+    if (error == &ngx_ws_bus_message_errors[NGX_WS_BUS_CODE_FORBIDDEN]) {
+        ngx_ws_bus_v1_refused(s, &q);
+    }
+
     return error ? ngx_ws_bus_v1_error(s, &q.id, error) : NGX_OK;
 }
 
@@ -356,6 +383,7 @@ static const ngx_ws_bus_message_error_t *
 ngx_ws_bus_v1_subscribe(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
 {
     u_char                digest[NGX_WS_BUS_ONCE_LEN];
+    ngx_int_t             rc;
     ngx_ws_bus_sub_t     *sub;
     ngx_ws_bus_view_t     view;
     ngx_ws_bus_resume_t   resume;
@@ -403,21 +431,115 @@ ngx_ws_bus_v1_subscribe(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
 
     sub->owner = s;
 
-    if (ngx_ws_bus_session_subscribe(s, &q->channel, sub, &view) != NGX_OK) {
+    rc = ngx_ws_bus_session_subscribe(s, &q->channel, sub, &view);
+
+    if (rc == NGX_ERROR) {
         ngx_free(sub);
         return &ngx_ws_bus_message_errors[NGX_WS_BUS_CODE_UNAVAILABLE];
     }
 
+    if (rc == NGX_OK) {
+        rc = ngx_ws_bus_resume_refresh(s, sub, &resume, &view);
+    }
+
     if (ngx_ws_bus_v1_add(s, sub) != NGX_OK
-        || ngx_ws_bus_resume(s, sub, &resume, &view) != NGX_OK)
+        || rc == NGX_ERROR
+        || (rc == NGX_AGAIN && ngx_ws_bus_v1_wait(sub, q, &resume) != NGX_OK)
+        || (rc == NGX_OK
+            && ngx_ws_bus_resume(s, sub, &resume, &view) != NGX_OK))
     {
         ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_INTERNAL, "no memory");
         return NULL;
     }
 
-    ngx_ws_bus_v1_greet(s, &q->id, &q->channel, &resume, &view);
+    if (rc == NGX_OK) {
+        ngx_ws_bus_v1_greet(s, &q->id, &q->channel, &resume, &view);
+    }
 
     return NULL;
+}
+
+
+/*
+ * What is needed when the subscription begins.
+ */
+
+static ngx_int_t
+ngx_ws_bus_v1_wait(ngx_ws_bus_sub_t *sub, ngx_ws_bus_request_t *q,
+    ngx_ws_bus_resume_t *resume)
+{
+    ngx_ws_bus_v1_wait_t  *wait;
+
+    wait = ngx_alloc(sizeof(ngx_ws_bus_v1_wait_t) + q->id.len,
+                     sub->group->channel->hub->log);
+    if (wait == NULL) {
+        return NGX_ERROR;
+    }
+
+    wait->resume = *resume;
+    wait->id.len = q->id.len;
+    wait->id.data = (u_char *) (wait + 1);
+
+    if (q->id.len) {
+        ngx_memcpy(wait->id.data, q->id.data, q->id.len);
+    }
+
+    sub->wait->data = wait;
+
+    return NGX_OK;
+}
+
+
+/*
+ * A subscription without "data" was not complete: its session is closing.
+ */
+
+void
+ngx_ws_bus_v1_ready(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub,
+    ngx_int_t rc, void *data)
+{
+    u_char                 buf[NGX_WS_BUS_MESSAGE_MAX], *last;
+    ngx_str_t              channel;
+    ngx_ws_bus_sub_t     **prev;
+    ngx_ws_bus_view_t      view;
+    ngx_ws_bus_v1_wait_t  *wait;
+
+    wait = data;
+
+    if (wait == NULL || s->close_sent || s->broken) {
+        return;
+    }
+
+    channel.data = sub->group->channel->node->name;
+    channel.len = sub->group->channel->node->len;
+
+    if (rc != NGX_OK) {
+        prev = ngx_ws_bus_v1_find(s, &channel);
+
+        *prev = sub->next;
+        s->v1->n--;
+
+        ngx_ws_bus_session_unsubscribe(s, sub);
+        ngx_free(sub);
+
+        last = ngx_ws_bus_message_error(buf, &wait->id, &ngx_ws_bus_v1_down);
+
+        ngx_ws_bus_out_reply(s, buf, last - buf);
+        return;
+    }
+
+    ngx_ws_bus_session_subscribed(s, sub, &view);
+
+    if (ngx_ws_bus_resume(s, sub, &wait->resume, &view) != NGX_OK) {
+        ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_INTERNAL, "no memory");
+        return;
+    }
+
+    ngx_ws_bus_v1_greet(s, &wait->id, &channel, &wait->resume, &view);
+
+    if (s->replay) {
+        ngx_post_event(s->connection->write, &ngx_posted_events);
+    }
 }
 
 
@@ -454,8 +576,8 @@ ngx_ws_bus_v1_unsubscribe(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
 static const ngx_ws_bus_message_error_t *
 ngx_ws_bus_v1_publish(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
 {
-    u_char                 buf[NGX_WS_BUS_MESSAGE_MAX], *last;
     u_char                 digest[NGX_WS_BUS_ONCE_LEN];
+    ngx_int_t              rc;
     ngx_ws_bus_sub_t      *sub;
     ngx_ws_bus_place_t     place;
     ngx_ws_bus_message_t   msg;
@@ -473,7 +595,7 @@ ngx_ws_bus_v1_publish(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
     msg.data = q->payload.data;
     msg.len = q->payload.len;
     msg.age = (uint64_t) s->conf->history_age * 1000000;
-    msg.keep = (s->conf->history != 0);
+    msg.keep = s->conf->history;
 
     switch (q->kind) {
 
@@ -495,19 +617,49 @@ ngx_ws_bus_v1_publish(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
         msg.once = digest;
     }
 
-    if (ngx_ws_bus_hub_publish(s->hub, sub, &q->channel, &msg, &place)
-        != NGX_OK)
-    {
+    rc = ngx_ws_bus_pending_publish(s, sub, &q->channel, &msg, &place,
+                                    &q->id);
+
+    if (rc == NGX_AGAIN) {
+        return NULL;
+    }
+
+    if (rc != NGX_OK) {
         return &ngx_ws_bus_message_errors[NGX_WS_BUS_CODE_UNAVAILABLE];
     }
 
-    if (q->id.len) {
-        last = ngx_ws_bus_message_published(buf, &q->id, &q->channel,
-                                            place.seq);
-        ngx_ws_bus_out_reply(s, buf, last - buf);
+    if (s->conf->audit) {
+        ngx_ws_bus_audit(s->request, NGX_WS_BUS_EVENT_PUBLISH, &q->channel, 0,
+                         place.repeated ? "repeated" : NULL, msg.len);
     }
 
+    ngx_ws_bus_v1_published(s, &q->id, &q->channel, NGX_OK, &place);
+
     return NULL;
+}
+
+
+void
+ngx_ws_bus_v1_published(ngx_ws_bus_session_t *s, ngx_str_t *id,
+    ngx_str_t *channel, ngx_int_t rc, ngx_ws_bus_place_t *place)
+{
+    u_char  buf[NGX_WS_BUS_MESSAGE_MAX], *last;
+
+    if (rc != NGX_OK) {
+        last = ngx_ws_bus_message_error(buf, id,
+                                        (rc == NGX_DECLINED)
+                                        ? &ngx_ws_bus_v1_down
+                                        : &ngx_ws_bus_v1_unknown);
+
+    } else if (id->len) {
+        last = ngx_ws_bus_message_published(buf, id, channel, place->epoch,
+                                            place->seq);
+
+    } else {
+        return;
+    }
+
+    ngx_ws_bus_out_reply(s, buf, last - buf);
 }
 
 
@@ -575,10 +727,15 @@ ngx_ws_bus_v1_lost(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node,
     u_char     buf[NGX_WS_BUS_MESSAGE_MAX], *last;
     ngx_str_t  channel;
 
+    if (from) {
+        ngx_ws_bus_out_lost(s, node, from, to);
+        return;
+    }
+
     channel.data = node->name;
     channel.len = node->len;
 
-    last = ngx_ws_bus_message_gap(buf, &channel, from, to);
+    last = ngx_ws_bus_message_gap_epoch(buf, &channel, node->epoch, to);
 
     ngx_ws_bus_out_reply(s, buf, last - buf);
 }
@@ -599,6 +756,24 @@ ngx_ws_bus_v1_gap(u_char *p, ngx_ws_bus_node_t *node, uint64_t from,
 
 
 /*
+ * Unlike an error it says nothing about the client: it does not count.
+ */
+
+static void
+ngx_ws_bus_v1_limited(ngx_ws_bus_session_t *s, u_char *data, size_t len)
+{
+    u_char     buf[NGX_WS_BUS_MESSAGE_MAX], *last;
+    ngx_str_t  id;
+
+    ngx_ws_bus_message_id(data, len, &id);
+
+    last = ngx_ws_bus_message_error(buf, &id, &ngx_ws_bus_v1_rate);
+
+    ngx_ws_bus_out_reply(s, buf, last - buf);
+}
+
+
+/*
  * Says from where a subscription starts.
  */
 
@@ -607,39 +782,17 @@ ngx_ws_bus_v1_greet(ngx_ws_bus_session_t *s, ngx_str_t *id,
     ngx_str_t *channel, ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view)
 {
     u_char                   buf[NGX_WS_BUS_MESSAGE_MAX], *last;
-    ngx_uint_t               n;
-    ngx_ws_bus_history_t     h;
     ngx_ws_bus_subscribed_t  subscribed;
 
     subscribed.epoch = view->epoch;
     subscribed.seq = resume->seq;
     subscribed.head = view->seq;
-    subscribed.oldest = view->seq + 1;
     subscribed.resume = resume->resume;
     subscribed.recovered = resume->recovered;
 
-    /*
-     * A long history is not counted to its end for every subscriber, only for
-     * one that has to know what is left.
-     */
-
-    n = s->conf->history;
-
-    if (!resume->resume || resume->recovered) {
-        n = ngx_min(n, NGX_WS_BUS_V1_OLDEST);
-    }
-
-    if (n && ngx_ws_bus_channel_history(s->hub->zone, view, 0, n,
-                                 (uint64_t) s->conf->history_age * 1000000,
-                                 &h, s->connection->log)
-             == NGX_OK)
-    {
-        subscribed.oldest = h.first;
-
-        if (h.pos) {
-            ngx_free(h.pos);
-        }
-    }
+    subscribed.oldest = ngx_ws_bus_channel_oldest(s->hub->zone, view, 0,
+                                 s->conf->history,
+                                 (uint64_t) s->conf->history_age * 1000000);
 
     if (resume->recovered) {
         subscribed.oldest = ngx_min(subscribed.oldest, resume->seq + 1);
@@ -686,6 +839,26 @@ ngx_ws_bus_v1_error(ngx_ws_bus_session_t *s, ngx_str_t *id,
     ngx_ws_bus_out_reply(s, buf, last - buf);
 
     return NGX_OK;
+}
+
+
+/*
+ * What a client may not do is told to those who look after the server, too.
+ */
+
+static void
+ngx_ws_bus_v1_refused(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
+{
+    const char  *reason;
+
+    reason = (q->type == NGX_WS_BUS_REQUEST_PUBLISH)
+             ? "publishing is not allowed" : "channel is not allowed";
+
+    ngx_log_error(NGX_LOG_INFO, s->connection->log, 0,
+                  "refused: %s: \"%V\"", reason, &q->channel);
+
+    ngx_ws_bus_audit(s->request, NGX_WS_BUS_EVENT_REFUSE, &q->channel, 0,
+                     reason, 0);
 }
 
 

@@ -25,7 +25,7 @@
 static ngx_int_t ngx_ws_bus_v1_presence_items(ngx_ws_bus_session_t *s,
     ngx_ws_bus_members_t *list, ngx_ws_bus_run_t *body);
 static ngx_int_t ngx_ws_bus_v1_history_items(ngx_ws_bus_session_t *s,
-    ngx_ws_bus_history_t *h, ngx_uint_t limit, ngx_ws_bus_run_t *body);
+    ngx_ws_bus_history_t *h, uint64_t head, ngx_ws_bus_run_t *body);
 
 
 static const ngx_ws_bus_message_error_t  ngx_ws_bus_v1_no_history = {
@@ -53,8 +53,7 @@ ngx_ws_bus_v1_presence(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
         return &ngx_ws_bus_message_errors[NGX_WS_BUS_CODE_FORBIDDEN];
     }
 
-    if (ngx_ws_bus_channel_state(s->hub->zone, &q->channel, 0, 0, &state,
-                                 s->connection->log)
+    if (ngx_ws_bus_channel_state(s->hub->zone, &q->channel, 0, 0, &state)
         != NGX_OK)
     {
         return &ngx_ws_bus_message_errors[NGX_WS_BUS_CODE_NOT_FOUND];
@@ -167,19 +166,19 @@ ngx_ws_bus_v1_history(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
         return &ngx_ws_bus_message_errors[NGX_WS_BUS_CODE_NOT_FOUND];
     }
 
-    if (ngx_ws_bus_channel_history(s->hub->zone, &view, q->seq,
-                                   s->conf->history,
-                                   (uint64_t) s->conf->history_age * 1000000,
-                                   &h, s->connection->log)
-        != NGX_OK)
-    {
-        return &ngx_ws_bus_message_errors[NGX_WS_BUS_CODE_UNAVAILABLE];
-    }
-
     limit = NGX_WS_BUS_V1_HISTORY;
 
     if (q->has_limit && q->limit < limit) {
         limit = q->limit;
+    }
+
+    if (ngx_ws_bus_channel_history(s->hub->zone, &view, q->seq,
+                                   s->conf->history,
+                                   (uint64_t) s->conf->history_age * 1000000,
+                                   limit, &h, s->connection->log)
+        != NGX_OK)
+    {
+        return &ngx_ws_bus_message_errors[NGX_WS_BUS_CODE_UNAVAILABLE];
     }
 
     rc = NGX_ERROR;
@@ -192,7 +191,7 @@ ngx_ws_bus_v1_history(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
                                                &q->channel, view.epoch)
                     - body->data;
 
-        rc = ngx_ws_bus_v1_history_items(s, &h, limit, body);
+        rc = ngx_ws_bus_v1_history_items(s, &h, view.seq, body);
     }
 
     if (rc == NGX_OK) {
@@ -219,7 +218,7 @@ ngx_ws_bus_v1_history(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
 
 static ngx_int_t
 ngx_ws_bus_v1_history_items(ngx_ws_bus_session_t *s, ngx_ws_bus_history_t *h,
-    ngx_uint_t limit, ngx_ws_bus_run_t *body)
+    uint64_t head, ngx_ws_bus_run_t *body)
 {
     u_char                 *p, *payload;
     size_t                  size;
@@ -236,7 +235,7 @@ ngx_ws_bus_v1_history_items(ngx_ws_bus_session_t *s, ngx_ws_bus_history_t *h,
 
     for (i = 0; i < h->n; i++) {
 
-        if (n == limit || (n && body->len > NGX_WS_BUS_V1_HISTORY_SIZE)) {
+        if (n && body->len > NGX_WS_BUS_V1_HISTORY_SIZE) {
             break;
         }
 
@@ -272,7 +271,8 @@ ngx_ws_bus_v1_history_items(ngx_ws_bus_session_t *s, ngx_ws_bus_history_t *h,
         return NGX_ERROR;
     }
 
-    body->len = ngx_ws_bus_message_history_end(p, i < h->n) - body->data;
+    body->len = ngx_ws_bus_message_history_end(p, h->first + i <= head)
+                - body->data;
 
     return NGX_OK;
 }

@@ -22,6 +22,14 @@ static ngx_int_t ngx_ws_bus_variable_close_code(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_ws_bus_variable_close_by(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_ws_bus_variable_limit(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_ws_bus_variable_event(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_ws_bus_variable_event_channel(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_ws_bus_variable_event_bytes(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_ws_bus_variable_number(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uint64_t n);
 static void ngx_ws_bus_variable_string(ngx_http_variable_value_t *v,
@@ -56,10 +64,25 @@ static ngx_http_variable_t  ngx_ws_bus_variables[] = {
       offsetof(ngx_ws_bus_session_t, dropped),
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
+    { ngx_string("ws_bus_limit"), NULL, ngx_ws_bus_variable_limit,
+      0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
     { ngx_string("ws_bus_close_code"), NULL, ngx_ws_bus_variable_close_code,
       0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("ws_bus_close_by"), NULL, ngx_ws_bus_variable_close_by,
+      0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("ws_bus_event"), NULL, ngx_ws_bus_variable_event,
+      offsetof(ngx_ws_bus_event_t, name), NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("ws_bus_event_channel"), NULL,
+      ngx_ws_bus_variable_event_channel, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("ws_bus_reason"), NULL, ngx_ws_bus_variable_event,
+      offsetof(ngx_ws_bus_event_t, reason), NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("ws_bus_event_bytes"), NULL, ngx_ws_bus_variable_event_bytes,
       0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
       ngx_http_null_variable
@@ -191,6 +214,96 @@ ngx_ws_bus_variable_close_by(ngx_http_request_t *r,
     ngx_ws_bus_variable_string(v, s->by_client ? &client : &server);
 
     return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_ws_bus_variable_limit(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_str_t              value;
+    const char            *outcome;
+    ngx_ws_bus_session_t  *s;
+
+    s = ngx_ws_bus_ctx_session(r);
+
+    outcome = s ? ngx_ws_bus_limit_outcome(s) : NULL;
+
+    if (outcome == NULL) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    value.data = (u_char *) outcome;
+    value.len = ngx_strlen(outcome);
+
+    ngx_ws_bus_variable_string(v, &value);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_ws_bus_variable_event(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    const ngx_str_t           *value;
+    const ngx_ws_bus_event_t  *event;
+
+    event = ngx_ws_bus_audit_event();
+
+    if (event) {
+        value = (const ngx_str_t *) ((const u_char *) event + data);
+
+        if (value->len) {
+            ngx_ws_bus_variable_string(v, value);
+            return NGX_OK;
+        }
+    }
+
+    v->not_found = 1;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_ws_bus_variable_event_channel(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    const ngx_ws_bus_event_t  *event;
+
+    event = ngx_ws_bus_audit_event();
+
+    if (event == NULL) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    if (event->channel.len == 0) {
+        return ngx_ws_bus_variable_channel(r, v, data);
+    }
+
+    ngx_ws_bus_variable_string(v, &event->channel);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_ws_bus_variable_event_bytes(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    const ngx_ws_bus_event_t  *event;
+
+    event = ngx_ws_bus_audit_event();
+
+    if (event == NULL || !event->sized) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    return ngx_ws_bus_variable_number(r, v, event->bytes);
 }
 
 

@@ -36,6 +36,9 @@
 #define NGX_WS_BUS_ENVELOPE_PREV     0x10   /* the first of its epoch */
 #define NGX_WS_BUS_ENVELOPE_DELETED  0x20   /* the channel was deleted */
 
+/* a number of Lua, and of a client's JSON, is exact up to this */
+#define NGX_WS_BUS_ENVELOPE_SEQ_MAX  9007199254740991ULL
+
 /* everything before the payload */
 #define NGX_WS_BUS_ENVELOPE_HEAD     (5 + 8 + 10 + 8 + 10 + 10 + 10)
 

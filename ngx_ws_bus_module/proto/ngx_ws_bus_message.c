@@ -254,6 +254,28 @@ ngx_ws_bus_message_parse(u_char *p, size_t len, ngx_ws_bus_request_t *m,
 }
 
 
+void
+ngx_ws_bus_message_id(u_char *p, size_t len, ngx_str_t *id)
+{
+    ngx_ws_bus_request_t               m;
+    ngx_ws_bus_message_values_t        vs;
+    const ngx_ws_bus_message_error_t  *error;
+
+    vs.found = 0;
+    vs.repeated = 0;
+    m.id.len = 0;
+    m.id.data = NULL;
+
+    (void) ngx_ws_bus_message_walk(&vs, p, len, &error);
+
+    if (vs.found & NGX_WS_BUS_MEMBER(ID)) {
+        (void) ngx_ws_bus_message_set_id(&m, &vs.values[NGX_WS_BUS_MEMBER_ID]);
+    }
+
+    *id = m.id;
+}
+
+
 /* finds the first value of each known member */
 
 static ngx_int_t

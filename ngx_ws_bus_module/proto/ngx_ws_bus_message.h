@@ -62,7 +62,6 @@ typedef enum {
     NGX_WS_BUS_CODE_NOT_SUBSCRIBED,
     NGX_WS_BUS_CODE_FORBIDDEN,
     NGX_WS_BUS_CODE_LIMIT,
-    NGX_WS_BUS_CODE_TOO_BIG,
     NGX_WS_BUS_CODE_NOT_FOUND,
     NGX_WS_BUS_CODE_NOT_AVAILABLE,
     NGX_WS_BUS_CODE_UNAUTHORIZED,
@@ -160,6 +159,12 @@ ngx_int_t ngx_ws_bus_message_parse(u_char *p, size_t len,
     ngx_ws_bus_request_t *m, const ngx_ws_bus_message_error_t **error);
 
 /*
+ * Finds no more than the id of a client's message, to answer it without
+ * reading it; empty if there is none that can be echoed.
+ */
+void ngx_ws_bus_message_id(u_char *p, size_t len, ngx_str_t *id);
+
+/*
  * The epoch that ngx_ws_bus_message_subscribed() wrote.  NGX_OK, or
  * NGX_DECLINED for any other string: an epoch that is not ours.
  */
@@ -185,10 +190,10 @@ u_char *ngx_ws_bus_message_unsubscribed(u_char *p, const ngx_str_t *id,
     const ngx_str_t *channel);
 
 /*
- * seq 0: the message is not kept, and has none.
+ * seq 0: the message is not kept, and has no place.
  */
 u_char *ngx_ws_bus_message_published(u_char *p, const ngx_str_t *id,
-    const ngx_str_t *channel, uint64_t seq);
+    const ngx_str_t *channel, uint64_t epoch, uint64_t seq);
 
 /*
  * expires_in is in seconds; -1: never, and it is left out.
@@ -199,12 +204,15 @@ u_char *ngx_ws_bus_message_auth_required(u_char *p, time_t expires_in);
 
 /*
  * Messages from "from" to "to" are lost; or, on a channel without history,
- * "count" of them.
+ * "count" of them; or nobody knows, since the channel has begun anew, and is
+ * at seq of this epoch.
  */
 u_char *ngx_ws_bus_message_gap(u_char *p, const ngx_str_t *channel,
     uint64_t from, uint64_t to);
 u_char *ngx_ws_bus_message_gap_count(u_char *p, const ngx_str_t *channel,
     uint64_t count);
+u_char *ngx_ws_bus_message_gap_epoch(u_char *p, const ngx_str_t *channel,
+    uint64_t epoch, uint64_t seq);
 
 /*
  * A member, whose name is valid UTF-8, joined the channel or left it.  The

@@ -41,7 +41,6 @@ const ngx_ws_bus_message_error_t
       ngx_string("not subscribed to this channel") },
     { ngx_string("forbidden"), ngx_string("not allowed") },
     { ngx_string("limit"), ngx_string("limit reached") },
-    { ngx_string("too_big"), ngx_string("message too big") },
     { ngx_string("not_found"), ngx_string("no such channel") },
     { ngx_string("not_available"), ngx_string("not available here") },
     { ngx_string("unauthorized"), ngx_string("not authorized") },
@@ -104,12 +103,14 @@ ngx_ws_bus_message_unsubscribed(u_char *p, const ngx_str_t *id,
 
 u_char *
 ngx_ws_bus_message_published(u_char *p, const ngx_str_t *id,
-    const ngx_str_t *channel, uint64_t seq)
+    const ngx_str_t *channel, uint64_t epoch, uint64_t seq)
 {
     p = ngx_ws_bus_message_head(p, "published", id, channel);
 
     if (seq) {
-        p = ngx_ws_bus_message_add(p, ",\"seq\":");
+        p = ngx_ws_bus_message_add(p, ",\"epoch\":\"");
+        p = ngx_ws_bus_message_hex(p, epoch);
+        p = ngx_ws_bus_message_add(p, "\",\"seq\":");
         p = ngx_ws_bus_message_uint(p, seq);
     }
 
@@ -175,6 +176,22 @@ ngx_ws_bus_message_gap_count(u_char *p, const ngx_str_t *channel,
 
     p = ngx_ws_bus_message_add(p, ",\"count\":");
     p = ngx_ws_bus_message_uint(p, count);
+    *p++ = '}';
+
+    return p;
+}
+
+
+u_char *
+ngx_ws_bus_message_gap_epoch(u_char *p, const ngx_str_t *channel,
+    uint64_t epoch, uint64_t seq)
+{
+    p = ngx_ws_bus_message_head(p, "gap", NULL, channel);
+
+    p = ngx_ws_bus_message_add(p, ",\"epoch\":\"");
+    p = ngx_ws_bus_message_hex(p, epoch);
+    p = ngx_ws_bus_message_add(p, "\",\"seq\":");
+    p = ngx_ws_bus_message_uint(p, seq);
     *p++ = '}';
 
     return p;

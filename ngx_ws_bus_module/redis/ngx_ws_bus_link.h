@@ -11,6 +11,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_event.h>
+#include <ngx_event_connect.h>
 
 #include "ngx_ws_bus_resp.h"
 
@@ -132,6 +133,8 @@ typedef struct {
 typedef struct ngx_ws_bus_link_s     ngx_ws_bus_link_t;
 typedef struct ngx_ws_bus_link_op_s  ngx_ws_bus_link_op_t;
 
+typedef struct ngx_ws_bus_link_block_s  ngx_ws_bus_link_block_t;
+
 
 /*
  * The outcome of a command; called once, unless it is cancelled or the link
@@ -168,7 +171,7 @@ typedef struct {
 
 
 /*
- * To be read only.
+ * The upper part is to be read, the lower one is the link's own.
  */
 
 struct ngx_ws_bus_link_s {
@@ -182,6 +185,42 @@ struct ngx_ws_bus_link_s {
     ngx_ws_bus_link_stats_t    *stats;
     ngx_ws_bus_link_server_t   *server;
     ngx_ws_bus_link_conf_t     *conf;
+
+    ngx_ws_bus_link_stats_t     own;
+    ngx_ws_bus_link_handlers_t  handlers;
+    ngx_uint_t                  flags;
+
+    ngx_log_t                   log;
+    ngx_log_t                   connection_log;  /* quiet after a failure */
+
+    ngx_event_t                 timer;     /* connect again, give up, ping */
+    ngx_event_t                 deadline;  /* of the first command */
+    ngx_event_t                 flush;     /* posted */
+
+    ngx_peer_connection_t       peer;
+    ngx_resolver_ctx_t         *ctx;
+    ngx_sockaddr_t              sockaddr;
+    ngx_uint_t                  tried;     /* addresses, in this round */
+    ngx_uint_t                  naddrs;
+    ngx_uint_t                  next;      /* address */
+
+    ngx_msec_t                  delay;
+    ngx_msec_t                  up_at;
+    ngx_msec_t                  read_at;   /* something came */
+    uint64_t                    turn;      /* of the event loop, usec */
+
+    ngx_queue_t                 ops;       /* without a reply */
+    ngx_queue_t                 failed;
+    ngx_ws_bus_link_block_t    *out;
+    ngx_ws_bus_link_block_t    *last;
+    uint64_t                    end;       /* bytes ever queued */
+    uint64_t                    sent;
+    ngx_ws_bus_resp_t          *resp;
+
+    ngx_uint_t                  told;      /* reasons logged, a bit mask */
+    ngx_uint_t                  busy;      /* calls of handlers */
+    unsigned                    closed:1;
+    unsigned                    told_file:1;
 };
 
 
@@ -204,6 +243,11 @@ extern const uint64_t  ngx_ws_bus_link_rtt_bounds[NGX_WS_BUS_LINK_RTT_N - 1];
  */
 ngx_int_t ngx_ws_bus_link_server(ngx_pool_t *pool, ngx_str_t *name,
     in_port_t default_port, ngx_ws_bus_link_server_t *server, char **err);
+
+/*
+ * The length of the first line: what a password file is read for.
+ */
+size_t ngx_ws_bus_link_first_line(u_char *p, size_t len);
 
 /*
  * A link that begins to connect with the next turn of the event loop: no

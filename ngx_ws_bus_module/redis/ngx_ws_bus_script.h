@@ -21,8 +21,9 @@
  * was master; if empty, the script asks by itself, which costs more.
  *
  * An error of a script is a mistake of the caller, a key of another type, or
- * what Redis refuses (OOM, READONLY, NOPERM, ...).  But for a NOPERM of the
- * PUBLISH, nothing has been done then.  docs/redis.md has the reasons.
+ * what Redis refuses (OOM, READONLY, NOPERM, ...).  Nothing has been done
+ * then, but for a PUBLISH that is refused or an SPUBLISH before Redis 7: such
+ * a message is in the log.  docs/redis.md has the reasons.
  */
 
 typedef struct {
@@ -43,7 +44,10 @@ typedef struct {
  *       5 ttl of meta, ms, longer than the log's; 0: forever
  *       6 a new epoch
  *       7 replid
- *       8 ttl of once, ms (only with an idempotency key)
+ *       8 stamp: while it is the last message's, ttls and count are taken as
+ *         set.  So it names 3, 4 and 5, and the sixteenth of the log's ttl
+ *         that it is now; or it is empty, which costs more
+ *       9 ttl of once, ms (only with an idempotency key)
  *
  * answer  an array: 1, or 0 if the rest is the answer to an earlier call with
  *         the same idempotency key; seq (0: not kept); epoch (empty: not
@@ -67,8 +71,9 @@ extern const ngx_ws_bus_script_t  ngx_ws_bus_script_publish;
  *
  * answer  an array: epoch (empty: the channel is unknown), seq, prev (empty:
  *         none), base, first: seq of the oldest message that is kept, seq + 1
- *         if none is; and an array of envelopes, in order.  There are more if
- *         the last one's seq is smaller than seq.
+ *         if none is; and an array of envelopes, in order, beginning with the
+ *         larger of after + 1 and first.  There are more if the last one's
+ *         seq is smaller than seq.
  */
 extern const ngx_ws_bus_script_t  ngx_ws_bus_script_history;
 
@@ -79,7 +84,8 @@ extern const ngx_ws_bus_script_t  ngx_ws_bus_script_history;
  * ARGV  1 ttl of meta, ms: it lives as long from now on; 0: it stays
  *
  * answer  an array with four elements for each key: epoch (empty: the channel
- *         is unknown), seq, prev (empty: none), base
+ *         is unknown, or the key is of another type), seq, prev (empty:
+ *         none), base
  */
 extern const ngx_ws_bus_script_t  ngx_ws_bus_script_position;
 

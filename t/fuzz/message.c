@@ -42,13 +42,20 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     u_char                            *p, buf[NGX_WS_BUS_MESSAGE_MAX], *last;
     ngx_int_t                          rc;
+    ngx_str_t                          id;
     ngx_ws_bus_request_t               m;
     const ngx_ws_bus_message_error_t  *error;
 
     p = fuzz_copy(data, size);
     error = NULL;
 
+    ngx_ws_bus_message_id(p, size, &id);
+    fuzz_check(size == 0 || memcmp(p, data, size) == 0);
+
     rc = ngx_ws_bus_message_parse(p, size, &m, &error);
+
+    fuzz_check(id.len == m.id.len);
+    fuzz_check(id.len == 0 || id.data == m.id.data);
 
     check_id(data, size, p, &m.id);
 
@@ -321,9 +328,11 @@ check_answers(const ngx_ws_bus_request_t *m)
 
     check_json(buf, ngx_ws_bus_message_subscribed(buf, id, channel, &s), size);
     check_json(buf, ngx_ws_bus_message_unsubscribed(buf, id, channel), size);
-    check_json(buf, ngx_ws_bus_message_published(buf, id, channel, m->seq),
-               size);
+    check_json(buf, ngx_ws_bus_message_published(buf, id, channel, s.epoch,
+                                                 m->seq), size);
     check_json(buf, ngx_ws_bus_message_gap(buf, channel, m->seq, s.head),
+               size);
+    check_json(buf, ngx_ws_bus_message_gap_epoch(buf, channel, m->seq, s.head),
                size);
     check_json(buf, ngx_ws_bus_message_gap_count(buf, channel, m->limit),
                size);

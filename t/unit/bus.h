@@ -37,6 +37,16 @@ static inline int test_kill(pid_t pid);
 #include "ngx_ws_bus_zone.c"
 #include "ngx_ws_bus_once.c"
 #include "ngx_ws_bus_channel.c"
+#include "ngx_ws_bus_remote.c"
+
+static uint64_t  test_reads;    /* of the log, to find what is kept */
+
+#define ngx_ws_bus_log_read(log, pos, head, rec, payload)                     \
+    (test_reads++, ngx_ws_bus_log_read(log, pos, head, rec, payload))
+
+#include "ngx_ws_bus_history.c"
+
+#undef ngx_ws_bus_log_read
 
 #undef clock_gettime
 #undef kill
@@ -88,10 +98,12 @@ static ngx_core_conf_t       test_ccf;
 static void                 *test_conf[1];
 
 static ngx_shm_zone_t        test_shm;
+static ngx_ws_bus_remote_t  *test_remote;      /* of zones to be made */
 static ngx_ws_bus_zone_t     test_zone;
 static ngx_slab_pool_t       test_pool;
 static ngx_atomic_t          test_lock;
 
+static size_t                zone_room = 256 * 1024;
 static uint64_t              test_now;         /* microseconds */
 static u_char                test_alive[PIDS];
 static ngx_pid_t             test_pids[SLOTS];
@@ -504,9 +516,10 @@ zone_prepare(void)
     ngx_str_set(&test_zone.name, "test");
     test_zone.shm_zone = &test_shm;
     test_zone.cycle = &test_cycle;
+    test_zone.remote = test_remote;
 
     test_shm.shm.addr = (u_char *) &test_pool;
-    test_shm.shm.size = 256 * 1024;
+    test_shm.shm.size = zone_room;
     test_shm.shm.log = &test_log;
     test_shm.data = &test_zone;
 }
@@ -772,7 +785,7 @@ history_of(ngx_ws_bus_view_t *v, uint64_t after, ngx_uint_t count,
 
     static char  buf[GOT * 8];
 
-    if (ngx_ws_bus_channel_history(&test_zone, v, after, count, age, &h,
+    if (ngx_ws_bus_channel_history(&test_zone, v, after, count, age, ANY, &h,
                                    &test_log)
         != NGX_OK)
     {
@@ -856,6 +869,53 @@ interest(ngx_ws_bus_node_t *node, ngx_uint_t slot)
 }
 
 
+/* the links among what is kept of a channel lead to where they should */
+
+static inline void
+check_links(const char *name, ngx_ws_bus_node_t *node)
+{
+    uint64_t              pos, back;
+    ngx_ws_bus_link_t     link, unused;
+    ngx_ws_bus_record_t   rec, r;
+
+    back = node->linked;
+
+    tap_each((back == NGX_WS_BUS_LOG_NONE)
+             == (node->seq < NGX_WS_BUS_HISTORY_STEP)
+             || sh->remote, "%s: a link", name);
+
+    for (pos = node->last;
+         ngx_ws_bus_history_have(&test_zone, pos, 0, 0, &rec, &link);
+         pos = rec.prev)
+    {
+        if (rec.seq % NGX_WS_BUS_HISTORY_STEP) {
+            continue;
+        }
+
+        tap_each(pos == back, "%s: %lu has a link", name, (u_long) rec.seq);
+
+        back = link.back;
+
+        tap_each((back == NGX_WS_BUS_LOG_NONE)
+                 == (rec.seq == NGX_WS_BUS_HISTORY_STEP)
+                 || sh->remote,
+                 "%s: the link of %lu", name, (u_long) rec.seq);
+
+        if (ngx_ws_bus_history_have(&test_zone, link.jump, 0, 0, &r, &unused))
+        {
+            tap_each(r.channel == node->id && r.seq < rec.seq
+                     && r.seq % NGX_WS_BUS_HISTORY_STEP == 0,
+                     "%s: %lu jumps to %lu", name, (u_long) rec.seq,
+                     (u_long) r.seq);
+
+        } else {
+            tap_each(link.jump == NGX_WS_BUS_LOG_NONE
+                     || link.jump < sh->log.tail, "%s: jump", name);
+        }
+    }
+}
+
+
 /*
  * Whether everything in the zone hangs together.  What a killed process
  * leaves may have lost memory, and for a moment the counters.
@@ -913,7 +973,8 @@ check_zone(const char *name, ngx_uint_t killed)
             }
 
             if (node->last == NGX_WS_BUS_LOG_NONE) {
-                tap_each(node->seq == 0, "%s: a seq without message", name);
+                tap_each(node->seq == 0 || sh->remote,
+                         "%s: a seq without message", name);
                 continue;
             }
 
@@ -929,6 +990,8 @@ check_zone(const char *name, ngx_uint_t killed)
             } else {
                 tap_each(node->last < sh->log.tail, "%s: last", name);
             }
+
+            check_links(name, node);
         }
 
         for (once = sh->onces[i]; once; once = once->next) {
@@ -957,6 +1020,8 @@ check_zone(const char *name, ngx_uint_t killed)
              (u_long) onces, (u_long) sh->nonces);
 
     if (arena == NULL) {
+
+        n += (sh->remote != NULL);
 
         /* the zone itself, the log, two tables, the name */
 

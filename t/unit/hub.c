@@ -10,6 +10,7 @@
 
 #include "ngx_ws_bus_run.c"
 #include "ngx_ws_bus_hub.c"
+#include "ngx_ws_bus_refill.c"
 #include "ngx_ws_bus_subs.c"
 #include "ngx_ws_bus_presence.c"
 
@@ -103,7 +104,8 @@ static test_format_t  formats[FORMATS] = {
 static const ngx_ws_bus_hub_handlers_t  handlers = {
     deliver,
     lost,
-    deleted
+    deleted,
+    NULL
 };
 
 static ngx_ws_bus_owner_t  owner = { &handlers };
@@ -750,7 +752,7 @@ send_to(ngx_uint_t ch, ngx_uint_t keep, ngx_uint_t slot, size_t len)
         hub->now = 0;
 
         tap_each(ngx_ws_bus_hub_publish(hub, next_random(2) ? sub : NULL,
-                                        channel(ch), &msg, &place)
+                                        channel(ch), &msg, &place, NULL)
                  == NGX_OK, "published");
         overrun = 0;
         return;
@@ -779,7 +781,7 @@ delete_channel(ngx_uint_t ch, ngx_uint_t slot)
     head = sh->log.head;
 
     if (slot == WORKER) {
-        (void) ngx_ws_bus_hub_delete(hub, channel(ch));
+        (void) ngx_ws_bus_hub_delete(hub, channel(ch), NULL);
 
     } else {
         (void) ngx_ws_bus_channel_delete(&test_zone, channel(ch), rings,

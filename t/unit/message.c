@@ -334,6 +334,7 @@ parse(const char *text, size_t len, ngx_ws_bus_request_t *m,
     const ngx_ws_bus_message_error_t **error)
 {
     ngx_int_t  rc;
+    ngx_str_t  id;
 
     free(message);
     message = malloc(len ? len : 1);
@@ -347,7 +348,15 @@ parse(const char *text, size_t len, ngx_ws_bus_request_t *m,
     *error = NULL;
     ngx_memset(m, 0xff, sizeof(ngx_ws_bus_request_t));
 
+    ngx_ws_bus_message_id(message, len, &id);
+
+    tap_each(len == 0 || ngx_memcmp(message, text, len) == 0,
+             "looking for an id changes nothing in %.*s", (int) len, text);
+
     rc = ngx_ws_bus_message_parse(message, len, m, error);
+
+    tap_each(id.len == m->id.len && (id.len == 0 || id.data == m->id.data),
+             "no other id in %.*s", (int) len, text);
 
     /* an error is a bad_request, with whatever reason */
 
@@ -1360,7 +1369,6 @@ test_codes(void)
         [NGX_WS_BUS_CODE_NOT_SUBSCRIBED] = "not_subscribed",
         [NGX_WS_BUS_CODE_FORBIDDEN] = "forbidden",
         [NGX_WS_BUS_CODE_LIMIT] = "limit",
-        [NGX_WS_BUS_CODE_TOO_BIG] = "too_big",
         [NGX_WS_BUS_CODE_NOT_FOUND] = "not_found",
         [NGX_WS_BUS_CODE_NOT_AVAILABLE] = "not_available",
         [NGX_WS_BUS_CODE_UNAUTHORIZED] = "unauthorized",
@@ -1451,10 +1459,13 @@ test_writers(void)
         "{\"type\":\"unsubscribed\",\"channel\":\"a\\\"b\\\\/\xc3\xa4\"}"),
         "unsubscribed, without an id");
 
-    tap_ok(same_text(p, ngx_ws_bus_message_published(p, &id, &channel, 58),
-        "{\"type\":\"published\",\"id\":3,\"channel\":\"c\",\"seq\":58}"),
+    tap_ok(same_text(p, ngx_ws_bus_message_published(p, &id, &channel,
+                                                     0x1f, 58),
+        "{\"type\":\"published\",\"id\":3,\"channel\":\"c\","
+        "\"epoch\":\"000000000000001f\",\"seq\":58}"),
         "published");
-    tap_ok(same_text(p, ngx_ws_bus_message_published(p, &id, &channel, 0),
+    tap_ok(same_text(p, ngx_ws_bus_message_published(p, &id, &channel,
+                                                     0x1f, 0),
         "{\"type\":\"published\",\"id\":3,\"channel\":\"c\"}"),
         "published, not kept");
 
@@ -1464,6 +1475,10 @@ test_writers(void)
     tap_ok(same_text(p, ngx_ws_bus_message_gap_count(p, &channel, 9),
         "{\"type\":\"gap\",\"channel\":\"c\",\"count\":9}"),
         "gap, counted");
+    tap_ok(same_text(p, ngx_ws_bus_message_gap_epoch(p, &channel, 0xab, 7),
+        "{\"type\":\"gap\",\"channel\":\"c\","
+        "\"epoch\":\"00000000000000ab\",\"seq\":7}"),
+        "gap, another epoch");
 
     tap_ok(same_text(p, ngx_ws_bus_message_auth_ok(p, &id, 600),
         "{\"type\":\"auth_ok\",\"id\":3,\"expires_in\":600}"), "auth_ok");
@@ -1726,7 +1741,8 @@ test_bounds(void)
             break;
 
         case 3:
-            last = ngx_ws_bus_message_published(p, &id, &channel, s.seq);
+            last = ngx_ws_bus_message_published(p, &id, &channel, s.epoch,
+                                                s.seq);
             break;
 
         case 4:

@@ -24,10 +24,11 @@ our @CARP_NOT = qw/ Test::WsBus Test::WsBus::Client /;
 
 our @EXPORT = qw/
     PROTOCOL json format_request parse_json is_next is_error
-    load_start load_result
+    load_start load_result EPOCH
 /;
 
 use constant PROTOCOL => 'ws-bus.v1.json';
+use constant EPOCH => qr/^[0-9a-f]{16}$/;
 
 
 # members whose value is a number unless a test says otherwise
@@ -489,7 +490,7 @@ Test::WsBus::Json - a client of the JSON subprotocol
     $c->say('publish', id => 7, channel => 'news', data => \'{"n":1e400}');
 
     is_next($c, { type => 'published', id => 7, channel => 'news',
-                  seq => 1 }, 'published');
+                  seq => 1, epoch => EPOCH }, 'published');
     is_next($c, { type => 'message', channel => 'news', seq => 1,
                   data => '{"n":1e400}' }, 'byte for byte');
 

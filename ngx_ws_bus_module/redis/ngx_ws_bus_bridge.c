@@ -1,0 +1,793 @@
+
+/*
+ * Copyright (C) the ngx_ws_bus_module authors
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+
+#include <openssl/rand.h>
+
+#include "ngx_ws_bus_bridge.h"
+
+
+/*
+ * Who owns the bridge, and its links.
+ *
+ * The first worker of a configuration takes it.  On a reload the old owner
+ * goes on until the new one has subscribed to everything: then the new one
+ * publishes a marker on a channel of the host, to which both are subscribed;
+ * the old one appends what comes before it, the new one what comes after.
+ * What is numbered may be appended by both, since nothing is appended twice.
+ */
+
+
+#define NGX_WS_BUS_BRIDGE_HOLD     3600000    /* milliseconds */
+#define NGX_WS_BUS_BRIDGE_HANDING  3000
+#define NGX_WS_BUS_BRIDGE_ORPHAN   2          /* ticks */
+#define NGX_WS_BUS_BRIDGE_WALK     16         /* slices in a turn */
+
+
+static ngx_int_t ngx_ws_bus_bridge_init(ngx_ws_bus_zone_t *zone,
+    ngx_cycle_t *cycle);
+static void ngx_ws_bus_bridge_exit(ngx_ws_bus_zone_t *zone);
+static void ngx_ws_bus_bridge_wanted(ngx_ws_bus_hub_t *hub);
+static ngx_int_t ngx_ws_bus_bridge_take(ngx_ws_bus_bridge_t *b);
+static void ngx_ws_bus_bridge_give(ngx_ws_bus_bridge_t *b);
+static void ngx_ws_bus_bridge_work_handler(ngx_event_t *ev);
+static void ngx_ws_bus_bridge_tick_handler(ngx_event_t *ev);
+static void ngx_ws_bus_bridge_hold_handler(ngx_event_t *ev);
+static void ngx_ws_bus_bridge_leave(ngx_ws_bus_bridge_t *b);
+static void ngx_ws_bus_bridge_marker(ngx_ws_bus_bridge_t *b);
+static void ngx_ws_bus_bridge_active(ngx_ws_bus_bridge_t *b);
+static void ngx_ws_bus_bridge_walk(ngx_ws_bus_bridge_t *b);
+
+static void ngx_ws_bus_bridge_command_up(void *data);
+static void ngx_ws_bus_bridge_command_down(void *data,
+    ngx_ws_bus_link_reason_e reason);
+static void ngx_ws_bus_bridge_info_handler(void *data, ngx_int_t rc,
+    ngx_ws_bus_reply_t *reply);
+static void ngx_ws_bus_bridge_subscriber_up(void *data);
+static void ngx_ws_bus_bridge_subscriber_down(void *data,
+    ngx_ws_bus_link_reason_e reason);
+static void ngx_ws_bus_bridge_open(ngx_ws_bus_bridge_t *b);
+
+
+/* timers want something shaped like a connection */
+static ngx_connection_t  ngx_ws_bus_bridge_dumb;
+
+
+ngx_ws_bus_remote_t *
+ngx_ws_bus_bridge_create(ngx_pool_t *pool, ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_redis_t *redis)
+{
+    ngx_ws_bus_bridge_t  *b;
+
+    b = ngx_pcalloc(pool, sizeof(ngx_ws_bus_bridge_t));
+    if (b == NULL) {
+        return NULL;
+    }
+
+    b->redis = redis;
+    b->zone = zone;
+
+    b->remote.data = b;
+    b->remote.timeout = redis->link.timeout;
+    b->remote.init = ngx_ws_bus_bridge_init;
+    b->remote.exit = ngx_ws_bus_bridge_exit;
+    b->remote.publish = ngx_ws_bus_bridge_publish;
+    b->remote.delete = ngx_ws_bus_bridge_delete;
+    b->remote.cancel = ngx_ws_bus_bridge_cancel;
+    b->remote.wanted = ngx_ws_bus_bridge_wanted;
+
+    return &b->remote;
+}
+
+
+static ngx_int_t
+ngx_ws_bus_bridge_init(ngx_ws_bus_zone_t *zone, ngx_cycle_t *cycle)
+{
+    ngx_ws_bus_bridge_t         *b;
+    ngx_ws_bus_link_server_t    *server;
+    ngx_ws_bus_link_handlers_t   handlers;
+
+    b = ngx_ws_bus_bridge(zone);
+
+    b->hub = zone->hub;
+    b->log = cycle->log;
+
+    b->remote.timeout = b->redis->link.timeout;
+
+    ngx_queue_init(&b->waiting);
+    ngx_queue_init(&b->subscribe);
+    ngx_queue_init(&b->compare);
+    ngx_queue_init(&b->fetch);
+
+    ngx_ws_bus_bridge_dumb.fd = (ngx_socket_t) -1;
+
+    b->tick.handler = ngx_ws_bus_bridge_tick_handler;
+    b->tick.data = &ngx_ws_bus_bridge_dumb;
+    b->tick.log = cycle->log;
+    b->tick.cancelable = 1;
+
+    b->work.handler = ngx_ws_bus_bridge_work_handler;
+    b->work.data = &ngx_ws_bus_bridge_dumb;
+    b->work.log = cycle->log;
+
+    b->hold.handler = ngx_ws_bus_bridge_hold_handler;
+    b->hold.data = &ngx_ws_bus_bridge_dumb;
+    b->hold.log = cycle->log;
+
+    ngx_memzero(&handlers, sizeof(ngx_ws_bus_link_handlers_t));
+
+    handlers.up = ngx_ws_bus_bridge_command_up;
+    handlers.down = ngx_ws_bus_bridge_command_down;
+    handlers.data = b;
+
+    server = b->redis->servers.elts;
+
+    b->command = ngx_ws_bus_link_create(&b->redis->link, server, &handlers, 0,
+                                        cycle->log);
+    if (b->command == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_add_timer(&b->tick, NGX_WS_BUS_BRIDGE_TICK);
+
+    if (ngx_worker == 0) {
+        return ngx_ws_bus_bridge_take(b);
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_ws_bus_bridge_exit(ngx_ws_bus_zone_t *zone)
+{
+    ngx_ws_bus_bridge_t  *b;
+
+    b = ngx_ws_bus_bridge(zone);
+
+    if (b->token) {
+        ngx_ws_bus_remote_leave(zone, b->token);
+    }
+}
+
+
+/*
+ * This process owns the bridge from now on.
+ */
+
+static ngx_int_t
+ngx_ws_bus_bridge_take(ngx_ws_bus_bridge_t *b)
+{
+    ngx_ws_bus_link_server_t    *server;
+    ngx_ws_bus_remote_sh_t      *sh;
+    ngx_ws_bus_link_handlers_t   handlers;
+
+    sh = b->zone->sh->remote;
+
+    ngx_memzero(&handlers, sizeof(ngx_ws_bus_link_handlers_t));
+
+    handlers.up = ngx_ws_bus_bridge_subscriber_up;
+    handlers.down = ngx_ws_bus_bridge_subscriber_down;
+    handlers.push = ngx_ws_bus_bridge_push;
+    handlers.data = b;
+
+    server = b->redis->servers.elts;
+
+    b->subscriber = ngx_ws_bus_link_create(&b->redis->link, server, &handlers,
+                                           NGX_WS_BUS_LINK_SUBSCRIBER,
+                                           b->log);
+    if (b->subscriber == NULL) {
+        return NGX_ERROR;
+    }
+
+    /* an owner that works goes on for a while */
+
+    b->before = sh->pid;
+    b->passive = (sh->up && b->before && kill(b->before, 0) == 0);
+
+    b->cursor = sh->wanted;
+    b->token = ngx_ws_bus_remote_take(b->zone);
+
+    sh->stats.takeovers++;
+
+    if (!b->passive) {
+        ngx_ws_bus_remote_floor(b->zone, b->token);
+        sh->up = 0;
+        sh->since = ngx_time();
+    }
+
+    b->control.data = b->control_name;
+    b->control.len = ngx_sprintf(b->control_name, "%V:host:%016xL",
+                                 &b->redis->prefix, sh->host)
+                     - b->control_name;
+
+    ngx_add_timer(&b->hold, NGX_WS_BUS_BRIDGE_HOLD);
+
+    ngx_log_debug3(NGX_LOG_DEBUG_CORE, b->log, 0,
+                   "ws bus zone \"%V\" bridge, token:%uL passive:%ui",
+                   &b->zone->name, b->token, (ngx_uint_t) b->passive);
+
+    return NGX_OK;
+}
+
+
+/*
+ * Another process goes on.
+ */
+
+static void
+ngx_ws_bus_bridge_give(ngx_ws_bus_bridge_t *b)
+{
+    ngx_log_debug2(NGX_LOG_DEBUG_CORE, b->log, 0,
+                   "ws bus zone \"%V\" bridge given up, token:%uL",
+                   &b->zone->name, b->token);
+
+    ngx_ws_bus_remote_leave(b->zone, b->token);
+
+    b->token = 0;
+    b->up = 0;
+
+    ngx_ws_bus_link_close(b->subscriber);
+    b->subscriber = NULL;
+
+    ngx_ws_bus_bridge_free_channels(b);
+
+    if (b->hold.timer_set) {
+        ngx_del_timer(&b->hold);
+    }
+
+    if (b->work.posted) {
+        ngx_delete_posted_event(&b->work);
+    }
+}
+
+
+static void
+ngx_ws_bus_bridge_wanted(ngx_ws_bus_hub_t *hub)
+{
+    ngx_int_t                    rc;
+    ngx_ws_bus_bridge_t         *b;
+    ngx_ws_bus_remote_channel_t  ch;
+
+    b = ngx_ws_bus_bridge(hub->zone);
+
+    if (b->token == 0) {
+        return;
+    }
+
+    if (ngx_exiting) {
+        ngx_ws_bus_bridge_leave(b);
+        return;
+    }
+
+    for ( ;; ) {
+
+        rc = ngx_ws_bus_remote_next(b->zone, &b->cursor, &ch);
+
+        if (rc == NGX_DONE) {
+            return;
+        }
+
+        if (rc == NGX_OK) {
+            ngx_ws_bus_bridge_want(b, &ch);
+
+        } else {
+            b->walking = 1;
+            b->bucket = 0;
+            b->skip = 0;
+        }
+
+        ngx_post_event(&b->work, &ngx_posted_events);
+    }
+}
+
+
+/*
+ * This worker is shutting down.  If another one follows, it is waited for,
+ * but not for long.
+ */
+
+static void
+ngx_ws_bus_bridge_leave(ngx_ws_bus_bridge_t *b)
+{
+    if (!b->hold.timer_set) {
+        return;
+    }
+
+    if (b->zone->sh->generation == b->zone->generation) {
+        ngx_del_timer(&b->hold);
+        return;
+    }
+
+    if (b->exiting == 0) {
+        b->exiting = ngx_current_msec;
+
+        ngx_del_timer(&b->hold);
+        ngx_add_timer(&b->hold, 2 * NGX_WS_BUS_BRIDGE_HANDING);
+    }
+}
+
+
+static void
+ngx_ws_bus_bridge_hold_handler(ngx_event_t *ev)
+{
+    if (!ngx_exiting) {
+        ngx_add_timer(ev, NGX_WS_BUS_BRIDGE_HOLD);
+    }
+}
+
+
+static void
+ngx_ws_bus_bridge_work_handler(ngx_event_t *ev)
+{
+    ngx_ws_bus_bridge_t  *b;
+
+    b = (ngx_ws_bus_bridge_t *) ((u_char *) ev
+                                 - offsetof(ngx_ws_bus_bridge_t, work));
+
+    if (b->walking) {
+        ngx_ws_bus_bridge_walk(b);
+    }
+
+    ngx_ws_bus_bridge_work(b);
+
+    if (b->walking) {
+        ngx_post_event(ev, &ngx_posted_next_events);
+        return;
+    }
+
+    /* all is subscribed to: the old owner may stop */
+
+    if (b->passive && !b->handing && b->up && b->ready
+        && ngx_queue_empty(&b->subscribe) && b->subscribing == 0)
+    {
+        ngx_ws_bus_bridge_marker(b);
+    }
+}
+
+
+/*
+ * Everything is subscribed to: what follows the marker is appended here.
+ */
+
+static void
+ngx_ws_bus_bridge_marker(ngx_ws_bus_bridge_t *b)
+{
+    u_char     token[NGX_INT64_LEN];
+    ngx_str_t  argv[3];
+
+    ngx_str_set(&argv[0], "PUBLISH");
+    argv[1] = b->control;
+    argv[2].data = token;
+    argv[2].len = ngx_sprintf(token, "%uL", b->token) - token;
+
+    if (ngx_ws_bus_link_command(b->command, argv, 3, NULL, NULL, NULL)
+        == NGX_OK)
+    {
+        b->handing = 1;
+        b->handing_since = ngx_current_msec;
+    }
+}
+
+
+void
+ngx_ws_bus_bridge_marked(ngx_ws_bus_bridge_t *b, ngx_str_t *value)
+{
+    ngx_int_t  token;
+
+    token = ngx_atoi(value->data, value->len);
+
+    if (token == NGX_ERROR) {
+        return;
+    }
+
+    if ((uint64_t) token == b->token) {
+
+        if (b->passive) {
+            ngx_ws_bus_bridge_active(b);
+        }
+
+    } else if ((uint64_t) token > b->token) {
+        ngx_ws_bus_bridge_give(b);
+    }
+}
+
+
+/*
+ * What the old owner has made live is so no longer.
+ */
+
+static void
+ngx_ws_bus_bridge_active(ngx_ws_bus_bridge_t *b)
+{
+    ngx_ws_bus_remote_sh_t  *sh;
+
+    sh = b->zone->sh->remote;
+
+    b->passive = 0;
+    b->handing = 0;
+
+    sh->up = b->up;
+    sh->since = ngx_time();
+
+    ngx_ws_bus_remote_floor(b->zone, b->token);
+
+    ngx_ws_bus_bridge_open(b);
+
+    /* whoever came meanwhile may have been told that it is live */
+
+    b->walking = 1;
+    b->bucket = 0;
+    b->skip = 0;
+
+    ngx_post_event(&b->work, &ngx_posted_events);
+}
+
+
+/*
+ * Asks for all channels that somebody on this host listens to.
+ */
+
+static void
+ngx_ws_bus_bridge_walk(ngx_ws_bus_bridge_t *b)
+{
+    ngx_int_t   rc;
+    ngx_uint_t  i, j, n;
+
+    static ngx_ws_bus_remote_channel_t  chs[NGX_WS_BUS_REMOTE_WALK];
+
+    for (i = 0; i < NGX_WS_BUS_BRIDGE_WALK; i++) {
+
+        rc = ngx_ws_bus_remote_walk(b->zone, &b->bucket, &b->skip, chs, &n);
+
+        for (j = 0; j < n; j++) {
+            ngx_ws_bus_bridge_want(b, &chs[j]);
+        }
+
+        if (rc == NGX_DONE) {
+            b->walking = 0;
+            break;
+        }
+    }
+}
+
+
+static void
+ngx_ws_bus_bridge_tick_handler(ngx_event_t *ev)
+{
+    ngx_ws_bus_bridge_t     *b;
+    ngx_ws_bus_remote_sh_t  *sh;
+
+    b = (ngx_ws_bus_bridge_t *) ((u_char *) ev
+                                 - offsetof(ngx_ws_bus_bridge_t, tick));
+    sh = b->zone->sh->remote;
+
+    b->ticks++;
+
+    ngx_ws_bus_bridge_publish_refuse(b, 0);
+
+    if (b->token) {
+        sh->channels = b->nchannels;
+        sh->rtt = b->command->rtt;
+
+        if (b->passive
+            && (!sh->up
+                || kill(b->before, 0) == -1
+                || (b->handing
+                    && ngx_current_msec - b->handing_since
+                       > NGX_WS_BUS_BRIDGE_HANDING)))
+        {
+            ngx_ws_bus_bridge_active(b);
+        }
+
+        ngx_ws_bus_bridge_sweep(b);
+        ngx_post_event(&b->work, &ngx_posted_events);
+
+    } else if (!ngx_exiting && ngx_ws_bus_remote_orphan(b->zone)) {
+
+        if (++b->orphan >= NGX_WS_BUS_BRIDGE_ORPHAN) {
+            b->orphan = 0;
+            (void) ngx_ws_bus_bridge_take(b);
+        }
+
+    } else {
+        b->orphan = 0;
+    }
+
+    ngx_add_timer(ev, NGX_WS_BUS_BRIDGE_TICK);
+}
+
+
+/*
+ * The command link: of every worker, to publish, and of the owner, to fetch.
+ */
+
+static void
+ngx_ws_bus_bridge_command_up(void *data)
+{
+    ngx_ws_bus_bridge_t *b = data;
+
+    ngx_str_t  argv[2];
+
+    b->replid_len = 0;
+    b->ready = 1;
+
+    ngx_str_set(&argv[0], "INFO");
+    ngx_str_set(&argv[1], "replication");
+
+    (void) ngx_ws_bus_link_command(b->command, argv, 2,
+                                   ngx_ws_bus_bridge_info_handler, b, NULL);
+
+    ngx_ws_bus_bridge_publish_up(b);
+
+    if (b->token) {
+        ngx_post_event(&b->work, &ngx_posted_events);
+        ngx_ws_bus_bridge_open(b);
+    }
+}
+
+
+static void
+ngx_ws_bus_bridge_info_handler(void *data, ngx_int_t rc,
+    ngx_ws_bus_reply_t *reply)
+{
+    ngx_ws_bus_bridge_t *b = data;
+
+    u_char  *p, *last;
+    size_t   len;
+
+    static const char  master[] = "role:master";
+    static const char  replid[] = "master_replid:";
+
+    if (rc != NGX_OK || reply->type != NGX_WS_BUS_REPLY_STRING) {
+        return;
+    }
+
+    p = reply->str.data;
+    last = p + reply->str.len;
+
+    if (ngx_strlcasestrn(p, last, (u_char *) master, sizeof(master) - 2)
+        == NULL)
+    {
+        return;
+    }
+
+    p = ngx_strlcasestrn(p, last, (u_char *) replid, sizeof(replid) - 2);
+
+    if (p == NULL) {
+        return;
+    }
+
+    p += sizeof(replid) - 1;
+    len = last - p;
+
+    if (len >= NGX_WS_BUS_BRIDGE_REPLID) {
+        b->replid_len = NGX_WS_BUS_BRIDGE_REPLID;
+        ngx_memcpy(b->replid, p, NGX_WS_BUS_BRIDGE_REPLID);
+    }
+}
+
+
+static void
+ngx_ws_bus_bridge_command_down(void *data, ngx_ws_bus_link_reason_e reason)
+{
+    ngx_ws_bus_bridge_t *b = data;
+
+    (void) reason;
+
+    b->ready = 0;
+
+    if (b->redis->when_down != NGX_WS_BUS_REDIS_QUEUE) {
+        ngx_ws_bus_bridge_publish_refuse(b, 1);
+    }
+
+    if (b->token) {
+        ngx_ws_bus_bridge_open(b);
+    }
+}
+
+
+static void
+ngx_ws_bus_bridge_subscriber_up(void *data)
+{
+    ngx_ws_bus_bridge_t *b = data;
+
+    ngx_str_t                argv[2];
+    ngx_ws_bus_remote_sh_t  *sh;
+
+    sh = b->zone->sh->remote;
+
+    b->up = 1;
+
+    if (!b->passive) {
+        sh->up = 1;
+        sh->since = ngx_time();
+    }
+
+    ngx_str_set(&argv[0], "SUBSCRIBE");
+    argv[1] = b->control;
+
+    (void) ngx_ws_bus_link_command(b->subscriber, argv, 2, NULL, NULL, NULL);
+
+    /* also what was asked for, and not answered, by another owner */
+
+    b->walking = 1;
+    b->bucket = 0;
+    b->skip = 0;
+
+    ngx_ws_bus_bridge_open(b);
+
+    ngx_post_event(&b->work, &ngx_posted_events);
+}
+
+
+/*
+ * Nothing is heard of any channel: none is live.
+ */
+
+static void
+ngx_ws_bus_bridge_subscriber_down(void *data, ngx_ws_bus_link_reason_e reason)
+{
+    ngx_ws_bus_bridge_t *b = data;
+
+    ngx_ws_bus_remote_sh_t  *sh;
+
+    (void) reason;
+
+    sh = b->zone->sh->remote;
+
+    if (b->up) {
+        sh->stats.reconnects++;
+    }
+
+    b->up = 0;
+    b->handing = 0;
+
+    ngx_ws_bus_bridge_unsubscribed(b);
+
+    if (b->passive) {
+        return;
+    }
+
+    if (sh->up) {
+        sh->up = 0;
+        sh->since = ngx_time();
+    }
+
+    if (sh->token != b->token) {
+
+        /* another one follows, and need not wait */
+
+        ngx_ws_bus_bridge_give(b);
+        return;
+    }
+
+    b->token = ngx_ws_bus_remote_take(b->zone);
+    ngx_ws_bus_remote_floor(b->zone, b->token);
+
+    ngx_ws_bus_bridge_open(b);
+}
+
+
+/*
+ * "when_down local": while there is no Redis, channels are served with what
+ * this host has.
+ */
+
+static void
+ngx_ws_bus_bridge_open(ngx_ws_bus_bridge_t *b)
+{
+    ngx_uint_t               open;
+    ngx_ws_bus_remote_sh_t  *sh;
+
+    sh = b->zone->sh->remote;
+
+    open = (b->redis->when_down == NGX_WS_BUS_REDIS_LOCAL
+            && !b->up
+            && b->subscriber->reason != NGX_WS_BUS_LINK_NEVER);
+
+    if (sh->open == open) {
+        return;
+    }
+
+    sh->open = open;
+
+    if (open) {
+
+        /* whoever waits is told, channel by channel */
+
+        b->walking = 1;
+        b->bucket = 0;
+        b->skip = 0;
+
+        ngx_post_event(&b->work, &ngx_posted_events);
+    }
+}
+
+
+void
+ngx_ws_bus_bridge_error(ngx_ws_bus_bridge_t *b, const char *what,
+    const ngx_str_t *channel, ngx_ws_bus_reply_t *reply)
+{
+    b->zone->sh->remote->stats.errors++;
+
+    if (b->logged == ngx_time()) {
+        return;
+    }
+
+    b->logged = ngx_time();
+
+    ngx_log_error(NGX_LOG_ERR, b->log, 0,
+                  "ws_bus_redis \"%V\": %s \"%V\" failed: %V",
+                  &b->redis->link.name, what, channel, &reply->str);
+}
+
+
+ngx_int_t
+ngx_ws_bus_bridge_epoch(u_char *p)
+{
+    u_char  random[NGX_WS_BUS_BRIDGE_EPOCH / 2];
+
+    if (RAND_bytes(random, sizeof(random)) != 1) {
+        return NGX_ERROR;
+    }
+
+    /* 0 is none */
+
+    random[0] |= 1;
+
+    (void) ngx_hex_dump(p, random, sizeof(random));
+
+    return NGX_OK;
+}
+
+
+uint64_t
+ngx_ws_bus_bridge_read_epoch(const ngx_str_t *value)
+{
+    ngx_int_t  high, low;
+
+    if (value->len != NGX_WS_BUS_BRIDGE_EPOCH) {
+        return 0;
+    }
+
+    high = ngx_hextoi(value->data, NGX_WS_BUS_BRIDGE_EPOCH / 2);
+    low = ngx_hextoi(value->data + NGX_WS_BUS_BRIDGE_EPOCH / 2,
+                     NGX_WS_BUS_BRIDGE_EPOCH / 2);
+
+    if (high == NGX_ERROR || low == NGX_ERROR) {
+        return 0;
+    }
+
+    return (uint64_t) high << 32 | (uint64_t) low;
+}
+
+
+ngx_int_t
+ngx_ws_bus_bridge_script(ngx_ws_bus_bridge_t *b,
+    const ngx_ws_bus_script_t *script, ngx_uint_t load, ngx_str_t *argv,
+    ngx_uint_t keys, ngx_uint_t n, ngx_ws_bus_link_reply_pt handler,
+    void *data, ngx_ws_bus_link_op_t **op)
+{
+    u_char  number[NGX_INT_T_LEN];
+
+    if (load) {
+        ngx_str_set(&argv[0], "EVAL");
+        argv[1] = script->text;
+
+    } else {
+        ngx_str_set(&argv[0], "EVALSHA");
+        argv[1] = script->sha1;
+    }
+
+    argv[2].data = number;
+    argv[2].len = ngx_sprintf(number, "%ui", keys) - number;
+
+    return ngx_ws_bus_link_command(b->command, argv, n, handler, data, op);
+}

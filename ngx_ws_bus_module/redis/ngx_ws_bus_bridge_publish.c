@@ -1,0 +1,653 @@
+
+/*
+ * Copyright (C) the ngx_ws_bus_module authors
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+
+#include "ngx_ws_bus_bridge.h"
+#include "ngx_ws_bus_once.h"
+
+
+/*
+ * A message leaves this host.  It comes back through the bridge, as those of
+ * other hosts do, and only then is it in the log.
+ */
+
+
+/* milliseconds */
+#define NGX_WS_BUS_PUBLISH_LOG_TTL   ((uint64_t) 7 * 86400 * 1000)
+#define NGX_WS_BUS_PUBLISH_META_TTL  ((uint64_t) 7 * 86400 * 1000)
+#define NGX_WS_BUS_PUBLISH_WAIT      60000
+
+
+/*
+ * A publication on its way, or waiting for the link; it has its own copy,
+ * since it may have to be sent twice.
+ */
+
+typedef struct {
+    ngx_queue_t            queue;
+    ngx_ws_bus_bridge_t   *bridge;
+    ngx_ws_bus_op_t       *op;         /* NULL: nobody asks */
+    ngx_msec_t             deadline;   /* while it waits */
+    size_t                 size;
+
+    uint64_t               count;      /* 0: not kept */
+    uint64_t               ttl;
+    ngx_str_t              channel;
+    ngx_str_t              envelope;
+    u_char                 digest[NGX_WS_BUS_ONCE_LEN];
+
+    unsigned               once:1;
+    unsigned               deleting:1;
+    unsigned               script:1;
+    unsigned               loaded:1;   /* with the script's text */
+} ngx_ws_bus_publication_t;
+
+
+static ngx_int_t ngx_ws_bus_publish_begin(ngx_ws_bus_publication_t *p,
+    ngx_ws_bus_op_t *op);
+static ngx_int_t ngx_ws_bus_publish_wait(ngx_ws_bus_publication_t *p);
+static ngx_ws_bus_publication_t *ngx_ws_bus_publish_create(
+    ngx_ws_bus_bridge_t *b, const ngx_str_t *name, ngx_ws_bus_envelope_t *e);
+static ngx_int_t ngx_ws_bus_publish_send(ngx_ws_bus_publication_t *p);
+static ngx_int_t ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p,
+    ngx_str_t *argv, u_char *last);
+static ngx_int_t ngx_ws_bus_publish_delete(ngx_ws_bus_publication_t *p,
+    ngx_str_t *argv);
+static void ngx_ws_bus_publish_handler(void *data, ngx_int_t rc,
+    ngx_ws_bus_reply_t *reply);
+static ngx_int_t ngx_ws_bus_publish_place(ngx_ws_bus_publication_t *p,
+    ngx_ws_bus_reply_t *reply, ngx_ws_bus_place_t *place);
+static void ngx_ws_bus_publish_end(ngx_ws_bus_publication_t *p,
+    ngx_int_t rc, ngx_ws_bus_place_t *place);
+static ngx_int_t ngx_ws_bus_publish_local(ngx_ws_bus_bridge_t *b,
+    const ngx_str_t *name, ngx_ws_bus_message_t *msg,
+    ngx_ws_bus_place_t *place);
+static ngx_uint_t ngx_ws_bus_publish_listeners(ngx_ws_bus_bridge_t *b,
+    const ngx_str_t *name);
+
+
+ngx_int_t
+ngx_ws_bus_bridge_publish(ngx_ws_bus_hub_t *hub, const ngx_str_t *name,
+    ngx_ws_bus_message_t *msg, ngx_ws_bus_place_t *place, ngx_ws_bus_op_t *op)
+{
+    ngx_int_t                  rc;
+    ngx_ws_bus_bridge_t       *b;
+    ngx_ws_bus_envelope_t      e;
+    ngx_ws_bus_publication_t  *p;
+
+    b = ngx_ws_bus_bridge(hub->zone);
+
+    ngx_memzero(place, sizeof(ngx_ws_bus_place_t));
+
+    if (b->command->state != NGX_WS_BUS_LINK_UP
+        && b->redis->when_down == NGX_WS_BUS_REDIS_LOCAL
+        && b->command->reason != NGX_WS_BUS_LINK_NEVER)
+    {
+        return ngx_ws_bus_publish_local(b, name, msg, place);
+    }
+
+    ngx_memzero(&e, sizeof(ngx_ws_bus_envelope_t));
+
+    e.flags = msg->flags & (NGX_WS_BUS_ENVELOPE_BINARY
+                            |NGX_WS_BUS_ENVELOPE_JSON
+                            |NGX_WS_BUS_ENVELOPE_STRING);
+    e.time = (uint64_t) ngx_cached_time->sec * 1000 + ngx_cached_time->msec;
+    e.age = msg->age / 1000;
+    e.payload.data = msg->data;
+    e.payload.len = msg->len;
+
+    p = ngx_ws_bus_publish_create(b, name, &e);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    p->count = msg->keep;
+    p->ttl = msg->age / 1000;
+
+    if (msg->once) {
+        p->once = 1;
+        ngx_memcpy(p->digest, msg->once, NGX_WS_BUS_ONCE_LEN);
+    }
+
+    p->script = (p->once || p->count);
+
+    rc = ngx_ws_bus_publish_begin(p, op);
+
+    if (rc == NGX_AGAIN) {
+        hub->slot->stats.messages_in++;
+        hub->slot->stats.bytes_in += msg->len;
+    }
+
+    return rc;
+}
+
+
+ngx_int_t
+ngx_ws_bus_bridge_delete(ngx_ws_bus_hub_t *hub, const ngx_str_t *name,
+    ngx_ws_bus_op_t *op)
+{
+    ngx_ws_bus_bridge_t       *b;
+    ngx_ws_bus_envelope_t      e;
+    ngx_ws_bus_publication_t  *p;
+
+    b = ngx_ws_bus_bridge(hub->zone);
+
+    ngx_memzero(&e, sizeof(ngx_ws_bus_envelope_t));
+
+    e.flags = NGX_WS_BUS_ENVELOPE_DELETED;
+    e.time = (uint64_t) ngx_cached_time->sec * 1000 + ngx_cached_time->msec;
+
+    p = ngx_ws_bus_publish_create(b, name, &e);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    p->deleting = 1;
+    p->script = 1;
+
+    return ngx_ws_bus_publish_begin(p, op);
+}
+
+
+static ngx_int_t
+ngx_ws_bus_publish_begin(ngx_ws_bus_publication_t *p, ngx_ws_bus_op_t *op)
+{
+    ngx_int_t             rc;
+    ngx_ws_bus_bridge_t  *b;
+
+    b = p->bridge;
+
+    if (b->flying + p->size > b->redis->link.max_queue) {
+        rc = NGX_AGAIN;
+
+    } else {
+        rc = (b->ready && ngx_queue_empty(&b->waiting))
+             ? ngx_ws_bus_publish_send(p) : NGX_DECLINED;
+    }
+
+    if (rc == NGX_DECLINED) {
+        rc = ngx_ws_bus_publish_wait(p);
+
+    } else if (rc == NGX_OK) {
+        b->flying += p->size;
+    }
+
+    if (rc != NGX_OK) {
+        ngx_free(p);
+        return (rc == NGX_AGAIN) ? NGX_DECLINED : rc;
+    }
+
+    p->op = op;
+
+    if (op) {
+        op->pending = p;
+    }
+
+    return NGX_AGAIN;
+}
+
+
+/*
+ * There is no link: waits for the first one, or in the queue if there is one.
+ * NGX_OK or NGX_DECLINED.
+ */
+
+static ngx_int_t
+ngx_ws_bus_publish_wait(ngx_ws_bus_publication_t *p)
+{
+    size_t                max;
+    ngx_msec_t            wait;
+    ngx_ws_bus_bridge_t  *b;
+
+    b = p->bridge;
+
+    if (b->redis->when_down == NGX_WS_BUS_REDIS_QUEUE) {
+        max = b->redis->queue;
+        wait = NGX_WS_BUS_PUBLISH_WAIT;
+
+    } else if (b->command->reason == NGX_WS_BUS_LINK_NEVER) {
+        max = b->redis->link.max_queue;
+        wait = b->redis->link.timeout;
+
+    } else {
+        return NGX_DECLINED;
+    }
+
+    if (b->waiting_size + p->size > max) {
+        return NGX_DECLINED;
+    }
+
+    p->deadline = ngx_current_msec + wait;
+
+    b->waiting_size += p->size;
+    ngx_queue_insert_tail(&b->waiting, &p->queue);
+
+    return NGX_OK;
+}
+
+
+static ngx_ws_bus_publication_t *
+ngx_ws_bus_publish_create(ngx_ws_bus_bridge_t *b, const ngx_str_t *name,
+    ngx_ws_bus_envelope_t *e)
+{
+    size_t                     size;
+    u_char                    *d;
+    ngx_ws_bus_publication_t  *p;
+
+    size = sizeof(ngx_ws_bus_publication_t) + name->len
+           + ngx_ws_bus_envelope_size(e);
+
+    p = ngx_alloc(size, b->log);
+    if (p == NULL) {
+        return NULL;
+    }
+
+    ngx_memzero(p, sizeof(ngx_ws_bus_publication_t));
+
+    p->bridge = b;
+    p->size = size;
+
+    d = (u_char *) (p + 1);
+
+    p->channel.data = d;
+    p->channel.len = name->len;
+    d = ngx_cpymem(d, name->data, name->len);
+
+    p->envelope.data = d;
+    p->envelope.len = ngx_ws_bus_envelope_write(d, e) - d;
+
+    return p;
+}
+
+
+/*
+ * NGX_OK: it is on its way; NGX_DECLINED: there is no link; NGX_AGAIN: too
+ * much is; NGX_ERROR.
+ */
+
+static ngx_int_t
+ngx_ws_bus_publish_send(ngx_ws_bus_publication_t *p)
+{
+    u_char               *last, buf[4 * NGX_WS_BUS_BRIDGE_KEY];
+    ngx_str_t             argv[16];
+    ngx_ws_bus_bridge_t  *b;
+
+    b = p->bridge;
+
+    last = buf + sizeof(buf);
+
+    if (p->script) {
+        argv[3].data = buf;
+        argv[3].len = ngx_ws_bus_redis_key(buf, last, &b->redis->prefix,
+                                           &p->channel,
+                                           NGX_WS_BUS_REDIS_KEY_CHANNEL)
+                      - buf;
+
+        argv[4].data = argv[3].data + argv[3].len;
+        argv[4].len = ngx_ws_bus_redis_key(argv[4].data, last,
+                                           &b->redis->prefix, &p->channel,
+                                           NGX_WS_BUS_REDIS_KEY_META)
+                      - argv[4].data;
+
+        argv[5].data = argv[4].data + argv[4].len;
+        argv[5].len = ngx_ws_bus_redis_key(argv[5].data, last,
+                                           &b->redis->prefix, &p->channel,
+                                           NGX_WS_BUS_REDIS_KEY_LOG)
+                      - argv[5].data;
+
+        return p->deleting ? ngx_ws_bus_publish_delete(p, argv)
+                           : ngx_ws_bus_publish_script(p, argv, last);
+    }
+
+    ngx_str_set(&argv[0], "PUBLISH");
+
+    argv[1].data = buf;
+    argv[1].len = ngx_ws_bus_redis_key(buf, last, &b->redis->prefix,
+                                       &p->channel,
+                                       NGX_WS_BUS_REDIS_KEY_CHANNEL)
+                  - buf;
+    argv[2] = p->envelope;
+
+    return ngx_ws_bus_link_command(b->command, argv, 3,
+                                   ngx_ws_bus_publish_handler, p, NULL);
+}
+
+
+/*
+ * argv[3] to argv[5] are the channel's keys, one after the other.
+ */
+
+static ngx_int_t
+ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p, ngx_str_t *argv,
+    u_char *last)
+{
+    u_char               *d;
+    uint64_t              log, meta;
+    ngx_uint_t            n;
+    ngx_ws_bus_bridge_t  *b;
+
+    static u_char  numbers[8 * NGX_INT64_LEN + NGX_WS_BUS_BRIDGE_EPOCH];
+
+    b = p->bridge;
+    n = 6;
+
+    if (p->once) {
+        argv[6].data = argv[5].data + argv[5].len;
+        argv[6].len = ngx_ws_bus_redis_once(argv[6].data, last,
+                                            &b->redis->prefix, &p->channel,
+                                            p->digest, NGX_WS_BUS_ONCE_LEN)
+                      - argv[6].data;
+        n++;
+    }
+
+    log = p->ttl ? p->ttl : NGX_WS_BUS_PUBLISH_LOG_TTL;
+    log = ngx_max(log, 1000);
+    meta = log + NGX_WS_BUS_PUBLISH_META_TTL;
+
+    ngx_str_set(&argv[n], "PUBLISH");
+    n++;
+
+    argv[n++] = p->envelope;
+
+    d = numbers;
+
+    argv[n].data = d;
+    d = ngx_sprintf(d, "%uL", p->count);
+    argv[n].len = d - argv[n].data;
+    n++;
+
+    argv[n].data = d;
+    d = ngx_sprintf(d, "%uL", log);
+    argv[n].len = d - argv[n].data;
+    n++;
+
+    argv[n].data = d;
+    d = ngx_sprintf(d, "%uL", meta);
+    argv[n].len = d - argv[n].data;
+    n++;
+
+    argv[n].data = d;
+    argv[n].len = NGX_WS_BUS_BRIDGE_EPOCH;
+
+    if (ngx_ws_bus_bridge_epoch(d) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    d += NGX_WS_BUS_BRIDGE_EPOCH;
+    n++;
+
+    argv[n].data = b->replid;
+    argv[n].len = b->replid_len;
+    n++;
+
+    argv[n].data = d;
+    d = ngx_sprintf(d, "%uL:%uL:%uL", p->count, log,
+                    ((uint64_t) ngx_time() * 1000) / (log / 16));
+    argv[n].len = d - argv[n].data;
+    n++;
+
+    if (p->once) {
+        argv[n].data = d;
+        d = ngx_sprintf(d, "%uL", (uint64_t) NGX_WS_BUS_ONCE_TIME / 1000);
+        argv[n].len = d - argv[n].data;
+        n++;
+    }
+
+    return ngx_ws_bus_bridge_script(b, &ngx_ws_bus_script_publish, p->loaded,
+                                    argv, p->once ? 4 : 3, n,
+                                    ngx_ws_bus_publish_handler, p, NULL);
+}
+
+
+static ngx_int_t
+ngx_ws_bus_publish_delete(ngx_ws_bus_publication_t *p, ngx_str_t *argv)
+{
+    ngx_str_set(&argv[6], "PUBLISH");
+    argv[7] = p->envelope;
+
+    return ngx_ws_bus_bridge_script(p->bridge, &ngx_ws_bus_script_delete,
+                                    p->loaded, argv, 3, 8,
+                                    ngx_ws_bus_publish_handler, p, NULL);
+}
+
+
+static void
+ngx_ws_bus_publish_handler(void *data, ngx_int_t rc,
+    ngx_ws_bus_reply_t *reply)
+{
+    ngx_ws_bus_publication_t *p = data;
+
+    ngx_ws_bus_place_t  place;
+
+    if (rc == NGX_OK && ngx_ws_bus_reply_is_error(reply, "NOSCRIPT")
+        && !p->loaded)
+    {
+        p->loaded = 1;
+
+        if (ngx_ws_bus_publish_send(p) == NGX_OK) {
+            return;
+        }
+
+        rc = NGX_DECLINED;
+    }
+
+    p->bridge->flying -= p->size;
+
+    ngx_memzero(&place, sizeof(ngx_ws_bus_place_t));
+
+    if (rc == NGX_OK) {
+        rc = ngx_ws_bus_publish_place(p, reply, &place);
+    }
+
+    ngx_ws_bus_publish_end(p, rc, &place);
+}
+
+
+/*
+ * What has become of it.  NGX_OK; NGX_DECLINED: it was refused; NGX_ERROR:
+ * the answer cannot be understood.
+ */
+
+static ngx_int_t
+ngx_ws_bus_publish_place(ngx_ws_bus_publication_t *p,
+    ngx_ws_bus_reply_t *reply, ngx_ws_bus_place_t *place)
+{
+    ngx_ws_bus_reply_t   *el, *replid;
+    ngx_ws_bus_bridge_t  *b;
+
+    b = p->bridge;
+
+    if (reply->type == NGX_WS_BUS_REPLY_ERROR) {
+        ngx_ws_bus_bridge_error(b, "publishing", &p->channel, reply);
+        return NGX_DECLINED;
+    }
+
+    if (!p->script) {
+        place->hosts = (ngx_uint_t) reply->integer;
+
+        return (reply->type == NGX_WS_BUS_REPLY_INTEGER) ? NGX_OK : NGX_ERROR;
+    }
+
+    if (p->deleting) {
+
+        if (reply->n != 2) {
+            return NGX_ERROR;
+        }
+
+        place->hosts = (reply->first->integer
+                        + reply->first->next->integer != 0);
+        return NGX_OK;
+    }
+
+    if (reply->n != 5) {
+        return NGX_ERROR;
+    }
+
+    el = reply->first;
+
+    place->repeated = (el->integer == 0);
+    el = el->next;
+
+    place->seq = (uint64_t) el->integer;
+    el = el->next;
+
+    place->epoch = ngx_ws_bus_bridge_read_epoch(&el->str);
+    el = el->next;
+
+    place->hosts = (ngx_uint_t) el->integer;
+    replid = el->next;
+
+    if (replid->str.len == NGX_WS_BUS_BRIDGE_REPLID) {
+        b->replid_len = NGX_WS_BUS_BRIDGE_REPLID;
+        ngx_memcpy(b->replid, replid->str.data, NGX_WS_BUS_BRIDGE_REPLID);
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_ws_bus_publish_end(ngx_ws_bus_publication_t *p, ngx_int_t rc,
+    ngx_ws_bus_place_t *place)
+{
+    ngx_ws_bus_op_t  *op;
+
+    op = p->op;
+
+    if (op) {
+
+        if (rc == NGX_OK && !p->deleting) {
+            place->subscribers = ngx_ws_bus_publish_listeners(p->bridge,
+                                                              &p->channel);
+        }
+
+        op->pending = NULL;
+        op->handler(op, rc, place);
+    }
+
+    ngx_free(p);
+}
+
+
+void
+ngx_ws_bus_bridge_cancel(ngx_ws_bus_op_t *op)
+{
+    ngx_ws_bus_publication_t  *p;
+
+    p = op->pending;
+
+    if (p) {
+        op->pending = NULL;
+        p->op = NULL;
+    }
+}
+
+
+void
+ngx_ws_bus_bridge_publish_up(ngx_ws_bus_bridge_t *b)
+{
+    ngx_int_t                  rc;
+    ngx_queue_t               *q;
+    ngx_ws_bus_place_t         place;
+    ngx_ws_bus_publication_t  *p;
+
+    ngx_memzero(&place, sizeof(ngx_ws_bus_place_t));
+
+    while (b->ready && !ngx_queue_empty(&b->waiting)) {
+
+        q = ngx_queue_head(&b->waiting);
+        p = ngx_queue_data(q, ngx_ws_bus_publication_t, queue);
+
+        rc = ngx_ws_bus_publish_send(p);
+
+        if (rc == NGX_AGAIN || rc == NGX_DECLINED) {
+            return;
+        }
+
+        ngx_queue_remove(q);
+        b->waiting_size -= p->size;
+
+        if (rc == NGX_OK) {
+            b->flying += p->size;
+
+        } else {
+            ngx_ws_bus_publish_end(p, NGX_DECLINED, &place);
+        }
+    }
+}
+
+
+void
+ngx_ws_bus_bridge_publish_refuse(ngx_ws_bus_bridge_t *b, ngx_uint_t all)
+{
+    ngx_queue_t               *q;
+    ngx_ws_bus_place_t         place;
+    ngx_ws_bus_publication_t  *p;
+
+    ngx_memzero(&place, sizeof(ngx_ws_bus_place_t));
+
+    while (!ngx_queue_empty(&b->waiting)) {
+
+        q = ngx_queue_head(&b->waiting);
+        p = ngx_queue_data(q, ngx_ws_bus_publication_t, queue);
+
+        if (!all && (ngx_msec_int_t) (p->deadline - ngx_current_msec) > 0) {
+            return;
+        }
+
+        ngx_queue_remove(q);
+        b->waiting_size -= p->size;
+
+        ngx_ws_bus_publish_end(p, NGX_DECLINED, &place);
+    }
+}
+
+
+/*
+ * "when_down local": this host's subscribers get it, without a place in the
+ * order.
+ */
+
+static ngx_int_t
+ngx_ws_bus_publish_local(ngx_ws_bus_bridge_t *b, const ngx_str_t *name,
+    ngx_ws_bus_message_t *msg, ngx_ws_bus_place_t *place)
+{
+    ngx_int_t   rc;
+    ngx_uint_t  n;
+
+    static ngx_uint_t  rings[NGX_MAX_PROCESSES];
+
+    rc = ngx_ws_bus_remote_place(b->zone, name, 0, 0, msg, rings, &n);
+
+    if (rc == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    if (rc == NGX_OK) {
+        ngx_ws_bus_hub_appended(b->hub, rings, n);
+        place->subscribers = ngx_ws_bus_publish_listeners(b, name);
+    }
+
+    b->hub->slot->stats.messages_in++;
+    b->hub->slot->stats.bytes_in += msg->len;
+
+    place->local = 1;
+
+    return NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_ws_bus_publish_listeners(ngx_ws_bus_bridge_t *b, const ngx_str_t *name)
+{
+    ngx_ws_bus_remote_channel_t  rc;
+
+    return (ngx_ws_bus_remote_look(b->zone, name, &rc) == NGX_OK)
+           ? rc.subscribers : 0;
+}
