@@ -1,0 +1,134 @@
+
+/*
+ * Copyright (C) the ngx_ws_bus_module authors
+ */
+
+
+#ifndef _NGX_WS_BUS_SERVERS_H_INCLUDED_
+#define _NGX_WS_BUS_SERVERS_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+
+#include "ngx_ws_bus_link.h"
+#include "ngx_ws_bus_redis.h"
+#include "ngx_ws_bus_slot.h"
+
+
+/*
+ * The servers of one Redis, as one process uses them: the one of a standalone
+ * Redis, the master that Sentinel names, the masters of a Cluster.  Each has a
+ * link for commands and, if the process subscribes, one for subscriptions.
+ * What serves a key is known by its slot; without a Cluster one server serves
+ * all slots.
+ */
+
+typedef struct ngx_ws_bus_servers_s     ngx_ws_bus_servers_t;
+typedef struct ngx_ws_bus_server_s      ngx_ws_bus_server_t;
+typedef struct ngx_ws_bus_server_op_s   ngx_ws_bus_server_op_t;
+
+
+/*
+ * To be read only, but for "data".
+ */
+
+struct ngx_ws_bus_server_s {
+    ngx_ws_bus_link_server_t    address;
+    ngx_ws_bus_link_t          *command;
+    ngx_ws_bus_link_t          *subscriber;   /* NULL: none is wanted */
+    ngx_str_t                   replid;       /* of INFO; empty: not known */
+    ngx_uint_t                  version;      /* 7.0.15: 70015 */
+    void                       *data;         /* the caller's */
+
+    unsigned                    up:1;         /* commands are taken */
+    unsigned                    listening:1;  /* subscriptions are */
+    unsigned                    sharded:1;    /* SSUBSCRIBE and SPUBLISH */
+};
+
+
+/*
+ * None of them is called before ngx_ws_bus_servers_create() has returned; any
+ * may close.  A server is gone when "gone" returns.
+ */
+
+typedef struct {
+    /* commands are taken; INFO has been read, and the server is a master */
+    void                      (*up)(void *data, ngx_ws_bus_server_t *server);
+    void                      (*down)(void *data,
+                                  ngx_ws_bus_server_t *server);
+
+    /* subscriptions are taken; those that there were are lost */
+    void                      (*listening)(void *data,
+                                  ngx_ws_bus_server_t *server);
+    void                      (*deaf)(void *data,
+                                  ngx_ws_bus_server_t *server);
+
+    /* as a link's; a Cluster's "sunsubscribe" of a moved slot, too */
+    void                      (*push)(void *data, ngx_ws_bus_server_t *server,
+                                  ngx_ws_bus_reply_t *reply);
+
+    /* these slots are served by another one than before, or by none */
+    void                      (*moved)(void *data, ngx_uint_t first,
+                                  ngx_uint_t last);
+
+    void                       *data;
+    ngx_ws_bus_link_stats_t    *stats;
+} ngx_ws_bus_servers_handlers_t;
+
+
+/*
+ * Begins to connect.  "redis" lives longer, "handlers" are copied.  NULL
+ * without memory.
+ */
+ngx_ws_bus_servers_t *ngx_ws_bus_servers_create(ngx_ws_bus_redis_t *redis,
+    ngx_ws_bus_servers_handlers_t *handlers, ngx_log_t *log);
+
+/*
+ * Closes all links; no handler is called any more.  From any handler.
+ */
+void ngx_ws_bus_servers_close(ngx_ws_bus_servers_t *servers);
+
+/*
+ * This process subscribes from now on, or no longer.
+ */
+void ngx_ws_bus_servers_listen(ngx_ws_bus_servers_t *servers,
+    ngx_uint_t listen);
+
+/*
+ * The server of a slot, or NULL if none is known.
+ */
+ngx_ws_bus_server_t *ngx_ws_bus_servers_of(ngx_ws_bus_servers_t *servers,
+    ngx_uint_t slot);
+
+/*
+ * 1 if every slot has a server that is up.
+ */
+ngx_uint_t ngx_ws_bus_servers_complete(ngx_ws_bus_servers_t *servers);
+
+/*
+ * Sends a command for a slot to its server, and after MOVED, ASK and TRYAGAIN
+ * where it belongs, a few times, within the block's timeout all in all.  As
+ * ngx_ws_bus_link_command() otherwise; a server whose script cache lacks the
+ * script answers NOSCRIPT to the caller.
+ */
+ngx_int_t ngx_ws_bus_servers_command(ngx_ws_bus_servers_t *servers,
+    ngx_uint_t slot, const ngx_str_t *argv, ngx_uint_t n,
+    ngx_ws_bus_link_reply_pt handler, void *data,
+    ngx_ws_bus_server_op_t **op);
+
+/*
+ * The handler of the command is not called.
+ */
+void ngx_ws_bus_servers_cancel(ngx_ws_bus_server_op_t *op);
+
+/*
+ * An answer says that the server is no master (READONLY), or that the map is
+ * old: it is looked for again.
+ */
+void ngx_ws_bus_servers_suspect(ngx_ws_bus_servers_t *servers,
+    ngx_ws_bus_server_t *server);
+
+
+#endif /* _NGX_WS_BUS_SERVERS_H_INCLUDED_ */
