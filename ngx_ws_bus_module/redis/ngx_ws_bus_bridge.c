@@ -10,7 +10,7 @@
 
 #include <openssl/rand.h>
 
-#include "ngx_ws_bus_bridge.h"
+#include "ngx_ws_bus_bridge_core.h"
 
 
 /*
@@ -153,6 +153,11 @@ ngx_ws_bus_bridge_exit(ngx_ws_bus_zone_t *zone)
 
     if (b->token) {
         ngx_ws_bus_remote_leave(zone, b->token);
+        ngx_ws_bus_link_close(b->subscriber);
+    }
+
+    if (b->command) {
+        ngx_ws_bus_link_close(b->command);
     }
 }
 
@@ -176,6 +181,10 @@ ngx_ws_bus_bridge_take(ngx_ws_bus_bridge_t *b)
     handlers.down = ngx_ws_bus_bridge_subscriber_down;
     handlers.push = ngx_ws_bus_bridge_push;
     handlers.data = b;
+
+    /* from now on it counts for all to see */
+
+    handlers.stats = (ngx_ws_bus_link_stats_t *) sh->link;
 
     server = b->redis->servers.elts;
 
@@ -604,6 +613,10 @@ ngx_ws_bus_bridge_subscriber_up(void *data)
     sh = b->zone->sh->remote;
 
     b->up = 1;
+
+    ngx_log_error(NGX_LOG_NOTICE, b->log, 0,
+                  "ws_bus_zone \"%V\" is joined by redis \"%V\"",
+                  &b->zone->name, &b->redis->link.name);
 
     if (!b->passive) {
         sh->up = 1;

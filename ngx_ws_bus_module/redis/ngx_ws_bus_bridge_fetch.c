@@ -8,7 +8,7 @@
 #include <ngx_core.h>
 #include <ngx_event.h>
 
-#include "ngx_ws_bus_bridge.h"
+#include "ngx_ws_bus_bridge_core.h"
 
 
 /*
@@ -43,6 +43,9 @@ static void ngx_ws_bus_fetch_compare_handler(void *data, ngx_int_t rc,
 static void ngx_ws_bus_fetch_position(ngx_ws_bus_bridge_t *b,
     ngx_ws_bus_bridge_channel_t *c, ngx_ws_bus_position_t *pos);
 
+static void ngx_ws_bus_fetch_ask(ngx_ws_bus_bridge_t *b,
+    ngx_ws_bus_bridge_channel_t *c, const ngx_str_t *name,
+    ngx_ws_bus_remote_channel_t *ch);
 static ngx_int_t ngx_ws_bus_fetch_one(ngx_ws_bus_bridge_t *b);
 static ngx_int_t ngx_ws_bus_fetch_history(ngx_ws_bus_fetch_t *f);
 static void ngx_ws_bus_fetch_handler(void *data, ngx_int_t rc,
@@ -52,7 +55,7 @@ static ngx_int_t ngx_ws_bus_fetch_refused(ngx_ws_bus_fetch_t *f,
 static ngx_int_t ngx_ws_bus_fetch_apply(ngx_ws_bus_fetch_t *f,
     ngx_ws_bus_reply_t *reply);
 static ngx_int_t ngx_ws_bus_fetch_adopt(ngx_ws_bus_bridge_t *b,
-    const ngx_str_t *name, ngx_ws_bus_remote_channel_t *rc,
+    ngx_ws_bus_bridge_channel_t *c, ngx_ws_bus_remote_channel_t *ch,
     ngx_ws_bus_position_t *pos, uint64_t first);
 static void ngx_ws_bus_fetch_lost(ngx_ws_bus_bridge_t *b,
     const ngx_str_t *name, uint64_t seq);
@@ -208,6 +211,7 @@ ngx_ws_bus_fetch_positions(ngx_ws_bus_fetch_t *f)
     ngx_str_t                     argv[4 + NGX_WS_BUS_BRIDGE_BATCH], name;
     ngx_uint_t                    i;
     ngx_ws_bus_bridge_t          *b;
+    ngx_ws_bus_remote_channel_t   ch;
     ngx_ws_bus_bridge_channel_t  *c;
 
     static u_char  names[NGX_WS_BUS_BRIDGE_BATCH * NGX_WS_BUS_BRIDGE_KEY];
@@ -220,6 +224,8 @@ ngx_ws_bus_fetch_positions(ngx_ws_bus_fetch_t *f)
 
         name.data = c->name;
         name.len = c->len;
+
+        ngx_ws_bus_fetch_ask(b, c, &name, &ch);
 
         argv[i + 3].data = p;
         p = ngx_ws_bus_redis_key(p, names + sizeof(names), &b->redis->prefix,
@@ -350,10 +356,16 @@ ngx_ws_bus_fetch_position(ngx_ws_bus_bridge_t *b,
         return;
     }
 
-    rc = pos->epoch ? ngx_ws_bus_position_follows(pos, ch.epoch, ch.seq)
+    if (ch.epoch != c->asked_epoch) {
+        ngx_ws_bus_bridge_queue(b, c, &b->compare);
+        return;
+    }
+
+    rc = pos->epoch ? ngx_ws_bus_position_follows(pos, c->asked_epoch,
+                                                  c->asked_seq)
                     : NGX_DECLINED;
 
-    if (rc == NGX_OK && pos->epoch == ch.epoch) {
+    if (rc != NGX_DECLINED && pos->epoch == ch.epoch && pos->seq <= ch.seq) {
         c->behind = 0;
 
         if (!c->live || !ch.live) {
@@ -379,6 +391,24 @@ ngx_ws_bus_fetch_position(ngx_ws_bus_bridge_t *b,
     c->behind = 0;
 
     ngx_ws_bus_bridge_queue(b, c, &b->fetch);
+}
+
+
+/*
+ * Remembers where this host is before it asks: what comes meanwhile is no
+ * sign that Redis has less.
+ */
+
+static void
+ngx_ws_bus_fetch_ask(ngx_ws_bus_bridge_t *b, ngx_ws_bus_bridge_channel_t *c,
+    const ngx_str_t *name, ngx_ws_bus_remote_channel_t *ch)
+{
+    if (ngx_ws_bus_remote_look(b->zone, name, ch) != NGX_OK) {
+        ngx_memzero(ch, sizeof(ngx_ws_bus_remote_channel_t));
+    }
+
+    c->asked_epoch = ch->epoch;
+    c->asked_seq = ch->seq;
 }
 
 
@@ -435,9 +465,7 @@ ngx_ws_bus_fetch_history(ngx_ws_bus_fetch_t *f)
     name.data = c->name;
     name.len = c->len;
 
-    if (ngx_ws_bus_remote_look(b->zone, &name, &ch) != NGX_OK) {
-        ngx_memzero(&ch, sizeof(ngx_ws_bus_remote_channel_t));
-    }
+    ngx_ws_bus_fetch_ask(b, c, &name, &ch);
 
     last = buf + sizeof(buf);
 
@@ -454,11 +482,13 @@ ngx_ws_bus_fetch_history(ngx_ws_bus_fetch_t *f)
     p = numbers;
 
     argv[5].data = p;
-    p = ch.epoch ? ngx_sprintf(p, "%uL", ch.seq) : ngx_sprintf(p, "-1");
+    p = (ch.epoch || c->live) ? ngx_sprintf(p, "%uL", ch.seq)
+                              : ngx_sprintf(p, "-1");
     argv[5].len = p - argv[5].data;
 
-    limit = ch.epoch ? NGX_WS_BUS_BRIDGE_MESSAGES
-                     : ngx_min(b->remote.history, NGX_WS_BUS_BRIDGE_HISTORY);
+    limit = (ch.epoch || c->live)
+            ? NGX_WS_BUS_BRIDGE_MESSAGES
+            : ngx_min(b->remote.history, NGX_WS_BUS_BRIDGE_HISTORY);
 
     argv[6].data = p;
     p = ngx_sprintf(p, "%ui", limit);
@@ -620,6 +650,13 @@ ngx_ws_bus_fetch_apply(ngx_ws_bus_fetch_t *f, ngx_ws_bus_reply_t *reply)
         return NGX_DECLINED;
     }
 
+    if (ch.epoch != c->asked_epoch) {
+
+        /* things have changed meanwhile */
+
+        return NGX_AGAIN;
+    }
+
     el = ngx_ws_bus_fetch_read(reply->first, &pos);
     first = (uint64_t) el->integer;
     el = el->next->first;
@@ -629,7 +666,7 @@ ngx_ws_bus_fetch_apply(ngx_ws_bus_fetch_t *f, ngx_ws_bus_reply_t *reply)
         /* nothing has ever been kept, or all is gone */
 
         if (ch.epoch) {
-            (void) ngx_ws_bus_fetch_adopt(b, &name, &ch, &pos, 1);
+            (void) ngx_ws_bus_fetch_adopt(b, c, &ch, &pos, 1);
         }
 
         return NGX_OK;
@@ -637,7 +674,7 @@ ngx_ws_bus_fetch_apply(ngx_ws_bus_fetch_t *f, ngx_ws_bus_reply_t *reply)
 
     before = ch.seq;
 
-    if (ngx_ws_bus_fetch_adopt(b, &name, &ch, &pos, first) == NGX_AGAIN) {
+    if (ngx_ws_bus_fetch_adopt(b, c, &ch, &pos, first) == NGX_AGAIN) {
 
         /* what was asked for does not follow any more */
 
@@ -707,21 +744,25 @@ ngx_ws_bus_fetch_apply(ngx_ws_bus_fetch_t *f, ngx_ws_bus_reply_t *reply)
  */
 
 static ngx_int_t
-ngx_ws_bus_fetch_adopt(ngx_ws_bus_bridge_t *b, const ngx_str_t *name,
+ngx_ws_bus_fetch_adopt(ngx_ws_bus_bridge_t *b, ngx_ws_bus_bridge_channel_t *c,
     ngx_ws_bus_remote_channel_t *ch, ngx_ws_bus_position_t *pos,
     uint64_t first)
 {
     uint64_t    seq;
     ngx_int_t   rc;
+    ngx_str_t   name;
     ngx_uint_t  n;
 
     static ngx_uint_t  rings[NGX_MAX_PROCESSES];
+
+    name.data = c->name;
+    name.len = c->len;
 
     if (ch->epoch == 0) {
         rc = NGX_OK;
 
     } else if (pos->epoch) {
-        rc = ngx_ws_bus_position_follows(pos, ch->epoch, ch->seq);
+        rc = ngx_ws_bus_position_follows(pos, c->asked_epoch, c->asked_seq);
 
     } else {
         rc = NGX_DECLINED;
@@ -730,7 +771,7 @@ ngx_ws_bus_fetch_adopt(ngx_ws_bus_bridge_t *b, const ngx_str_t *name,
     if (rc != NGX_DECLINED) {
 
         if (ch->epoch != pos->epoch
-            && ngx_ws_bus_remote_reset(b->zone, name, pos->epoch, 0,
+            && ngx_ws_bus_remote_reset(b->zone, &name, pos->epoch, 0,
                                        pos->prev == ch->epoch ? pos->prev : 0,
                                        pos->prev == ch->epoch ? pos->base : 0,
                                        1, rings, &n)
@@ -763,9 +804,9 @@ ngx_ws_bus_fetch_adopt(ngx_ws_bus_bridge_t *b, const ngx_str_t *name,
 
     ngx_log_error(NGX_LOG_WARN, b->log, 0,
                   "ws_bus_redis \"%V\" has lost messages of \"%V\"",
-                  &b->redis->link.name, name);
+                  &b->redis->link.name, &name);
 
-    if (ngx_ws_bus_remote_reset(b->zone, name, pos->epoch, seq, pos->prev,
+    if (ngx_ws_bus_remote_reset(b->zone, &name, pos->epoch, seq, pos->prev,
                                 pos->base, 0, rings, &n)
         == NGX_OK)
     {

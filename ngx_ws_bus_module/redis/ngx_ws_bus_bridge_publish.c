@@ -8,7 +8,7 @@
 #include <ngx_core.h>
 #include <ngx_event.h>
 
-#include "ngx_ws_bus_bridge.h"
+#include "ngx_ws_bus_bridge_core.h"
 #include "ngx_ws_bus_once.h"
 
 
@@ -211,7 +211,11 @@ ngx_ws_bus_publish_wait(ngx_ws_bus_publication_t *p)
         max = b->redis->queue;
         wait = NGX_WS_BUS_PUBLISH_WAIT;
 
-    } else if (b->command->reason == NGX_WS_BUS_LINK_NEVER) {
+    } else if (b->command->reason == NGX_WS_BUS_LINK_NEVER
+               || b->zone->sh->remote->up)
+    {
+        /* it is there: this process will soon be connected, too */
+
         max = b->redis->link.max_queue;
         wait = b->redis->link.timeout;
 

@@ -8,7 +8,7 @@
 #include <ngx_core.h>
 #include <ngx_event.h>
 
-#include "ngx_ws_bus_bridge.h"
+#include "ngx_ws_bus_bridge_core.h"
 
 
 /*

@@ -1,0 +1,274 @@
+
+/*
+ * Copyright (C) the ngx_ws_bus_module authors
+ */
+
+
+#ifndef _NGX_WS_BUS_BRIDGE_CORE_H_INCLUDED_
+#define _NGX_WS_BUS_BRIDGE_CORE_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+
+#include "ngx_ws_bus_bridge.h"
+#include "ngx_ws_bus_envelope.h"
+#include "ngx_ws_bus_hub.h"
+#include "ngx_ws_bus_link.h"
+#include "ngx_ws_bus_redis.h"
+#include "ngx_ws_bus_redis_key.h"
+#include "ngx_ws_bus_remote.h"
+#include "ngx_ws_bus_script.h"
+
+
+/*
+ * Between the files of the bridge.
+ *
+ * A zone spans hosts through a Redis.  Every worker publishes over a link of
+ * its own; the worker that owns the bridge subscribes for the host, appends
+ * what comes to the zone's log, and fetches what is missing.
+ */
+
+
+/* channels in one SUBSCRIBE, and in one comparison of positions */
+#define NGX_WS_BUS_BRIDGE_BATCH       64
+
+/* commands on their way at once */
+#define NGX_WS_BUS_BRIDGE_SUBSCRIBES  64
+#define NGX_WS_BUS_BRIDGE_FETCHES     64
+
+/* messages, and about so many bytes, in one answer */
+#define NGX_WS_BUS_BRIDGE_MESSAGES    512
+#define NGX_WS_BUS_BRIDGE_BYTES       (256 * 1024)
+
+/* messages that a new channel is filled with */
+#define NGX_WS_BUS_BRIDGE_HISTORY     1024
+
+#define NGX_WS_BUS_BRIDGE_TICK        1000       /* milliseconds */
+#define NGX_WS_BUS_BRIDGE_LINGER      10000
+#define NGX_WS_BUS_BRIDGE_CHECK       15         /* ticks */
+
+/* room for a key with any prefix */
+#define NGX_WS_BUS_BRIDGE_KEY         1024
+
+#define NGX_WS_BUS_BRIDGE_EPOCH       16         /* digits */
+#define NGX_WS_BUS_BRIDGE_REPLID      40
+
+
+typedef struct ngx_ws_bus_bridge_s          ngx_ws_bus_bridge_t;
+typedef struct ngx_ws_bus_bridge_channel_s  ngx_ws_bus_bridge_channel_t;
+typedef struct ngx_ws_bus_bridge_call_s     ngx_ws_bus_bridge_call_t;
+
+
+typedef enum {
+    NGX_WS_BUS_BRIDGE_NEW = 0,        /* to be subscribed to */
+    NGX_WS_BUS_BRIDGE_SUBSCRIBING,
+    NGX_WS_BUS_BRIDGE_SUBSCRIBED,
+    NGX_WS_BUS_BRIDGE_LEAVING         /* to be unsubscribed from */
+} ngx_ws_bus_bridge_state_e;
+
+
+/*
+ * A channel that the owner is subscribed to.
+ */
+
+struct ngx_ws_bus_bridge_channel_s {
+    ngx_ws_bus_bridge_channel_t  *next;       /* in the table */
+    ngx_queue_t                   queue;      /* of what is to be done */
+    uint32_t                      hash;
+
+    ngx_msec_t                    since;      /* in this state */
+    ngx_msec_t                    idle;       /* nobody listens since */
+    uint64_t                      epoch;      /* of the newest one seen */
+    uint64_t                      seq;
+    uint64_t                      asked_epoch;    /* where this host was */
+    uint64_t                      asked_seq;      /* when it asked */
+
+    unsigned                      state:2;
+    unsigned                      queued:1;
+    unsigned                      fetching:1;
+    unsigned                      again:1;    /* to be fetched after that */
+    unsigned                      live:1;     /* it was made so */
+    unsigned                      unused:1;   /* nobody listens */
+    unsigned                      alone:1;    /* a batch with it has failed */
+    unsigned                      behind:1;   /* at the last comparison */
+    unsigned                      wary:1;     /* nothing is to be written */
+
+    u_char                        len;
+    u_char                        name[1];
+};
+
+
+struct ngx_ws_bus_bridge_s {
+    ngx_ws_bus_remote_t           remote;
+
+    ngx_ws_bus_redis_t           *redis;
+    ngx_ws_bus_zone_t            *zone;
+    ngx_ws_bus_hub_t             *hub;        /* NULL: not in this process */
+    ngx_log_t                    *log;
+
+    /* to publish, of every worker */
+    ngx_ws_bus_link_t            *command;
+    u_char                        replid[NGX_WS_BUS_BRIDGE_REPLID];
+    size_t                        replid_len;
+    ngx_queue_t                   waiting;    /* publications */
+    size_t                        waiting_size;
+    size_t                        flying;     /* bytes without an answer */
+    time_t                        logged;     /* an error of a script */
+
+    ngx_event_t                   tick;
+    ngx_uint_t                    ticks;
+    ngx_uint_t                    orphan;     /* ticks without an owner */
+
+    /* of the owner */
+    uint64_t                      token;      /* 0: this is not the owner */
+    uint64_t                      generation; /* of the channels */
+    uint64_t                      round;      /* of the subscriptions */
+    uint64_t                      cursor;     /* in the requests */
+    ngx_ws_bus_link_t            *subscriber;
+    ngx_event_t                   work;
+    ngx_event_t                   hold;       /* until another one follows */
+    ngx_msec_t                    exiting;
+    ngx_msec_t                    handing_since;
+    ngx_pid_t                     before;     /* the old owner */
+
+    ngx_ws_bus_bridge_channel_t **channels;
+    ngx_uint_t                    mask;
+    ngx_uint_t                    nchannels;
+    ngx_uint_t                    hand;       /* of the sweep */
+    ngx_uint_t                    bucket;     /* of the walk */
+    ngx_uint_t                    skip;
+
+    ngx_queue_t                   subscribe;  /* to be subscribed to */
+    ngx_queue_t                   compare;    /* to be compared, then fetched */
+    ngx_queue_t                   fetch;      /* to be fetched */
+    ngx_uint_t                    subscribing;    /* commands */
+    ngx_uint_t                    fetching;
+
+    ngx_str_t                     control;    /* this host's own channel */
+    u_char                        control_name[NGX_WS_BUS_BRIDGE_KEY];
+
+    unsigned                      walking:1;
+    unsigned                      up:1;       /* the subscriber's link */
+    unsigned                      ready:1;    /* and the command link */
+    unsigned                      handing:1;  /* waits for the marker */
+    unsigned                      passive:1;  /* another one appends */
+};
+
+
+#define ngx_ws_bus_bridge(zone)                                               \
+    ((ngx_ws_bus_bridge_t *) (zone)->remote->data)
+
+
+/*
+ * The owner's links, ngx_ws_bus_bridge.c.
+ *
+ * An error that Redis has answered, or a failure: logged, not too often.
+ */
+void ngx_ws_bus_bridge_error(ngx_ws_bus_bridge_t *b, const char *what,
+    const ngx_str_t *channel, ngx_ws_bus_reply_t *reply);
+
+/*
+ * Something has come on the channel of this host.  The link may be closed.
+ */
+void ngx_ws_bus_bridge_marked(ngx_ws_bus_bridge_t *b, ngx_str_t *value);
+
+/*
+ * Writes 16 hexadecimal digits that nobody has had.  NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_ws_bus_bridge_epoch(u_char *p);
+
+/*
+ * Reads 16 hexadecimal digits; empty, or anything else, is 0.
+ */
+uint64_t ngx_ws_bus_bridge_read_epoch(const ngx_str_t *value);
+
+/*
+ * Calls a script: keys and then arguments are in argv[3] to argv[n - 1], and
+ * argv[0] to argv[2] are written here.  "load" sends its text, for a Redis
+ * that does not know it.  Returns as ngx_ws_bus_link_command().
+ */
+ngx_int_t ngx_ws_bus_bridge_script(ngx_ws_bus_bridge_t *b,
+    const ngx_ws_bus_script_t *script, ngx_uint_t load, ngx_str_t *argv,
+    ngx_uint_t keys, ngx_uint_t n, ngx_ws_bus_link_reply_pt handler,
+    void *data, ngx_ws_bus_link_op_t **op);
+
+
+/*
+ * The owner's channels, ngx_ws_bus_bridge_subs.c.
+ *
+ * Somebody wants the channel: it is subscribed to, fetched and made live.
+ */
+void ngx_ws_bus_bridge_want(ngx_ws_bus_bridge_t *b,
+    ngx_ws_bus_remote_channel_t *rc);
+
+/*
+ * The channel by its name, or NULL.
+ */
+ngx_ws_bus_bridge_channel_t *ngx_ws_bus_bridge_find(ngx_ws_bus_bridge_t *b,
+    const ngx_str_t *name);
+
+/*
+ * Does what is to be done, so far as it may be on its way at once.
+ */
+void ngx_ws_bus_bridge_work(ngx_ws_bus_bridge_t *b);
+
+/*
+ * The channel is to be fetched or compared; it may be said again.
+ */
+void ngx_ws_bus_bridge_queue(ngx_ws_bus_bridge_t *b,
+    ngx_ws_bus_bridge_channel_t *c, ngx_queue_t *queue);
+
+/*
+ * Something that was subscribed to, or what came of a subscription.
+ */
+void ngx_ws_bus_bridge_push(void *data, ngx_ws_bus_reply_t *reply);
+
+/*
+ * All subscriptions are gone, with their connection; or for good.
+ */
+void ngx_ws_bus_bridge_unsubscribed(ngx_ws_bus_bridge_t *b);
+void ngx_ws_bus_bridge_free_channels(ngx_ws_bus_bridge_t *b);
+
+/*
+ * Every second: looks at some of the channels.
+ */
+void ngx_ws_bus_bridge_sweep(ngx_ws_bus_bridge_t *b);
+
+
+/*
+ * What is missing, ngx_ws_bus_bridge_fetch.c.
+ *
+ * Sends commands for what is queued.
+ */
+void ngx_ws_bus_bridge_fetch(ngx_ws_bus_bridge_t *b);
+
+/*
+ * Appends a message that came, or was fetched.  NGX_OK, NGX_DONE, NGX_AGAIN,
+ * NGX_DECLINED as ngx_ws_bus_remote_place(), NGX_ERROR.
+ */
+ngx_int_t ngx_ws_bus_bridge_place(ngx_ws_bus_bridge_t *b,
+    const ngx_str_t *name, ngx_ws_bus_envelope_t *e, ngx_uint_t fetched);
+
+
+/*
+ * Publishing, ngx_ws_bus_bridge_publish.c: members of ngx_ws_bus_remote_t.
+ */
+ngx_int_t ngx_ws_bus_bridge_publish(ngx_ws_bus_hub_t *hub,
+    const ngx_str_t *name, ngx_ws_bus_message_t *msg,
+    ngx_ws_bus_place_t *place, ngx_ws_bus_op_t *op);
+ngx_int_t ngx_ws_bus_bridge_delete(ngx_ws_bus_hub_t *hub,
+    const ngx_str_t *name, ngx_ws_bus_op_t *op);
+void ngx_ws_bus_bridge_cancel(ngx_ws_bus_op_t *op);
+
+/*
+ * The link is up: what has waited is sent.  It is down, or time has passed:
+ * what cannot wait any longer is refused, or all.
+ */
+void ngx_ws_bus_bridge_publish_up(ngx_ws_bus_bridge_t *b);
+void ngx_ws_bus_bridge_publish_refuse(ngx_ws_bus_bridge_t *b,
+    ngx_uint_t all);
+
+
+#endif /* _NGX_WS_BUS_BRIDGE_CORE_H_INCLUDED_ */

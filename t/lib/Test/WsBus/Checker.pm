@@ -1,0 +1,390 @@
+package Test::WsBus::Checker;
+
+# Copyright (C) the ngx_ws_bus_module authors
+
+# Load on a channel, and whether what was promised holds.  See the POD below.
+
+use warnings;
+use strict;
+
+use Carp;
+use POSIX qw/ WNOHANG /;
+use Time::HiRes qw/ time sleep /;
+
+use Test::More;
+
+use Test::WsBus ();
+use Test::WsBus::HTTP;
+use Test::WsBus::Json ();
+
+
+my $number = 0;
+
+
+sub new {
+    my ($class, $fleet, %opt) = @_;
+
+    return bless {
+        fleet       => $fleet,
+        channel     => 'checked',
+        publishers  => [ 0, 1 ],         # their hosts
+        subscribers => [ 0, 1 ],
+        pause       => 0.005,            # between two of a publisher
+        dir         => $fleet->host(0)->testdir(),
+        n           => 0,
+        %opt,
+    }, $class;
+}
+
+
+sub start {
+    my ($self) = @_;
+
+    $self->{n} = ++$number;
+    $self->{stop} = "$self->{dir}/stop_$self->{n}";
+    $self->{pids} = [];
+
+    my $i = 0;
+
+    for my $host (@{$self->{subscribers}}) {
+        my $log = "$self->{dir}/subscriber_$self->{n}_" . $i++;
+
+        push @{$self->{sublogs}}, $log;
+        push @{$self->{subpids}}, $self->_fork($log, \&_subscribe, $host);
+    }
+
+    # all are there before the first message
+
+    for my $log (@{$self->{sublogs}}) {
+        $self->{fleet}->host(0)->wait_until(sub { -s $log }, 20)
+            or croak('a subscriber did not begin');
+    }
+
+    $i = 0;
+
+    for my $host (@{$self->{publishers}}) {
+        my $log = "$self->{dir}/publisher_$self->{n}_" . $i;
+
+        push @{$self->{publogs}}, $log;
+        push @{$self->{pubpids}},
+            $self->_fork($log, \&_publish, $host, $i++);
+    }
+
+    return $self;
+}
+
+
+sub _fork {
+    my ($self, $path, $code, @args) = @_;
+
+    my $pid = fork() // croak("fork failed: $!");
+
+    return $pid if $pid;
+
+    $SIG{$_} = 'DEFAULT' for qw/ INT TERM HUP ALRM /;
+
+    open(my $log, '>', $path) or POSIX::_exit(1);
+    $log->autoflush(1);
+
+    eval { $code->($self, $log, @args) };
+    print $log "died $@" if $@;
+
+    POSIX::_exit(0);
+}
+
+
+# A message at a time: its log says which were answered with success.
+
+sub _publish {
+    my ($self, $log, $host, $i) = @_;
+
+    my ($n, $h) = (0, undef);
+
+    while (!-e $self->{stop}) {
+        my $text = "p$i-" . $n++;
+
+        $h //= eval {
+            Test::WsBus::HTTP->new(port => $self->{fleet}->port($host));
+        };
+
+        my $r = $h && eval {
+            $h->request('POST', "/pub/$self->{channel}", body => "\"$text\"");
+        };
+
+        if ($r && $r->status() == 201) {
+            my $json = $r->json();
+
+            print $log "ok $json->{epoch} $json->{seq} $text\n";
+
+        } else {
+            print $log "failed $text ", $r ? $r->status() : 'no answer', "\n";
+            undef $h;
+            sleep(0.02);
+        }
+
+        undef $h if $h && $h->at_eof(0);
+
+        sleep($self->{pause}) if $self->{pause};
+    }
+}
+
+
+# Comes back with its position, until it has seen the end.
+
+sub _subscribe {
+    my ($self, $log, $host) = @_;
+
+    my ($epoch, $seq);
+    my $deadline = time() + Test::WsBus::scale(100);
+    my @hosts = $self->{roam} ? (0 .. $#{$self->{fleet}{hosts}}) : ($host);
+
+    while (time() < $deadline) {
+        push @hosts, shift @hosts;
+
+        my $c = eval {
+            Test::WsBus::Json::json('/json', timeout => 3,
+                                    port => $self->{fleet}->port($hosts[-1]));
+        };
+
+        my $a = $c && eval {
+            $c->ask('subscribe', channel => $self->{channel},
+                    defined $seq ? (epoch => $epoch, seq => $seq) : ());
+        };
+
+        if (!$a || $a->{type} ne 'subscribed') {
+            sleep(0.05);
+            next;
+        }
+
+        if (defined $seq && $a->{recovered} ne 'true') {
+            print $log "gap $a->{epoch} $a->{seq}\n";
+
+        } elsif (!defined $seq) {
+            print $log "begin $a->{epoch} $a->{seq}\n";
+
+        } elsif ($epoch ne $a->{epoch}) {
+            print $log "epoch $a->{epoch} $a->{seq}\n";
+        }
+
+        ($epoch, $seq) = ($a->{epoch}, $a->{seq});
+
+        while (1) {
+            my $m = eval { $c->next(3) };
+
+            last if !$m && ($@ || $c->close_code() || $c->at_eof(0));
+            last if time() > $deadline;
+            next if !$m;
+
+            if ($m->{type} eq 'gap' && defined $m->{epoch}) {
+                ($epoch, $seq) = ($m->{epoch}, $m->{seq});
+                print $log "gap $epoch $seq\n";
+
+            } elsif ($m->{type} eq 'gap') {
+                $seq = $m->{to};
+                print $log "gap $epoch $seq\n";
+
+            } elsif ($m->{type} eq 'message') {
+                $seq = $m->{seq};
+                print $log "message $seq $m->{data}\n";
+
+                return if $m->{data} eq '"end"';
+            }
+        }
+
+        print $log "away\n";
+    }
+}
+
+
+# Ends the load, and checks.  Returns what has happened.
+
+sub finish {
+    my ($self, $name) = @_;
+
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+    open(my $fh, '>', $self->{stop});
+    close($fh);
+
+    waitpid($_, 0) for @{$self->{pubpids}};
+
+    my $last;
+
+    $self->{fleet}->host(0)->wait_until(sub {
+        $last = eval {
+            $self->{fleet}->post(0, "/pub/$self->{channel}", '"end"');
+        };
+        return $last && $last->status() == 201;
+    }, 20);
+
+    ok($last && $last->status() == 201, "$name: the last message")
+        or return {};
+
+    my $deadline = time() + Test::WsBus::scale(30);
+
+    for my $pid (@{$self->{subpids}}) {
+        while (waitpid($pid, WNOHANG) == 0) {
+            kill('KILL', $pid) if time() > $deadline;
+            sleep(0.02);
+        }
+    }
+
+    my ($sent, $seen) = $self->_published($last->json());
+    my %sum = (published => scalar keys %$sent, failed => $seen->{failed},
+               gaps => 0, away => 0, received => 0);
+
+    my @faults = @{$seen->{faults}};
+
+    for my $log (@{$self->{sublogs}}) {
+        push @faults, map { "$log: $_" } _check($log, $sent, \%sum);
+    }
+
+    splice(@faults, 10) if @faults > 10;
+    is(join("\n", map { s!.*/!!r } @faults), '',
+       "$name: nothing is missing, or doubled, or out of order");
+
+    cmp_ok($sum{published}, '>', @{$self->{publishers}},
+           "$name: messages were published");
+
+    note(join(' ', map { "$_ $sum{$_}" } sort keys %sum));
+
+    delete @$self{qw/ sublogs publogs subpids pubpids /};
+
+    return \%sum;
+}
+
+
+# epoch:seq => text of what was answered with success
+
+sub _published {
+    my ($self, $last) = @_;
+
+    my %sent = ("$last->{epoch}:$last->{seq}" => '"end"');
+    my %seen = (failed => 0, faults => []);
+
+    for my $log (@{$self->{publogs}}) {
+        my ($epoch, $seq) = ('', 0);
+
+        for (_lines($log)) {
+            if (/^ok (\w+) (\d+) (.*)/) {
+                push @{$seen{faults}}, "$1:$2 was given twice"
+                    if exists $sent{"$1:$2"};
+                push @{$seen{faults}}, "$1:$2 after $epoch:$seq"
+                    if $1 eq $epoch && $2 <= $seq;
+
+                ($epoch, $seq) = ($1, $2);
+                $sent{"$1:$2"} = "\"$3\"";
+
+            } else {
+                push @{$seen{faults}}, $_ if /^died/;
+                $seen{failed}++;
+            }
+        }
+    }
+
+    return (\%sent, \%seen);
+}
+
+
+# What one subscriber has seen.
+
+sub _check {
+    my ($log, $sent, $sum) = @_;
+
+    my ($epoch, $seq, $ended, @faults, %had);
+
+    for (_lines($log)) {
+
+        if (/^begin (\w+) (\d+)/) {
+            ($epoch, $seq) = ($1, $2);
+
+        } elsif (/^gap (\w+) (\d+)/) {
+            ($epoch, $seq) = ($1, $2);
+            $sum->{gaps}++;
+
+        } elsif (/^epoch (\w+) (\d+)/) {
+            push @faults, "$_ after $seq" if $2 != $seq;
+            $epoch = $1;
+
+        } elsif (/^away/) {
+            $sum->{away}++;
+
+        } elsif (/^message (\d+) (.*)/) {
+            my ($n, $data) = ($1, $2);
+
+            push @faults, "$n after $seq" if $n != $seq + 1;
+            push @faults, "$data twice" if $had{$data}++;
+
+            # another epoch may have begun without a word: nothing is missing
+
+            my $want = $sent->{"$epoch:$n"};
+            push @faults, "$n is $data, not $want"
+                if defined $want && $want ne $data;
+
+            $seq = $n;
+            $sum->{received}++;
+            $ended = 1 if $data eq '"end"';
+
+        } else {
+            push @faults, $_;
+        }
+    }
+
+    push @faults, "it has not seen the end, but " . ($seq // 'nothing')
+        if !$ended;
+
+    return @faults;
+}
+
+
+sub _lines {
+    my ($path) = @_;
+
+    open(my $fh, '<', $path) or return ("died $!");
+
+    return map { chomp; $_ } <$fh>;
+}
+
+
+1;
+
+__END__
+
+=head1 NAME
+
+Test::WsBus::Checker - whether every message arrives
+
+=head1 SYNOPSIS
+
+    my $c = Test::WsBus::Checker->new($fleet, publishers => [ (0) x 10 ],
+                                      subscribers => [ 0, 1, 1 ]);
+    $c->start();
+    # something bad happens
+    $c->finish('something bad');
+
+=head1 DESCRIPTION
+
+Publishers post numbered messages to a channel with history, subscribers of the
+JSON subprotocol read it, and come back with their position when they lose
+their connection; both write down what they see.  Then, from these logs alone:
+numbers follow one another at every subscriber, unless it was told of a gap; no
+message comes twice; what was answered with success is what has that number;
+the numbers that a publisher got grow; no number was given twice; everybody has
+seen the last message.
+
+=over
+
+=item new($fleet, options)
+
+C<channel>, C<publishers> and C<subscribers> (a list of hosts, one for each),
+C<pause> (seconds between two messages), C<roam> (1: who comes back takes the
+next host).
+
+=item start(), finish(name)
+
+finish() makes three tests, and returns a hash: C<published>, C<failed>,
+C<received>, C<gaps>, C<away>.
+
+=back
+
+=cut
