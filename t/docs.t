@@ -26,7 +26,7 @@ my $module = "$root/ngx_ws_bus_module";
 
 my %doc = map { $_ => text("$root/docs/$_.md") }
     qw/ directives protocol subprotocol fallbacks http-api operations design
-        performance /;
+        performance redis /;
 
 my $conf = text("$module/ngx_ws_bus_module.c");
 my $code = join("\n", map { text($_) } glob("$module/*.[ch] $module/*/*.[ch]"));
@@ -86,6 +86,21 @@ is(missing($doc{directives},
     $directives =~ /ngx_conf_log_error\(\w+,\s*cf,\s*0,\s*($literals)/g,
     $directives =~ /return\s+("(?!is duplicate")(?:[^"\\]|\\.)*")/g), '',
     'what "nginx -t" says is there');
+
+my $block = join('', map { text($_) }
+    glob("$module/redis/ngx_ws_bus_redis*.c"));
+
+is(missing($doc{directives},
+    $block =~ /ngx_conf_log_error\(\w+,\s*cf,\s*0,\s*($literals)/g,
+    map { '"redis parameter \"%V\" ' . substr($_, 1) }
+        $block =~ /return\s+("(?:[^"\\]|\\.)*")/g), '',
+    'what "nginx -t" says of the parameters of a redis is there');
+
+my ($parameters) = $block =~ /ngx_ws_bus_redis_parameters\[\] = \{(.*?)\n\};/s;
+
+is(join(' ', grep { $section{ws_bus_redis} !~ /^(?:\#\#\#|\|) .*\b$_\b/m }
+    $parameters =~ /ngx_string\("(\w+)"\)/g), '',
+    'and so are the parameters');
 
 
 # Refused handshakes.
@@ -525,6 +540,8 @@ sub counts {
     for my $line (@lines) {
         $line =~ s/^\Q$name\E\b// or return "not $name: $line";
 
+        $line =~ s/\s*\{ \.\.\. \}$//;
+
         my $any = $line =~ s/\s*\.\.\.//g;
         my $optional = () = $line =~ /\[[^\]]*\]/g;
 
@@ -728,7 +745,7 @@ sub place {
     my @places = (
         [ main => qw/ events http load_module worker_processes user
                       worker_rlimit_nofile worker_shutdown_timeout / ],
-        [ http => qw/ server map log_format upstream ws_bus_zone
+        [ http => qw/ server map log_format upstream ws_bus_zone ws_bus_redis
                       limit_conn_zone limit_req_zone / ],
         [ server => qw/ location listen server_name / ],
     );

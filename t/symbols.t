@@ -6,7 +6,7 @@
 use warnings;
 use strict;
 
-use Test::More tests => 2;
+use Test::More tests => 4;
 
 use FindBin;
 
@@ -22,3 +22,15 @@ my @symbols = sort map { (split)[2] // () } @lines;
 
 is("@symbols", 'ngx_module_names ngx_module_order ngx_modules',
    'only the symbols of a module are exported');
+
+# what is linked statically is not looked for elsewhere: another module may
+# bring a hiredis of another version
+
+my @undefined = grep { /\b(?:redis|sds|hi_)\w*$/ }
+    map { /\bU (\w+)/ } `nm -D --undefined-only $module`;
+
+is("@undefined", '', 'hiredis is not bound at run time');
+
+my @needed = grep { /hiredis/ } `objdump -p $module`;
+
+is("@needed", '', 'no shared hiredis is needed');

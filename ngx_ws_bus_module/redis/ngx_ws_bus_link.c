@@ -86,11 +86,6 @@ ngx_ws_bus_link_server(ngx_pool_t *pool, ngx_str_t *name,
         return NGX_DECLINED;
     }
 
-    if (u.uri.len) {
-        *err = "a path is not allowed";
-        return NGX_DECLINED;
-    }
-
     server->addrs = u.addrs;
     server->naddrs = u.naddrs;
     server->port = u.port;

@@ -30,7 +30,10 @@ static void ngx_ws_bus_link_secure(ngx_ws_bus_link_t *link);
 static ngx_int_t ngx_ws_bus_link_sni(ngx_ws_bus_link_t *link,
     ngx_connection_t *c);
 static void ngx_ws_bus_link_secured_handler(ngx_connection_t *c);
+static ngx_int_t ngx_ws_bus_link_check_name(ngx_ws_bus_link_t *link,
+    ngx_connection_t *c);
 static ngx_str_t *ngx_ws_bus_link_ssl_name(ngx_ws_bus_link_t *link);
+static ngx_uint_t ngx_ws_bus_link_is_address(ngx_str_t *name);
 #endif
 
 static void ngx_ws_bus_link_greet(ngx_ws_bus_link_t *link);
@@ -349,8 +352,7 @@ ngx_ws_bus_link_sni(ngx_ws_bus_link_t *link, ngx_connection_t *c)
     /* RFC 6066, 3: literal addresses are not permitted */
 
     if (name->len == 0 || name->len >= NGX_MAXHOSTNAMELEN
-        || name->data[0] == '['
-        || ngx_inet_addr(name->data, name->len) != INADDR_NONE)
+        || ngx_ws_bus_link_is_address(name))
     {
         return NGX_OK;
     }
@@ -401,7 +403,7 @@ ngx_ws_bus_link_secured_handler(ngx_connection_t *c)
         return;
     }
 
-    if (ngx_ssl_check_host(c, ngx_ws_bus_link_ssl_name(link)) != NGX_OK) {
+    if (ngx_ws_bus_link_check_name(link, c) != NGX_OK) {
         ngx_ws_bus_link_give_up(link, NGX_WS_BUS_LINK_VERIFY, 0, &mismatch);
         return;
     }
@@ -410,11 +412,60 @@ ngx_ws_bus_link_secured_handler(ngx_connection_t *c)
 }
 
 
+/*
+ * nginx compares names only; where servers are known by their addresses, a
+ * certificate has these (RFC 5280, 4.2.1.6).
+ */
+
+static ngx_int_t
+ngx_ws_bus_link_check_name(ngx_ws_bus_link_t *link, ngx_connection_t *c)
+{
+    int         rc;
+    X509       *cert;
+    u_char      buf[NGX_SOCKADDR_STRLEN];
+    ngx_str_t   name;
+
+    name = *ngx_ws_bus_link_ssl_name(link);
+
+    if (!ngx_ws_bus_link_is_address(&name)
+        || name.len >= NGX_SOCKADDR_STRLEN)
+    {
+        return ngx_ssl_check_host(c, &name);
+    }
+
+    if (name.data[0] == '[') {
+        name.data++;
+        name.len -= 2;
+    }
+
+    (void) ngx_cpystrn(buf, name.data, name.len + 1);
+
+    cert = SSL_get_peer_certificate(c->ssl->connection);
+    if (cert == NULL) {
+        return NGX_ERROR;
+    }
+
+    rc = X509_check_ip_asc(cert, (char *) buf, 0);
+
+    X509_free(cert);
+
+    return (rc == 1) ? NGX_OK : NGX_ERROR;
+}
+
+
 static ngx_str_t *
 ngx_ws_bus_link_ssl_name(ngx_ws_bus_link_t *link)
 {
     return link->conf->ssl_name.len ? &link->conf->ssl_name
                                     : &link->server->host;
+}
+
+
+static ngx_uint_t
+ngx_ws_bus_link_is_address(ngx_str_t *name)
+{
+    return (name->len > 2 && name->data[0] == '[')
+           || ngx_inet_addr(name->data, name->len) != INADDR_NONE;
 }
 
 #endif

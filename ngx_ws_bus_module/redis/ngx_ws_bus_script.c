@@ -58,6 +58,16 @@
     "end\n"                                                                   \
     "\n"
 
+#define NGX_WS_BUS_SCRIPT_EXTEND                                              \
+    "local function extend(key, ttl)\n"                                       \
+    "    local left = redis.call('PTTL', key)\n"                              \
+    "\n"                                                                      \
+    "    if left >= 0 and left < ttl then\n"                                  \
+    "        redis.call('PEXPIRE', key, ttl)\n"                               \
+    "    end\n"                                                               \
+    "end\n"                                                                   \
+    "\n"
+
 
 static const char  ngx_ws_bus_script_publish_text[] =
     NGX_WS_BUS_SCRIPT_KNOWN
@@ -95,7 +105,8 @@ static const char  ngx_ws_bus_script_publish_text[] =
     "local epoch, seq, id = '', 0, ''\n"
     "\n"
     "if count > 0 then\n"
-    "    local m = redis.pcall('HMGET', KEYS[2], 'epoch', 'seq', 'replid', 'stamp')\n"
+    "    local m = redis.pcall('HMGET', KEYS[2], 'epoch', 'seq', 'replid',\n"
+    "                          'stamp')\n"
     "\n"
     "    if m.err then\n"
     "        return m\n"
@@ -143,7 +154,8 @@ static const char  ngx_ws_bus_script_publish_text[] =
     "            -- another master: it may lack what the last one had\n"
     "\n"
     "            prev, epoch = epoch, ARGV[6]\n"
-    "            set = {'epoch', epoch, 'replid', id, 'prev', prev, 'base', seq}\n"
+    "            set = {'epoch', epoch, 'replid', id, 'prev', prev,\n"
+    "                   'base', m[2]}\n"
     "        end\n"
     "\n"
     "        if id == ARGV[7] then\n"
@@ -162,16 +174,18 @@ static const char  ngx_ws_bus_script_publish_text[] =
     "\n"
     "    e = '\\255wb\\1' .. string.char(flags + 8) .. place .. e:sub(6)\n"
     "\n"
-    "    local entry = string.format('%.0f-0', seq)\n"
+    "    local text = string.format('%.0f', seq)\n"
+    "    local entry = text .. '-0'\n"
     "\n"
     "    -- a log that is gone while its meta is not has no time to live\n"
     "\n"
     "    r = not renew and redis.pcall('XADD', KEYS[3], 'NOMKSTREAM',\n"
-    "                                  'MAXLEN', '~', count, entry, 'm', e)\n"
+    "                                  'MAXLEN', '~', ARGV[3], entry, 'm', e)\n"
     "\n"
     "    if not r then\n"
     "        renew = true\n"
-    "        r = redis.pcall('XADD', KEYS[3], 'MAXLEN', '~', count, entry, 'm', e)\n"
+    "        r = redis.pcall('XADD', KEYS[3], 'MAXLEN', '~', ARGV[3], entry,\n"
+    "                        'm', e)\n"
     "    end\n"
     "\n"
     "    if r.err then\n"
@@ -183,29 +197,34 @@ static const char  ngx_ws_bus_script_publish_text[] =
     "    end\n"
     "\n"
     "    if renew then\n"
-    "        redis.call('HSET', KEYS[2], 'seq', seq, 'count', count,\n"
+    "        redis.call('HSET', KEYS[2], 'seq', text, 'count', ARGV[3],\n"
     "                   'stamp', ARGV[8])\n"
     "\n"
     "        for i = 2, 3 do\n"
-    "            local ttl = ARGV[7 - i]\n"
+    "            local ttl = tonumber(ARGV[7 - i])\n"
     "\n"
-    "            if ttl == '0' then\n"
+    "            if ttl == 0 then\n"
     "                redis.call('PERSIST', KEYS[i])\n"
+    "\n"
     "            else\n"
-    "                redis.call('PEXPIRE', KEYS[i], ttl)\n"
+    "\n"
+    "                -- until the next stamp it is not set again\n"
+    "\n"
+    "                redis.call('PEXPIRE', KEYS[i], math.ceil(ttl * 17 / 16))\n"
     "            end\n"
     "        end\n"
     "\n"
     "    else\n"
-    "        redis.call('HSET', KEYS[2], 'seq', seq)\n"
+    "        redis.call('HSET', KEYS[2], 'seq', text)\n"
     "    end\n"
     "end\n"
     "\n"
     "local n = redis.call(ARGV[1], KEYS[1], e)\n"
     "\n"
     "if KEYS[4] then\n"
-    "    redis.call('SET', KEYS[4], string.format('%s:%.0f:%d', epoch, seq, n),\n"
-    "               'PX', ARGV[9])\n"
+    "    local result = string.format('%s:%.0f:%d', epoch, seq, n)\n"
+    "\n"
+    "    redis.call('SET', KEYS[4], result, 'PX', ARGV[9])\n"
     "end\n"
     "\n"
     "return {1, seq, epoch, n, id}\n";
@@ -214,8 +233,13 @@ static const char  ngx_ws_bus_script_publish_text[] =
 static const char  ngx_ws_bus_script_history_text[] =
     NGX_WS_BUS_SCRIPT_KNOWN
     NGX_WS_BUS_SCRIPT_REPLID
+    NGX_WS_BUS_SCRIPT_EXTEND
     "local after, limit = tonumber(ARGV[1]), tonumber(ARGV[2])\n"
-    "local bytes = tonumber(ARGV[3])\n"
+    "local bytes, ttl = tonumber(ARGV[3]), tonumber(ARGV[6])\n"
+    "\n"
+    "if not (after and limit and bytes and ttl) then\n"
+    "    return redis.error_reply('ERR not a history to be asked for')\n"
+    "end\n"
     "\n"
     "local m = redis.pcall('HMGET', KEYS[1], 'epoch', 'seq', 'prev', 'base',\n"
     "                      'count')\n"
@@ -255,6 +279,13 @@ static const char  ngx_ws_bus_script_history_text[] =
     "\n"
     "    redis.call('DEL', KEYS[1], KEYS[2])\n"
     "    redis.call('HSET', KEYS[1], 'epoch', epoch, 'seq', 0, 'replid', id)\n"
+    "\n"
+    "    if ttl > 0 then\n"
+    "        redis.call('PEXPIRE', KEYS[1], ttl)\n"
+    "    end\n"
+    "\n"
+    "elseif ttl > 0 then\n"
+    "    extend(KEYS[1], ttl)\n"
     "end\n"
     "\n"
     "local r = redis.pcall('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)\n"
@@ -267,7 +298,8 @@ static const char  ngx_ws_bus_script_history_text[] =
     "\n"
     "-- the log holds up to a node of the stream more than what is kept\n"
     "\n"
-    "first = math.min(math.max(first, seq + 1 - (m[5] or seq)), seq + 1)\n"
+    "first = math.max(first, seq + 1 - (tonumber(m[5]) or seq))\n"
+    "first = math.min(first, seq + 1)\n"
     "\n"
     "local out, size = {}, 0\n"
     "\n"
@@ -297,16 +329,17 @@ static const char  ngx_ws_bus_script_history_text[] =
     "    end\n"
     "end\n"
     "\n"
-    "if ARGV[6] ~= '0' then\n"
-    "    redis.call('PEXPIRE', KEYS[1], ARGV[6])\n"
-    "end\n"
-    "\n"
     "return {epoch, seq, m[3] or '', tonumber(m[4] or 0), first, out}\n";
 
 
 static const char  ngx_ws_bus_script_position_text[] =
     NGX_WS_BUS_SCRIPT_KNOWN
-    "local out = {}\n"
+    NGX_WS_BUS_SCRIPT_EXTEND
+    "local out, ttl = {}, tonumber(ARGV[1])\n"
+    "\n"
+    "if not ttl then\n"
+    "    return redis.error_reply('ERR not a time to live')\n"
+    "end\n"
     "\n"
     "for i, key in ipairs(KEYS) do\n"
     "    local m = redis.pcall('HMGET', key, 'epoch', 'seq', 'prev', 'base')\n"
@@ -317,8 +350,8 @@ static const char  ngx_ws_bus_script_position_text[] =
     "        out[4 * i - 1] = m[3] or ''\n"
     "        out[4 * i] = tonumber(m[4] or 0)\n"
     "\n"
-    "        if ARGV[1] ~= '0' then\n"
-    "            redis.call('PEXPIRE', key, ARGV[1])\n"
+    "        if ttl > 0 then\n"
+    "            extend(key, ttl)\n"
     "        end\n"
     "\n"
     "    else\n"
@@ -355,21 +388,21 @@ static const char  ngx_ws_bus_script_delete_text[] =
 const ngx_ws_bus_script_t  ngx_ws_bus_script_publish = {
     ngx_string("ws_bus_publish"),
     ngx_ws_bus_script_string(ngx_ws_bus_script_publish_text),
-    ngx_string("e8dcf64831eda0ad702ae182f492afc8081bc50e")
+    ngx_string("59fa17276596de8fb967a0594976e4c03af1c208")
 };
 
 
 const ngx_ws_bus_script_t  ngx_ws_bus_script_history = {
     ngx_string("ws_bus_history"),
     ngx_ws_bus_script_string(ngx_ws_bus_script_history_text),
-    ngx_string("81f5821185f73d8a95e4663c5614c66ecc03f8b4")
+    ngx_string("30326aa8cd40350dd0a75729114a7326fe660be3")
 };
 
 
 const ngx_ws_bus_script_t  ngx_ws_bus_script_position = {
     ngx_string("ws_bus_position"),
     ngx_ws_bus_script_string(ngx_ws_bus_script_position_text),
-    ngx_string("1750cf841810e85eff89c970b25fdf9f4e887a08")
+    ngx_string("e625d53cb3ddd97b1ec1503995760a6464a070db")
 };
 
 

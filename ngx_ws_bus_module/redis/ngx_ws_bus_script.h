@@ -40,8 +40,9 @@ typedef struct {
  * ARGV  1 "PUBLISH" or "SPUBLISH"
  *       2 envelope without SEQ and PREV
  *       3 count, the number of messages that are kept; 0: not kept
- *       4 ttl of the log, ms; 0: forever
- *       5 ttl of meta, ms, longer than the log's; 0: forever
+ *       4 ttl of the log, ms, from the last message on, and up to a
+ *         sixteenth more; 0: forever
+ *       5 the same for meta, longer than the log's
  *       6 a new epoch
  *       7 replid
  *       8 stamp: while it is the last message's, ttls and count are taken as
@@ -67,13 +68,15 @@ extern const ngx_ws_bus_script_t  ngx_ws_bus_script_publish;
  *       3 bytes: no further message once there are as many
  *       4 a new epoch, or empty
  *       5 replid, used only if the channel is unknown
- *       6 ttl of meta, ms; 0: it stays as it is
+ *       6 ttl of meta, ms, from now on, if it were to live shorter; 0: it
+ *         stays as it is
  *
  * answer  an array: epoch (empty: the channel is unknown), seq, prev (empty:
  *         none), base, first: seq of the oldest message that is kept, seq + 1
  *         if none is; and an array of envelopes, in order, beginning with the
  *         larger of after + 1 and first.  There are more if the last one's
- *         seq is smaller than seq.
+ *         seq is smaller than seq.  Those up to base are of earlier epochs,
+ *         which this one continues: their places are of this one now
  */
 extern const ngx_ws_bus_script_t  ngx_ws_bus_script_history;
 
@@ -81,7 +84,7 @@ extern const ngx_ws_bus_script_t  ngx_ws_bus_script_history;
  * The positions of many channels; in a cluster all are of one slot.
  *
  * KEYS  meta of each
- * ARGV  1 ttl of meta, ms: it lives as long from now on; 0: it stays
+ * ARGV  1 ttl of meta, as above
  *
  * answer  an array with four elements for each key: epoch (empty: the channel
  *         is unknown, or the key is of another type), seq, prev (empty:
