@@ -39,7 +39,8 @@ struct ngx_ws_bus_server_s {
     ngx_ws_bus_link_t          *command;
     ngx_ws_bus_link_t          *subscriber;   /* NULL: none is wanted */
     ngx_str_t                   replid;       /* of INFO; empty: not known */
-    ngx_uint_t                  version;      /* 7.0.15: 70015 */
+    ngx_uint_t                  version;      /* 7.0.15: 70015; 0: unknown */
+    ngx_uint_t                  slots;        /* that it serves */
     void                       *data;         /* the caller's */
 
     unsigned                    up:1;         /* commands are taken */
@@ -50,7 +51,7 @@ struct ngx_ws_bus_server_s {
 
 /*
  * None of them is called before ngx_ws_bus_servers_create() has returned; any
- * may close.  A server is gone when "gone" returns.
+ * may close.
  */
 
 typedef struct {
@@ -73,8 +74,13 @@ typedef struct {
     void                      (*moved)(void *data, ngx_uint_t first,
                                   ngx_uint_t last);
 
+    /* it is served by no one any more, and freed when this returns; "down"
+       and "deaf" have been called before */
+    void                      (*gone)(void *data,
+                                  ngx_ws_bus_server_t *server);
+
     void                       *data;
-    ngx_ws_bus_link_stats_t    *stats;
+    ngx_ws_bus_link_stats_t    *stats;        /* of command links, or NULL */
 } ngx_ws_bus_servers_handlers_t;
 
 
@@ -91,10 +97,19 @@ ngx_ws_bus_servers_t *ngx_ws_bus_servers_create(ngx_ws_bus_redis_t *redis,
 void ngx_ws_bus_servers_close(ngx_ws_bus_servers_t *servers);
 
 /*
- * This process subscribes from now on, or no longer.
+ * This process subscribes from now on, and the links for that count into
+ * "stats" unless it is NULL; or, with "listen" 0, no longer: no handler is
+ * called for what ends then.
  */
 void ngx_ws_bus_servers_listen(ngx_ws_bus_servers_t *servers,
-    ngx_uint_t listen);
+    ngx_uint_t listen, ngx_ws_bus_link_stats_t *stats);
+
+/*
+ * Walks the servers: the one after "server", or the first one after NULL;
+ * NULL if there are no more.
+ */
+ngx_ws_bus_server_t *ngx_ws_bus_servers_next(ngx_ws_bus_servers_t *servers,
+    ngx_ws_bus_server_t *server);
 
 /*
  * The server of a slot, or NULL if none is known.
@@ -108,10 +123,11 @@ ngx_ws_bus_server_t *ngx_ws_bus_servers_of(ngx_ws_bus_servers_t *servers,
 ngx_uint_t ngx_ws_bus_servers_complete(ngx_ws_bus_servers_t *servers);
 
 /*
- * Sends a command for a slot to its server, and after MOVED, ASK and TRYAGAIN
- * where it belongs, a few times, within the block's timeout all in all.  As
- * ngx_ws_bus_link_command() otherwise; a server whose script cache lacks the
- * script answers NOSCRIPT to the caller.
+ * Sends a command for a slot to its server.  In a Cluster it follows MOVED and
+ * ASK a few times, and tries again after TRYAGAIN and CLUSTERDOWN within the
+ * block's timeout; what cannot be followed any further is the reply then.
+ * As ngx_ws_bus_link_command() otherwise: a server that does not know a script
+ * answers NOSCRIPT to the caller.
  */
 ngx_int_t ngx_ws_bus_servers_command(ngx_ws_bus_servers_t *servers,
     ngx_uint_t slot, const ngx_str_t *argv, ngx_uint_t n,
