@@ -34,12 +34,12 @@ sub new {
 sub _node {
     my ($self, $i) = @_;
 
-    my $bus = Test::WsBus::port("cluster_bus_$i");
+    my $bus = Test::WsBus::port(7100 + $i);
 
     return Test::WsBus::Redis->new($self->{t},
         name => "node$i",
-        port => "node_$i",
-        tls_port => "node_tls_$i",
+        port => 7000 + $i,
+        tls_port => 7200 + $i,
         tls => $self->{tls},
         no_wait => 1,
         config => [
@@ -77,7 +77,7 @@ sub start {
     for my $i (1 .. $#nodes) {
         $nodes[0]->command('CLUSTER', 'MEET', '127.0.0.1',
                            $self->node_port($i),
-                           Test::WsBus::port("cluster_bus_$i"));
+                           Test::WsBus::port(7100 + $i));
     }
 
     $self->_until('they know each other', sub {
@@ -249,7 +249,7 @@ Test::WsBus::Cluster - a Redis Cluster for one test
 
     my $cluster = Test::WsBus::Cluster->new($t)->start();
 
-    # ... mode cluster; server 127.0.0.1:%%PORT_node_0%%; ...
+    # ... mode cluster; server 127.0.0.1:%%PORT_7000%%; ...
 
     $cluster->migrate($cluster->slot('{news}'), 1);
     $cluster->node(0)->kill();
@@ -262,8 +262,8 @@ Test::WsBus::Cluster - a Redis Cluster for one test
 =item new($t, options)
 
 C<masters> (3), C<replicas> (1, of each), C<tls> and C<config> as
-Test::WsBus::Redis has them.  Node C<i> has the ports C<node_i> and
-C<node_tls_i>.
+Test::WsBus::Redis has them.  The ports of node C<i> are named 7000 + C<i>,
+and 7200 + C<i> with TLS.
 
 =item start(), wait_ok()
 

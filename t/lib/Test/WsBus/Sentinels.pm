@@ -23,8 +23,8 @@ sub new {
     for my $i (0 .. $self->{replicas}) {
         my $server = Test::WsBus::Redis->new($t,
             name => "server$i",
-            port => "server_$i",
-            tls_port => "server_tls_$i",
+            port => 7300 + $i,
+            tls_port => 7400 + $i,
             tls => $self->{tls},
             config => [
                 $self->{tls} ? ('tls-replication yes') : (),
@@ -53,8 +53,8 @@ sub start {
     for my $i (0 .. $self->{sentinels} - 1) {
         my $s = Test::WsBus::Redis->new($self->{t},
             name => "sentinel$i",
-            port => "sentinel_$i",
-            tls_port => "sentinel_tls_$i",
+            port => 7500 + $i,
+            tls_port => 7600 + $i,
             tls => $self->{tls},
             sentinel => 1,
             config => [
@@ -160,7 +160,7 @@ Test::WsBus::Sentinels - a Redis with Sentinel for one test
 
     my $s = Test::WsBus::Sentinels->new($t)->start();
 
-    # ... mode sentinel bus; server 127.0.0.1:%%PORT_sentinel_0%%; ...
+    # ... mode sentinel bus; server 127.0.0.1:%%PORT_7500%%; ...
 
     my $old = $s->current();
     $s->server($old)->kill();
@@ -173,8 +173,9 @@ Test::WsBus::Sentinels - a Redis with Sentinel for one test
 =item new($t, options)
 
 C<replicas> (2), C<sentinels> (3), C<master> (C<bus>, its name), C<tls>,
-C<config>, C<sentinel_config> as Test::WsBus::Redis has them.  The ports are
-C<server_i> and C<sentinel_i>, and C<server_tls_i>, C<sentinel_tls_i>.
+C<config>, C<sentinel_config> as Test::WsBus::Redis has them.  The ports of
+server C<i> are named 7300 + C<i> and, with TLS, 7400 + C<i>; those of sentinel
+C<i> 7500 + C<i> and 7600 + C<i>.
 
 =item start(), wait_ok()
 
