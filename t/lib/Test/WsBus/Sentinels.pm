@@ -81,6 +81,8 @@ sub wait_ok {
     my $others = $self->{sentinels} - 1;
     my $replicas = grep { $_->pid() } @{$self->{servers}};
 
+    # a sentinel cuts off the clients of a server that it changes
+
     $self->{t}->wait_until(sub {
         my %masters;
 
@@ -97,7 +99,8 @@ sub wait_ok {
         my $master = $self->server($self->current());
 
         return keys %masters == 1
-            && ($master->info('connected_slaves') // 0) >= $replicas - 1;
+            && (eval { $master->info('connected_slaves') } // 0)
+                >= $replicas - 1;
     }, 40) or croak('the sentinels are not well');
 
     return $self;
