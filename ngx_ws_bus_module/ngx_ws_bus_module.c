@@ -9,18 +9,11 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
-#include "ngx_ws_bus_bridge.h"
+#include "ngx_ws_bus_auth.h"
 #include "ngx_ws_bus_http.h"
+#include "ngx_ws_bus_keys.h"
 
 
-/* the default of "resolver_timeout", milliseconds */
-#define NGX_WS_BUS_RESOLVER_TIMEOUT  30000
-
-
-static char *ngx_ws_bus_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-static char *ngx_ws_bus_redis_directive(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
 static char *ngx_ws_bus_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_ws_bus_channel_directive(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -30,11 +23,6 @@ static char *ngx_ws_bus_publisher_directive(ngx_conf_t *cf,
 static char *ngx_ws_bus_status_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
-static ngx_ws_bus_zone_t *ngx_ws_bus_zone_add(ngx_conf_t *cf,
-    ngx_ws_bus_main_conf_t *wmcf, ngx_str_t *name, size_t size,
-    ngx_ws_bus_redis_t *redis);
-static ngx_ws_bus_zone_t *ngx_ws_bus_zone_find(ngx_ws_bus_main_conf_t *wmcf,
-    ngx_str_t *name);
 
 static void *ngx_ws_bus_create_main_conf(ngx_conf_t *cf);
 static char *ngx_ws_bus_init_main_conf(ngx_conf_t *cf, void *conf);
@@ -42,7 +30,6 @@ static void *ngx_ws_bus_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
 static ngx_int_t ngx_ws_bus_init(ngx_conf_t *cf);
-static ngx_int_t ngx_ws_bus_init_redis(ngx_conf_t *cf);
 static ngx_int_t ngx_ws_bus_init_process(ngx_cycle_t *cycle);
 static void ngx_ws_bus_exit_process(ngx_cycle_t *cycle);
 
@@ -120,6 +107,90 @@ static ngx_command_t  ngx_ws_bus_commands[] = {
       ngx_ws_bus_origin_directive,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
+      NULL },
+
+    { ngx_string("ws_bus_jwt"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_ws_bus_jwt_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_jwt_algorithms"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_ws_bus_jwt_algorithms_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_jwt_issuer"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_ws_bus_jwt_list_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, auth.issuers),
+      NULL },
+
+    { ngx_string("ws_bus_jwt_audience"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_ws_bus_jwt_list_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, auth.audiences),
+      NULL },
+
+    { ngx_string("ws_bus_jwt_leeway"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_sec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, auth.leeway),
+      NULL },
+
+    { ngx_string("ws_bus_jwt_require"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_ws_bus_jwt_require_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_jwt_claim_set"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_2MORE,
+      ngx_ws_bus_jwt_claim_set_directive,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_jwt_grants"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_ws_bus_jwt_grants_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_jwt_refresh"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_sec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, auth.refresh),
+      NULL },
+
+    { ngx_string("ws_bus_auth_timeout"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_ws_bus_auth_timeout_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("ws_bus_jwt_key_file"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_ws_bus_keys_file_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, keys),
+      NULL },
+
+    { ngx_string("ws_bus_jwt_key_request"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_ws_bus_keys_request_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_ws_bus_loc_conf_t, keys),
       NULL },
 
     { ngx_string("ws_bus_protocols"),
@@ -292,81 +363,6 @@ ngx_module_t  ngx_ws_bus_module = {
 
 
 static char *
-ngx_ws_bus_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_ws_bus_main_conf_t *wmcf = conf;
-
-    ssize_t              size;
-    ngx_str_t           *value, name;
-    ngx_ws_bus_redis_t  *redis;
-
-    value = cf->args->elts;
-
-    if (value[1].len == 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid zone name \"%V\"", &value[1]);
-        return NGX_CONF_ERROR;
-    }
-
-    size = ngx_parse_size(&value[2]);
-
-    if (size == NGX_ERROR) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid zone size \"%V\"", &value[2]);
-        return NGX_CONF_ERROR;
-    }
-
-    if (size < NGX_WS_BUS_ZONE_MIN) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "zone \"%V\" is too small", &value[1]);
-        return NGX_CONF_ERROR;
-    }
-
-    if (ngx_ws_bus_zone_find(wmcf, &value[1])) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "duplicate zone \"%V\"", &value[1]);
-        return NGX_CONF_ERROR;
-    }
-
-    redis = NULL;
-
-    if (cf->args->nelts == 4) {
-
-        if (value[3].len < 7 || ngx_strncmp(value[3].data, "redis=", 6) != 0) {
-            return ngx_ws_bus_invalid(cf, &value[3]);
-        }
-
-        name.data = value[3].data + 6;
-        name.len = value[3].len - 6;
-
-        redis = ngx_ws_bus_redis_find(&wmcf->redises, &name);
-
-        if (redis == NULL) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "unknown redis \"%V\", \"ws_bus_redis\" comes "
-                               "before the zone", &name);
-            return NGX_CONF_ERROR;
-        }
-    }
-
-    if (ngx_ws_bus_zone_add(cf, wmcf, &value[1], size, redis) == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    return NGX_CONF_OK;
-}
-
-
-static char *
-ngx_ws_bus_redis_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_ws_bus_main_conf_t *wmcf = conf;
-
-    return ngx_ws_bus_redis_block(cf, &wmcf->redises);
-}
-
-
-static char *
 ngx_ws_bus_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     return ngx_ws_bus_channel_directive(cf, cmd, conf,
@@ -484,95 +480,6 @@ ngx_ws_bus_status_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
-static ngx_ws_bus_zone_t *
-ngx_ws_bus_zone_add(ngx_conf_t *cf, ngx_ws_bus_main_conf_t *wmcf,
-    ngx_str_t *name, size_t size, ngx_ws_bus_redis_t *redis)
-{
-    u_char              *p;
-    ngx_str_t            shm_name;
-    ngx_shm_zone_t      *shm_zone;
-    ngx_ws_bus_zone_t   *zone, **zonep;
-    ngx_pool_cleanup_t  *cln;
-
-    zone = ngx_pcalloc(cf->pool, sizeof(ngx_ws_bus_zone_t));
-    cln = ngx_pool_cleanup_add(cf->pool, 0);
-    zonep = ngx_array_push(&wmcf->zones);
-
-    if (zone == NULL || cln == NULL || zonep == NULL) {
-        return NULL;
-    }
-
-    cln->handler = ngx_ws_bus_zone_cleanup;
-    cln->data = zone;
-
-    zone->name = *name;
-    zone->cycle = cf->cycle;
-
-    /*
-     * Names of shared memory are common to all modules.  With another Redis
-     * it is another zone: its channels have another order.
-     */
-
-    shm_name.len = sizeof("ws_bus:") - 1 + name->len;
-
-    if (redis) {
-        shm_name.len += 1 + redis->link.name.len;
-
-        zone->remote = ngx_ws_bus_bridge_create(cf->pool, zone, redis);
-        if (zone->remote == NULL) {
-            return NULL;
-        }
-    }
-
-    shm_name.data = ngx_pnalloc(cf->pool, shm_name.len);
-    if (shm_name.data == NULL) {
-        return NULL;
-    }
-
-    p = ngx_cpymem(shm_name.data, "ws_bus:", sizeof("ws_bus:") - 1);
-    p = ngx_cpymem(p, name->data, name->len);
-
-    if (redis) {
-        *p++ = '@';
-        ngx_memcpy(p, redis->link.name.data, redis->link.name.len);
-    }
-
-    shm_zone = ngx_shared_memory_add(cf, &shm_name, size, &ngx_ws_bus_module);
-    if (shm_zone == NULL) {
-        return NULL;
-    }
-
-    shm_zone->init = ngx_ws_bus_zone_init;
-    shm_zone->data = zone;
-
-    zone->shm_zone = shm_zone;
-
-    *zonep = zone;
-
-    return zone;
-}
-
-
-static ngx_ws_bus_zone_t *
-ngx_ws_bus_zone_find(ngx_ws_bus_main_conf_t *wmcf, ngx_str_t *name)
-{
-    ngx_uint_t           i;
-    ngx_ws_bus_zone_t  **zone;
-
-    zone = wmcf->zones.elts;
-
-    for (i = 0; i < wmcf->zones.nelts; i++) {
-        if (zone[i]->name.len == name->len
-            && ngx_strncmp(zone[i]->name.data, name->data, name->len) == 0)
-        {
-            return zone[i];
-        }
-    }
-
-    return NULL;
-}
-
-
 static void *
 ngx_ws_bus_create_main_conf(ngx_conf_t *cf)
 {
@@ -594,6 +501,8 @@ ngx_ws_bus_create_main_conf(ngx_conf_t *cf)
 
     if (ngx_array_init(&wmcf->redises, cf->pool, 1,
                        sizeof(ngx_ws_bus_redis_t *))
+        != NGX_OK
+        || ngx_array_init(&wmcf->key_requests, cf->pool, 1, sizeof(void *))
         != NGX_OK)
     {
         return NULL;
@@ -650,6 +559,7 @@ ngx_ws_bus_create_loc_conf(ngx_conf_t *cf)
      *     wlcf->channel = NULL;
      *     wlcf->limits = NULL;
      *     wlcf->status = NGX_WS_BUS_STATUS_JSON;
+     *     wlcf->keys = NULL;
      *     wlcf->audit_off = 0;
      */
 
@@ -677,6 +587,8 @@ ngx_ws_bus_create_loc_conf(ngx_conf_t *cf)
     wlcf->limit_log_level = NGX_CONF_UNSET_UINT;
     wlcf->audit = NGX_CONF_UNSET_PTR;
 
+    ngx_ws_bus_auth_conf_init(&wlcf->auth);
+
     return wlcf;
 }
 
@@ -687,7 +599,6 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_ws_bus_loc_conf_t *prev = parent;
     ngx_ws_bus_loc_conf_t *conf = child;
 
-    ngx_ws_bus_zone_t         **zones;
     ngx_ws_bus_main_conf_t     *wmcf;
     ngx_http_core_loc_conf_t   *clcf;
 
@@ -713,6 +624,7 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
                                   |NGX_WS_BUS_PROTOCOL_RAW
                                   |NGX_WS_BUS_PROTOCOL_JSON));
     ngx_conf_merge_ptr_value(conf->origins, prev->origins, NULL);
+    ngx_ws_bus_keys_merge(&conf->keys, prev->keys);
     ngx_conf_merge_ptr_value(conf->channels, prev->channels, NULL);
     ngx_conf_merge_uint_value(conf->max_channels, prev->max_channels, 128);
     ngx_conf_merge_uint_value(conf->presence, prev->presence,
@@ -747,16 +659,26 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_ERROR;
     }
 
+    ngx_ws_bus_auth_conf_merge(&conf->auth, &prev->auth);
+
     if (ngx_ws_bus_audit_merge(cf, prev, conf) != NGX_CONF_OK) {
         return NGX_CONF_ERROR;
     }
 
-    if (conf->handler == NULL || conf->handler == ngx_ws_bus_status_handler) {
+    if (conf->handler == NULL) {
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_ws_bus_auth_conf_check(cf, conf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (conf->handler == ngx_ws_bus_status_handler) {
         return NGX_CONF_OK;
     }
 
     if (conf->presence == NGX_WS_BUS_PRESENCE_MEMBERS
-        && conf->member == NULL)
+        && conf->member == NULL && conf->auth.on != 1)
     {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "\"ws_bus_presence members\" needs "
@@ -764,37 +686,11 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_ERROR;
     }
 
-    if (conf->zone_name.len) {
-        conf->zone = ngx_ws_bus_zone_find(wmcf, &conf->zone_name);
-
-        if (conf->zone == NULL) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "unknown zone \"%V\"", &conf->zone_name);
-            return NGX_CONF_ERROR;
-        }
-
-    } else {
-        zones = wmcf->zones.elts;
-        conf->zone = zones[0];
-    }
-
-    if (conf->zone->remote) {
-        conf->zone->remote->history = ngx_max(conf->zone->remote->history,
-                                              conf->history);
-    }
-
-    if (conf->message_max_size
-        > ngx_ws_bus_history_max_payload(
-                   ngx_ws_bus_zone_log_size(conf->zone->shm_zone->shm.size)))
-    {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "zone \"%V\" is too small for "
-                           "\"ws_bus_message_max_size\" %uz",
-                           &conf->zone->name, conf->message_max_size);
+    if (ngx_ws_bus_keys_use(cf, &conf->keys) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
 
-    return NGX_CONF_OK;
+    return ngx_ws_bus_zone_use(cf, wmcf, conf);
 }
 
 
@@ -813,37 +709,22 @@ ngx_ws_bus_init(ngx_conf_t *cf)
 
     *h = ngx_ws_bus_access_handler;
 
-    if (ngx_ws_bus_init_redis(cf) != NGX_OK) {
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_ACCESS_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_ws_bus_auth_handler;
+
+    if (ngx_ws_bus_keys_init(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (ngx_ws_bus_redis_conf_init(cf) != NGX_OK) {
         return NGX_ERROR;
     }
 
     return ngx_ws_bus_audit_init(cf);
-}
-
-
-static ngx_int_t
-ngx_ws_bus_init_redis(ngx_conf_t *cf)
-{
-    ngx_msec_t                 timeout;
-    ngx_resolver_t            *resolver;
-    ngx_ws_bus_main_conf_t    *wmcf;
-    ngx_http_core_loc_conf_t  *clcf;
-
-    wmcf = ngx_http_conf_get_module_main_conf(cf, ngx_ws_bus_module);
-    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-
-    resolver = clcf->resolver;
-
-    /* where none is configured, nginx has made one without servers */
-
-    if (resolver && resolver->connections.nelts == 0) {
-        resolver = NULL;
-    }
-
-    timeout = (clcf->resolver_timeout == NGX_CONF_UNSET_MSEC)
-              ? NGX_WS_BUS_RESOLVER_TIMEOUT : clcf->resolver_timeout;
-
-    return ngx_ws_bus_redis_init(cf, &wmcf->redises, resolver, timeout);
 }
 
 
@@ -874,7 +755,7 @@ ngx_ws_bus_init_process(ngx_cycle_t *cycle)
         }
     }
 
-    return NGX_OK;
+    return ngx_ws_bus_keys_init_process(cycle);
 }
 
 

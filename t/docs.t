@@ -80,7 +80,7 @@ like($section{ws_bus_zone}, qr/The smallest size is $smallest\./,
     'ws_bus_zone: smallest size');
 
 my $directives = join('', $conf, map { text("$module/http/ngx_ws_bus_$_.c") }
-    qw/ directives access audit limit /);
+    qw/ directives access keys keys_request auth_conf limit audit /);
 
 is(missing($doc{directives},
     $directives =~ /ngx_conf_log_error\(\w+,\s*cf,\s*0,\s*($literals)/g,
@@ -224,10 +224,7 @@ for my $type (sort keys %request) {
             for $row->[0] =~ /`(\w+)`/g;
     }
 
-    # reserved ones have no table
-
-    is_deeply(\%member, $request{$type}, "subprotocol, $type: members")
-        if $type !~ /^auth/;
+    is_deeply(\%member, $request{$type}, "subprotocol, $type: members");
 }
 
 is_deeply([ sort keys %{{ subsections($sub->{'What the server sends'}) }} ],
@@ -244,7 +241,8 @@ is_deeply([ sort keys %code ],
 
 # those that something answers with, and no others, are said to be possible
 
-my $v1 = join('', $message, map { text($_) } glob("$module/http/*_v1*.c"));
+my $v1 = join('', $message, map { text($_) } glob("$module/http/*_v1*.c"),
+    "$module/http/ngx_ws_bus_auth_session.c");
 
 my %used = map { $_ => 1 } $v1 =~ /ngx_string\("(\w+)"\), ngx_string/g,
     map { lc } $v1 =~ /_errors\[\s*NGX_WS_BUS_CODE_(\w+)\]/g;
@@ -284,7 +282,8 @@ for my $case (
 is_deeply(
     [ sort map { $_->[0] =~ /`\$(\w+)`/g }
         rows((sections($doc{'http-api'}))->{Variables}) ],
-    [ sort map { unquote($_) } text("$module/http/ngx_ws_bus_variables.c")
+    [ sort map { unquote($_) =~ s/_$/_NAME/r }
+        text("$module/http/ngx_ws_bus_variables.c")
         =~ /ngx_string\(("ws_bus_\w+")\)/g ],
     'variables');
 
@@ -338,6 +337,11 @@ for my $file (@files) {
 # Configurations.
 
 $t->write_cert('localhost');
+$t->write_file('example.pem', <<'EOF');
+-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEAWZ4OlskU/Vnf4D0ihxrp5wFeVZqKtfZgqqUSPAJarv4=
+-----END PUBLIC KEY-----
+EOF
 
 for my $file (@files) {
     my $n = 0;
@@ -745,8 +749,9 @@ sub place {
     my @places = (
         [ main => qw/ events http load_module worker_processes user
                       worker_rlimit_nofile worker_shutdown_timeout / ],
-        [ http => qw/ server map log_format upstream ws_bus_zone ws_bus_redis
-                      limit_conn_zone limit_req_zone / ],
+        [ http => qw/ server map log_format upstream ws_bus_zone
+                      limit_conn_zone limit_req_zone
+                      ws_bus_jwt_claim_set ws_bus_redis / ],
         [ server => qw/ location listen server_name / ],
     );
 
@@ -784,6 +789,7 @@ sub try_config {
     $text =~ s!/(?:etc|var/log)/nginx/!$dir/!g;
     $text =~ s!(ssl_certificate(?:_key)?)\s+\S+;!
         "$1 $dir/localhost." . ($1 =~ /key/ ? 'key' : 'crt') . ';'!gex;
+    $text =~ s!(ws_bus_jwt_key_file)\s+\S+;!$1 $dir/example.pem;!g;
     $text =~ s/^(\s*http\s*\{)/$1\n%%TEST_GLOBALS_HTTP%%/m;
 
     $t->write_file_expand('example.conf', "%%TEST_GLOBALS%%\n$text");

@@ -30,7 +30,11 @@ my $dir = $t->testdir();
 # seconds for one run
 use constant LIMIT => 100;
 
+my $secret = join('', map { ('a' .. 'z', 0 .. 9)[rand 36] } 1 .. 64);
+
 $t->log_level('info')->time_limit(600);
+
+$t->write_file('secret.jwk', qq({"kty":"oct","k":"$secret"}));
 
 $t->write_file_expand('nginx.conf', <<'EOC');
 
@@ -50,6 +54,9 @@ http {
     ws_bus_presence members;
     ws_bus_member $arg_name;
     ws_bus_drain 500ms;
+
+    ws_bus_jwt_key_file %%TESTDIR%%/secret.jwk;
+    ws_bus_jwt_algorithms HS256;
 
     server {
         listen 127.0.0.1:%%PORT_8080%%;
@@ -77,6 +84,34 @@ http {
             }
 
             ws_bus $1;
+        }
+
+        location = /token {
+            ws_bus;
+            ws_bus_channels *;
+            ws_bus_jwt bus;
+            ws_bus_auth_timeout 10s;
+        }
+
+        location ~ ^/token/(.+)$ {
+            ws_bus $1;
+            ws_bus_jwt bus;
+            ws_bus_auth_timeout 10s;
+        }
+
+        location = /granted {
+            ws_bus;
+            ws_bus_jwt bus;
+            ws_bus_jwt_grants g;
+        }
+
+        location ~ ^/token-sse/(.+)$ {
+            if ($http_upgrade) {
+                return 403;
+            }
+
+            ws_bus $1;
+            ws_bus_jwt bus;
         }
 
         location ~ ^/pub/(.+)$ {
@@ -179,6 +214,7 @@ sub node_tests {
     local $ENV{WS_BUS_TEST_WEBSOCKET} = $websocket;
     local $ENV{WS_BUS_TEST_URL} = 'http://127.0.0.1:' . port(8080);
     local $ENV{WS_BUS_TEST_MASTER} = $t->master();
+    local $ENV{WS_BUS_TEST_SECRET} = $secret;
     local $ENV{NODE_NO_WARNINGS} = 1;
 
     for my $file (sort glob("$tests/*.test.mjs")) {

@@ -25,7 +25,7 @@ use constant N => 600;
 my $f = Test::WsBus::Fleet->new(hosts => 2, workers => 3, server => <<'EOF');
         location ~ ^/stay/(.*)$ {
             ws_bus $1;
-            ws_bus_drain 60s;
+            ws_bus_drain 1h;
         }
 EOF
 

@@ -78,7 +78,7 @@ my $other = "a\"b\\c\nd";
 my $label = 'a\"b\\\\c\nd';
 
 my @reasons = qw/ slow conflated closed lost /;
-my @refused = qw/ handshake channel unavailable origin /;
+my @refused = qw/ handshake channel unavailable origin token claim /;
 
 
 # the page
@@ -243,7 +243,8 @@ ws_response('/ws/c1', version => 8);
 ws_response('/ws/');
 
 is_deeply(status()->{zones}{main}{refused},
-          { handshake => 3, channel => 1, unavailable => 0, origin => 0 }, 'refused');
+          { handshake => 3, channel => 1, unavailable => 0, origin => 0,
+            token => 0, claim => 0 }, 'refused');
 
 
 # closed

@@ -66,8 +66,19 @@ struct ngx_ws_bus_sub_s {
     uint64_t               present:1;  /* the owner's */
     void                  *owner;      /* begins with ngx_ws_bus_owner_t */
     ngx_ws_bus_sub_t      *next;       /* the owner's */
-    ngx_ws_bus_wait_t     *wait;       /* until its channel is live */
 };
+
+
+/*
+ * What a subscription has until its channel is live: from is this then, and
+ * seq points there.  An idle one stays small.
+ */
+
+#define NGX_WS_BUS_SUB_WAITS  (NGX_WS_BUS_LOG_NONE - 1)
+
+#define ngx_ws_bus_sub_wait(sub)                                              \
+    ((sub)->from == NGX_WS_BUS_SUB_WAITS                                      \
+     ? (ngx_ws_bus_wait_t *) (uintptr_t) (sub)->seq : NULL)
 
 
 struct ngx_ws_bus_wait_s {
@@ -187,7 +198,7 @@ void ngx_ws_bus_hub_exit(ngx_ws_bus_zone_t *zone);
 /*
  * Subscribes "sub", memory of the caller's, to the channel from view->head
  * on.  NGX_OK, or NGX_ERROR without memory; NGX_AGAIN if the channel is not
- * live yet: the owner's ready() will be called, and sub->wait is set.
+ * live yet: the owner's ready() will be called.
  */
 ngx_int_t ngx_ws_bus_hub_subscribe(ngx_ws_bus_hub_t *hub,
     const ngx_str_t *name, ngx_ws_bus_format_t *format, ngx_ws_bus_sub_t *sub,

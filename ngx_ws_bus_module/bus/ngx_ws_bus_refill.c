@@ -234,7 +234,7 @@ ngx_ws_bus_hub_lost(ngx_ws_bus_channel_t *ch, uint64_t seq, uint64_t pos)
         {
             sub = ngx_queue_data(q, ngx_ws_bus_sub_t, queue);
 
-            if (sub->from != NGX_WS_BUS_LOG_NONE
+            if (sub->from < NGX_WS_BUS_SUB_WAITS
                 && sub->from <= pos && sub->seq < seq)
             {
                 ch->hub->slot->stats.dropped[NGX_WS_BUS_DROPPED_LOST]++;
@@ -314,7 +314,7 @@ ngx_ws_bus_hub_reset(ngx_ws_bus_channel_t *ch, uint64_t pos, uint64_t epoch,
         {
             sub = ngx_queue_data(q, ngx_ws_bus_sub_t, queue);
 
-            if (sub->from != NGX_WS_BUS_LOG_NONE && sub->from <= pos) {
+            if (sub->from < NGX_WS_BUS_SUB_WAITS && sub->from <= pos) {
                 sub->seq = seq;
 
                 ch->hub->slot->stats.dropped[NGX_WS_BUS_DROPPED_LOST]++;

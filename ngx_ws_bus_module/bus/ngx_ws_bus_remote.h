@@ -99,9 +99,10 @@ struct ngx_ws_bus_remote_sh_s {
     ngx_uint_t           open;       /* all channels are served as they are */
 
     /* of the owner, to be looked at */
-    ngx_uint_t           up;
+    uint64_t             up;
     time_t               since;
-    uint64_t             channels;
+    uint64_t             channels;   /* subscribed to, or to be */
+    uint64_t             nlive;      /* of these */
     uint64_t             rtt;        /* microseconds */
 
     ngx_ws_bus_remote_stats_t  stats;
@@ -143,6 +144,7 @@ struct ngx_ws_bus_remote_s {
     void                *data;
     ngx_msec_t           timeout;    /* to wait for a channel */
     ngx_uint_t           history;    /* messages that anybody asks for */
+    ngx_uint_t           required;   /* without it nothing is published */
 
     /*
      * Called in each process that uses the zone, when it begins and ends.

@@ -63,7 +63,6 @@ ngx_ws_bus_hub_subscribe(ngx_ws_bus_hub_t *hub, const ngx_str_t *name,
     sub->group = group;
     sub->from = view->head;
     sub->seq = view->seq;
-    sub->wait = NULL;
 
     ngx_queue_insert_tail(&group->subs, &sub->queue);
 
@@ -100,7 +99,7 @@ ngx_ws_bus_hub_unsubscribe(ngx_ws_bus_sub_t *sub)
     ch = group->channel;
     hub = ch->hub;
 
-    if (sub->wait) {
+    if (ngx_ws_bus_sub_wait(sub)) {
         ngx_ws_bus_hub_unwait(sub);
     }
 
@@ -311,8 +310,8 @@ ngx_ws_bus_hub_wait(ngx_ws_bus_sub_t *sub, uint64_t pos)
     wait->data = NULL;
     wait->deadline = ngx_current_msec + hub->zone->remote->timeout;
 
-    sub->wait = wait;
-    sub->from = NGX_WS_BUS_LOG_NONE;
+    sub->from = NGX_WS_BUS_SUB_WAITS;
+    sub->seq = (uintptr_t) wait;
 
     if (ngx_queue_empty(&hub->waits) && !hub->overdue.timer_set) {
         ngx_add_timer(&hub->overdue, hub->zone->remote->timeout);
@@ -331,15 +330,20 @@ ngx_ws_bus_hub_wait(ngx_ws_bus_sub_t *sub, uint64_t pos)
 static void
 ngx_ws_bus_hub_unwait(ngx_ws_bus_sub_t *sub)
 {
-    ngx_queue_remove(&sub->wait->queue);
+    ngx_ws_bus_wait_t  *wait;
 
-    if (sub->wait->data) {
-        ngx_free(sub->wait->data);
+    wait = ngx_ws_bus_sub_wait(sub);
+
+    ngx_queue_remove(&wait->queue);
+
+    if (wait->data) {
+        ngx_free(wait->data);
     }
 
-    ngx_free(sub->wait);
+    ngx_free(wait);
 
-    sub->wait = NULL;
+    sub->from = NGX_WS_BUS_LOG_NONE;
+    sub->seq = 0;
 }
 
 
@@ -370,6 +374,7 @@ ngx_ws_bus_hub_ready(ngx_ws_bus_channel_t *ch, uint64_t pos)
     void                *data;
     ngx_queue_t         *q;
     ngx_ws_bus_sub_t    *sub;
+    ngx_ws_bus_wait_t   *wait;
     ngx_ws_bus_group_t  *group;
 
     for (group = &ch->group; group; group = group->next) {
@@ -380,12 +385,14 @@ ngx_ws_bus_hub_ready(ngx_ws_bus_channel_t *ch, uint64_t pos)
         {
             sub = ngx_queue_data(q, ngx_ws_bus_sub_t, queue);
 
-            if (sub->wait == NULL || sub->wait->pos > pos) {
+            wait = ngx_ws_bus_sub_wait(sub);
+
+            if (wait == NULL || wait->pos > pos) {
                 continue;
             }
 
-            data = sub->wait->data;
-            sub->wait->data = NULL;
+            data = wait->data;
+            wait->data = NULL;
 
             ngx_ws_bus_hub_unwait(sub);
 

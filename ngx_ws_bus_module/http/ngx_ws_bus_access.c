@@ -9,7 +9,7 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
-#include "ngx_ws_bus_http.h"
+#include "ngx_ws_bus_auth.h"
 #include "ngx_ws_bus_pattern.h"
 
 
@@ -51,6 +51,7 @@ ngx_ws_bus_access_handler(ngx_http_request_t *r)
 {
     ngx_uint_t              n;
     ngx_table_elt_t        *h;
+    ngx_ws_bus_ctx_t       *ctx;
     ngx_ws_bus_origins_t   *origins;
     ngx_ws_bus_loc_conf_t  *conf;
 
@@ -75,11 +76,19 @@ ngx_ws_bus_access_handler(ngx_http_request_t *r)
         return NGX_DECLINED;
     }
 
+    ctx = ngx_ws_bus_ctx(r);
+    if (ctx == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
     if (n == 1
         && ngx_ws_bus_access_origin(r, origins, &h->value) == NGX_OK)
     {
+        ctx->outcome = NGX_WS_BUS_AUTH_PASSED;
         return NGX_DECLINED;
     }
+
+    ctx->outcome = NGX_WS_BUS_AUTH_REJECTED_ORIGIN;
 
     if (conf->zone->hub) {
         conf->zone->hub->slot->stats.refused[NGX_WS_BUS_REFUSED_ORIGIN]++;

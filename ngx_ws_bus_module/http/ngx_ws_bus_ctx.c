@@ -9,10 +9,9 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
-#include "ngx_ws_bus_http.h"
+#include "ngx_ws_bus_auth.h"
 
 
-static ngx_ws_bus_ctx_t *ngx_ws_bus_ctx_find(ngx_http_request_t *r);
 static void ngx_ws_bus_ctx_cleanup(void *data);
 
 
@@ -60,7 +59,7 @@ ngx_ws_bus_ctx_session(ngx_http_request_t *r)
  * with it what is known of its main request.
  */
 
-static ngx_ws_bus_ctx_t *
+ngx_ws_bus_ctx_t *
 ngx_ws_bus_ctx_find(ngx_http_request_t *r)
 {
     ngx_ws_bus_ctx_t    *ctx;
@@ -87,11 +86,11 @@ ngx_ws_bus_ctx_find(ngx_http_request_t *r)
 
 
 /*
- * Marks the context in the pool; what it points to is freed by its owners.
+ * It also marks the context in the pool.
  */
 
 static void
 ngx_ws_bus_ctx_cleanup(void *data)
 {
-    (void) data;
+    ngx_ws_bus_auth_release(data);
 }

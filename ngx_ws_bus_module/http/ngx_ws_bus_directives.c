@@ -78,15 +78,14 @@ ngx_ws_bus_channels_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
 
-    if (cf->args->nelts == 2 && ngx_strcmp(value[1].data, "none") == 0) {
-        wlcf->channels = NULL;
-        return NGX_CONF_OK;
-    }
-
     wlcf->channels = ngx_array_create(cf->pool, cf->args->nelts - 1,
                                       sizeof(ngx_str_t));
     if (wlcf->channels == NULL) {
         return NGX_CONF_ERROR;
+    }
+
+    if (cf->args->nelts == 2 && ngx_strcmp(value[1].data, "none") == 0) {
+        return NGX_CONF_OK;
     }
 
     for (i = 1; i < cf->args->nelts; i++) {

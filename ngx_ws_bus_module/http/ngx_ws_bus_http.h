@@ -13,6 +13,7 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
+#include "ngx_ws_bus_auth_conf.h"
 #include "ngx_ws_bus_deflate.h"
 #include "ngx_ws_bus_frame.h"
 #include "ngx_ws_bus_hub.h"
@@ -72,6 +73,8 @@ typedef struct {
     ngx_array_t                zones;       /* of ngx_ws_bus_zone_t * */
     ngx_array_t                limit_zones; /* of ngx_ws_bus_limit_zone_t * */
     ngx_array_t                redises;     /* of ngx_ws_bus_redis_t * */
+    ngx_array_t                key_requests;
+                                    /* of ngx_ws_bus_keys_request_t * */
     ngx_uint_t                 used;        /* unsigned  used:1; */
     ngx_uint_t                 audit_id;    /* index of $request_id */
 
@@ -82,6 +85,7 @@ typedef struct {
 
 
 typedef struct ngx_ws_bus_origins_s  ngx_ws_bus_origins_t;
+struct ngx_ws_bus_keys_s;
 
 
 typedef struct {
@@ -93,6 +97,8 @@ typedef struct {
     ngx_http_complex_value_t  *publish;
 
     ngx_ws_bus_origins_t      *origins;     /* NULL: the same only */
+    struct ngx_ws_bus_keys_s  *keys;        /* NULL: none to verify with */
+    ngx_ws_bus_auth_conf_t     auth;
 
     ngx_uint_t                 protocols;
     ngx_array_t               *channels;    /* of ngx_str_t, compiled */
@@ -134,6 +140,8 @@ typedef struct {
 
 typedef struct ngx_ws_bus_session_s   ngx_ws_bus_session_t;
 typedef struct ngx_ws_bus_auth_s      ngx_ws_bus_auth_t;
+typedef struct ngx_ws_bus_auth_wait_s ngx_ws_bus_auth_wait_t;
+typedef struct ngx_ws_bus_inband_s    ngx_ws_bus_inband_t;
 typedef struct ngx_ws_bus_protocol_s  ngx_ws_bus_protocol_t;
 typedef struct ngx_ws_bus_out_s       ngx_ws_bus_out_t;
 typedef struct ngx_ws_bus_past_s      ngx_ws_bus_past_t;
@@ -271,6 +279,9 @@ struct ngx_ws_bus_session_s {
     /* state */
     unsigned                      started:1;      /* the 101 has left */
     unsigned                      publish:1;
+    unsigned                      granted:1;      /* by the token, too */
+    unsigned                      pending:1;      /* no token yet */
+    unsigned                      lean:1;         /* the request is to go */
     unsigned                      deflate:1;
     unsigned                      compressed:1;   /* the message coming in */
     unsigned                      pinged:1;       /* and not answered yet */
@@ -283,6 +294,7 @@ struct ngx_ws_bus_session_s {
     unsigned                      by_client:1;    /* who closed first */
     unsigned                      pong_queued:1;
     unsigned                      batching:1;     /* nothing is on its way */
+    unsigned                      joining:1;      /* waits for its channel */
     unsigned                      opcode:4;       /* of the message */
     ngx_ws_bus_utf8_t             utf8;
 
@@ -297,6 +309,7 @@ struct ngx_ws_bus_session_s {
     u_char                       *message;        /* so far */
     size_t                        message_len;
     size_t                        message_size;
+    size_t                        message_max;
     u_char                       *control;        /* a split control frame */
     uint64_t                      messages_in;
     uint64_t                      bytes_in;
@@ -305,6 +318,8 @@ struct ngx_ws_bus_session_s {
     ngx_str_t                     consumer;       /* durable, or empty */
     ngx_str_t                     member;         /* present as, or empty */
     ngx_ws_bus_hub_t             *hub;
+    ngx_ws_bus_auth_t            *auth;       /* NULL: no token */
+    ngx_ws_bus_inband_t          *inband;     /* NULL: not needed */
     ngx_http_request_t           *request;    /* NULL: let go */
     const ngx_ws_bus_protocol_t  *protocol;
     ngx_ws_bus_format_t          *format;
@@ -312,7 +327,7 @@ struct ngx_ws_bus_session_s {
     ngx_ws_bus_stream_t          *stream;         /* NULL: a WebSocket */
     ngx_ws_bus_replay_t          *replay;         /* one after the other */
     ngx_ws_bus_run_t             *pong;           /* not queued yet */
-    ngx_ws_bus_pending_t         *pending;        /* on their way to others */
+    ngx_ws_bus_pending_t         *publications;   /* on their way to others */
     ngx_ws_bus_limit_t           *limit;          /* NULL: no limits */
 };
 
@@ -323,8 +338,12 @@ struct ngx_ws_bus_session_s {
 
 typedef struct {
     ngx_ws_bus_session_t         *session;    /* NULL: none yet */
-    ngx_ws_bus_auth_t            *auth;       /* NULL: no good token */
     ngx_ws_bus_hold_t            *hold;       /* waits for its channel */
+    ngx_ws_bus_auth_t            *auth;       /* until there is a session */
+    ngx_ws_bus_auth_wait_t       *wait;       /* for keys; NULL: not yet */
+    ngx_uint_t                    outcome;    /* ngx_ws_bus_auth_outcome_e */
+    ngx_uint_t                    pending;    /* unsigned  pending:1; */
+    ngx_ws_bus_loc_conf_t        *conf;       /* whose auth and pending are */
 } ngx_ws_bus_ctx_t;
 
 
@@ -362,6 +381,11 @@ ngx_int_t ngx_ws_bus_status_handler(ngx_http_request_t *r);
 ngx_ws_bus_ctx_t *ngx_ws_bus_ctx(ngx_http_request_t *r);
 
 /*
+ * The same, or NULL if nothing is known yet.
+ */
+ngx_ws_bus_ctx_t *ngx_ws_bus_ctx_find(ngx_http_request_t *r);
+
+/*
  * The session of the request, or NULL.
  */
 ngx_ws_bus_session_t *ngx_ws_bus_ctx_session(ngx_http_request_t *r);
@@ -373,6 +397,19 @@ ngx_ws_bus_session_t *ngx_ws_bus_ctx_session(ngx_http_request_t *r);
 ngx_int_t ngx_ws_bus_access_handler(ngx_http_request_t *r);
 char *ngx_ws_bus_origin_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+
+/*
+ * Zones, http/ngx_ws_bus_zone_conf.c: the directive ws_bus_zone; a zone of
+ * that name, joined by this Redis or NULL, or NULL without memory; and the
+ * zone that a location uses.
+ */
+char *ngx_ws_bus_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+ngx_ws_bus_zone_t *ngx_ws_bus_zone_add(ngx_conf_t *cf,
+    ngx_ws_bus_main_conf_t *wmcf, ngx_str_t *name, size_t size,
+    ngx_ws_bus_redis_t *redis);
+char *ngx_ws_bus_zone_use(ngx_conf_t *cf, ngx_ws_bus_main_conf_t *wmcf,
+    ngx_ws_bus_loc_conf_t *conf);
 
 /*
  * The directives of a location, http/ngx_ws_bus_directives.c; and the answer
@@ -391,6 +428,14 @@ char *ngx_ws_bus_buffer_directive(ngx_conf_t *cf, ngx_command_t *cmd,
 char *ngx_ws_bus_deflate_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_ws_bus_invalid(ngx_conf_t *cf, ngx_str_t *value);
+
+/*
+ * The block ws_bus_redis, http/ngx_ws_bus_redis_conf.c, and the end of the
+ * configuration, when the resolver is known.  NGX_OK, or NGX_ERROR, logged.
+ */
+char *ngx_ws_bus_redis_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+ngx_int_t ngx_ws_bus_redis_conf_init(ngx_conf_t *cf);
 
 /*
  * The directive ws_bus_log, http/ngx_ws_bus_audit.c; what a level inherits,
@@ -452,6 +497,18 @@ void ngx_ws_bus_session_subscribed(ngx_ws_bus_session_t *s,
     ngx_ws_bus_sub_t *sub, ngx_ws_bus_view_t *view);
 
 /*
+ * Does what the handshake asked for: publishing, presence, the location's
+ * channel and what is to be replayed of it, and the protocol's beginning; the
+ * request is still there.  NGX_OK, NGX_DECLINED if the zone has no room,
+ * NGX_ERROR; NGX_AGAIN if the channel has to be waited for: then the second
+ * one does the rest, after ngx_ws_bus_session_subscribed().
+ */
+ngx_int_t ngx_ws_bus_session_begin(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view);
+ngx_int_t ngx_ws_bus_session_begun(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view);
+
+/*
  * TCP is gone, or of no use any more: ends the request and with it the
  * session.  Not to be called from the hub's handlers.
  */
@@ -465,6 +522,13 @@ void ngx_ws_bus_session_end(ngx_ws_bus_session_t *s);
  */
 ngx_int_t ngx_ws_bus_input(ngx_ws_bus_session_t *s, u_char *pos,
     u_char *last);
+
+/*
+ * Hands a whole message on, to the gate as long as a token is awaited.
+ * Returns as the protocol's message().
+ */
+ngx_int_t ngx_ws_bus_input_take(ngx_ws_bus_session_t *s, ngx_uint_t opcode,
+    u_char *data, size_t len);
 
 /*
  * Sets the one timer of a session to whatever comes first.
@@ -616,6 +680,12 @@ ngx_int_t ngx_ws_bus_v1_envelope(ngx_ws_bus_record_t *rec, u_char *payload,
 
 
 /*
+ * 1 if the session's token grants all of its subscriptions, else 0.
+ */
+ngx_uint_t ngx_ws_bus_v1_granted(ngx_ws_bus_session_t *s);
+
+
+/*
  * Coming back, http/ngx_ws_bus_replay.c.
  *
  * Reads the request's arguments.  NGX_OK, or NGX_ERROR if one of them is not
@@ -690,6 +760,11 @@ ngx_int_t ngx_ws_bus_pending_hold(ngx_ws_bus_session_t *s,
  */
 void ngx_ws_bus_pending_ready(ngx_ws_bus_sub_t *sub, ngx_int_t rc,
     void *data);
+
+/*
+ * The same of a session that began with its first message.
+ */
+void ngx_ws_bus_auth_joined(ngx_ws_bus_session_t *s, ngx_int_t rc);
 
 /*
  * The same of a subscription that a client of the subprotocol has asked for,

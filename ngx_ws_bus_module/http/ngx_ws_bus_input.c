@@ -9,7 +9,7 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
-#include "ngx_ws_bus_http.h"
+#include "ngx_ws_bus_auth.h"
 
 
 /* the first piece of a message that comes in pieces */
@@ -133,18 +133,18 @@ ngx_ws_bus_input_start(ngx_ws_bus_session_t *s)
         s->compressed = f->rsv1;
         s->utf8 = NGX_WS_BUS_UTF8_START;
 
-        if (s->protocol->may_send(s) != NGX_OK) {
+        if (!s->pending && s->protocol->may_send(s) != NGX_OK) {
             return NGX_ERROR;
         }
     }
 
-    limit = s->conf->message_max_size;
+    limit = s->message_max;
 
     if (s->compressed) {
         limit += ngx_ws_bus_input_slack(limit);
     }
 
-    if (f->len > limit - s->message_len) {
+    if (s->message_len > limit || f->len > limit - s->message_len) {
         return ngx_ws_bus_input_fail(s, &ngx_ws_bus_too_big);
     }
 
@@ -358,7 +358,7 @@ ngx_ws_bus_input_message(ngx_ws_bus_session_t *s, u_char *data, size_t len)
     rc = s->limit ? ngx_ws_bus_limit_message(s, data, len) : NGX_OK;
 
     if (rc == NGX_OK) {
-        rc = s->protocol->message(s, s->opcode, data, len);
+        rc = ngx_ws_bus_input_take(s, s->opcode, data, len);
 
     } else if (rc == NGX_DECLINED) {
         rc = NGX_OK;
@@ -371,6 +371,15 @@ ngx_ws_bus_input_message(ngx_ws_bus_session_t *s, u_char *data, size_t len)
     }
 
     return rc;
+}
+
+
+ngx_int_t
+ngx_ws_bus_input_take(ngx_ws_bus_session_t *s, ngx_uint_t opcode,
+    u_char *data, size_t len)
+{
+    return s->pending ? ngx_ws_bus_auth_first(s, opcode, data, len)
+                      : s->protocol->message(s, opcode, data, len);
 }
 
 
@@ -396,7 +405,7 @@ ngx_ws_bus_input_inflate(ngx_ws_bus_session_t *s, u_char **data, size_t *len)
     if (ngx_ws_bus_deflate_inflate(ngx_ws_bus_inflate, *data, *len,
                                    &ngx_ws_bus_inflated,
                                    &ngx_ws_bus_inflated_size,
-                                   s->conf->message_max_size, len, &error)
+                                   s->message_max, len, &error)
         != NGX_OK)
     {
         return ngx_ws_bus_input_fail(s, error);

@@ -384,7 +384,7 @@ ngx_ws_bus_limit_resume(ngx_ws_bus_session_t *s)
         rc = NGX_OK;
 
     } else {
-        rc = s->protocol->message(s, s->opcode, data, l->len);
+        rc = ngx_ws_bus_input_take(s, s->opcode, data, l->len);
     }
 
     ngx_free(data);

@@ -83,8 +83,8 @@ ngx_ws_bus_pending_publish(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub,
 
     p->len = msg->len;
 
-    ngx_queue_insert_tail(&s->pending->ops, &p->queue);
-    s->pending->n++;
+    ngx_queue_insert_tail(&s->publications->ops, &p->queue);
+    s->publications->n++;
 
     return NGX_AGAIN;
 }
@@ -100,14 +100,14 @@ ngx_ws_bus_pending_op(ngx_ws_bus_session_t *s, ngx_str_t *channel,
 
     log = s->connection->log;
 
-    if (s->pending == NULL) {
-        s->pending = ngx_calloc(sizeof(ngx_ws_bus_pending_t), log);
+    if (s->publications == NULL) {
+        s->publications = ngx_calloc(sizeof(ngx_ws_bus_pending_t), log);
 
-        if (s->pending == NULL) {
+        if (s->publications == NULL) {
             return NULL;
         }
 
-        ngx_queue_init(&s->pending->ops);
+        ngx_queue_init(&s->publications->ops);
     }
 
     op = ngx_alloc(sizeof(ngx_ws_bus_pending_op_t)
@@ -154,7 +154,7 @@ ngx_ws_bus_pending_handler(ngx_ws_bus_op_t *op, ngx_int_t rc,
 
     ngx_queue_remove(&p->queue);
 
-    if (s->pending->n-- == NGX_WS_BUS_PENDING_MAX) {
+    if (s->publications->n-- == NGX_WS_BUS_PENDING_MAX) {
         ngx_post_event(s->connection->read, &ngx_posted_events);
     }
 
@@ -181,7 +181,9 @@ ngx_ws_bus_pending_handler(ngx_ws_bus_op_t *op, ngx_int_t rc,
 ngx_uint_t
 ngx_ws_bus_pending_full(ngx_ws_bus_session_t *s)
 {
-    return s->pending && s->pending->n >= NGX_WS_BUS_PENDING_MAX;
+    return s->joining
+           || (s->publications
+               && s->publications->n >= NGX_WS_BUS_PENDING_MAX);
 }
 
 
@@ -191,13 +193,13 @@ ngx_ws_bus_pending_free(ngx_ws_bus_session_t *s)
     ngx_queue_t              *q;
     ngx_ws_bus_pending_op_t  *p;
 
-    if (s->pending == NULL) {
+    if (s->publications == NULL) {
         return;
     }
 
-    while (!ngx_queue_empty(&s->pending->ops)) {
+    while (!ngx_queue_empty(&s->publications->ops)) {
 
-        q = ngx_queue_head(&s->pending->ops);
+        q = ngx_queue_head(&s->publications->ops);
         p = ngx_queue_data(q, ngx_ws_bus_pending_op_t, queue);
 
         ngx_queue_remove(q);
@@ -207,9 +209,9 @@ ngx_ws_bus_pending_free(ngx_ws_bus_session_t *s)
         ngx_free(p);
     }
 
-    ngx_free(s->pending);
+    ngx_free(s->publications);
 
-    s->pending = NULL;
+    s->publications = NULL;
 }
 
 
@@ -272,6 +274,11 @@ ngx_ws_bus_pending_ready(ngx_ws_bus_sub_t *sub, ngx_int_t rc, void *data)
     ngx_ws_bus_session_t  *s;
 
     s = sub->owner;
+
+    if (s->joining) {
+        ngx_ws_bus_auth_joined(s, rc);
+        return;
+    }
 
     if (s->v1) {
         ngx_ws_bus_v1_ready(s, sub, rc, data);

@@ -9,7 +9,7 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
-#include "ngx_ws_bus_http.h"
+#include "ngx_ws_bus_auth.h"
 
 
 /*
@@ -25,6 +25,11 @@ static ngx_int_t ngx_ws_bus_raw_message(ngx_ws_bus_session_t *s,
     ngx_uint_t opcode, u_char *data, size_t len);
 static void ngx_ws_bus_raw_lost(ngx_ws_bus_session_t *s,
     ngx_ws_bus_node_t *node, uint64_t from, uint64_t to);
+
+
+static const ngx_ws_bus_error_t  ngx_ws_bus_raw_forbidden =
+    ngx_ws_bus_error(NGX_WS_BUS_CLOSE_FORBIDDEN,
+                     "publishing is not allowed here");
 
 
 const ngx_ws_bus_protocol_t  ngx_ws_bus_raw = {
@@ -60,18 +65,24 @@ ngx_ws_bus_raw_compose(ngx_ws_bus_node_t *node, ngx_ws_bus_record_t *rec,
 }
 
 
+/*
+ * Who may not publish may still send a token, which is known when it is
+ * there.
+ */
+
 static ngx_int_t
 ngx_ws_bus_raw_may_send(ngx_ws_bus_session_t *s)
 {
-    static const ngx_ws_bus_error_t  forbidden =
-        ngx_ws_bus_error(NGX_WS_BUS_CLOSE_FORBIDDEN,
-                         "publishing is not allowed here");
-
-    if (s->publish) {
+    if (s->publish && s->granted) {
         return NGX_OK;
     }
 
-    ngx_ws_bus_session_fail(s, &forbidden);
+    if (s->opcode == NGX_WS_BUS_OP_TEXT && ngx_ws_bus_auth_is_refreshable(s))
+    {
+        return NGX_OK;
+    }
+
+    ngx_ws_bus_session_fail(s, &ngx_ws_bus_raw_forbidden);
 
     return NGX_ERROR;
 }
@@ -87,6 +98,20 @@ ngx_ws_bus_raw_message(ngx_ws_bus_session_t *s, ngx_uint_t opcode,
 
     static const ngx_ws_bus_error_t  unavailable =
         ngx_ws_bus_error(NGX_WS_BUS_CLOSE_INTERNAL, "cannot publish");
+
+    if (opcode == NGX_WS_BUS_OP_TEXT && ngx_ws_bus_auth_is_refreshable(s)) {
+
+        rc = ngx_ws_bus_auth_raw(s, data, len);
+
+        if (rc != NGX_DECLINED) {
+            return rc;
+        }
+    }
+
+    if (!s->publish || !s->granted) {
+        ngx_ws_bus_session_fail(s, &ngx_ws_bus_raw_forbidden);
+        return NGX_ERROR;
+    }
 
     msg.data = data;
     msg.len = len;

@@ -9,7 +9,7 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
-#include "ngx_ws_bus_http.h"
+#include "ngx_ws_bus_auth.h"
 
 
 /* one receive buffer a worker */
@@ -76,6 +76,13 @@ ngx_ws_bus_session_create(ngx_http_request_t *r, ngx_ws_bus_hub_t *hub,
     s->sub.owner = s;
     s->last_out = &s->out;
     s->last_in = ngx_current_msec;
+    s->message_max = s->conf->message_max_size;
+    s->granted = 1;
+
+    /* a line of the audit log, a newer token may need the request */
+
+    s->lean = (s->conf->lean && s->conf->audit == NULL
+               && (s->conf->auth.on != 1 || s->conf->auth.require == NULL));
 
     /* whatever is taken from here on is given back */
 
@@ -83,6 +90,14 @@ ngx_ws_bus_session_create(ngx_http_request_t *r, ngx_ws_bus_hub_t *hub,
     cln->data = s;
 
     ctx->session = s;
+
+    if (ctx->auth && ctx->conf == s->conf) {
+        s->auth = ctx->auth;
+        s->auth->session = s;
+        ngx_queue_insert_tail(ngx_ws_bus_auth_sessions(), &s->auth->queue);
+
+        ctx->auth = NULL;
+    }
 
     return s;
 }
@@ -125,6 +140,8 @@ ngx_ws_bus_session_cleanup(void *data)
     if (s->limit) {
         ngx_ws_bus_limit_free(s);
     }
+
+    ngx_ws_bus_auth_leave(s);
 }
 
 
@@ -209,7 +226,7 @@ ngx_ws_bus_session_start_handler(ngx_event_t *rev)
 
 #endif
 
-    if (s->conf->lean && s->conf->audit == NULL) {
+    if (s->lean && !s->pending) {
         ngx_ws_bus_session_let_go(s);
     }
 
@@ -247,6 +264,7 @@ ngx_ws_bus_session_let_go(ngx_ws_bus_session_t *s)
 
     c = s->connection;
     r = s->request;
+
     hc = r->http_connection;
 
     cln = ngx_pool_cleanup_add(c->pool, 0);
@@ -272,6 +290,7 @@ ngx_ws_bus_session_let_go(ngx_ws_bus_session_t *s)
     cln->data = s;
 
     s->request = NULL;
+    s->lean = 0;
 
     ngx_http_free_request(r, 0);
 
@@ -524,6 +543,10 @@ ngx_ws_bus_session_write_handler(ngx_event_t *wev)
 
     wev->timedout = 0;    /* of a batch */
 
+    if (s->lean && !s->pending) {
+        ngx_ws_bus_session_let_go(s);
+    }
+
     if (ngx_ws_bus_out_flush(s) == NGX_ERROR) {
         ngx_ws_bus_session_end(s);
         return;
@@ -669,6 +692,10 @@ ngx_ws_bus_session_timeout(ngx_ws_bus_session_t *s)
         }
     }
 
+    if (s->auth || s->pending) {
+        ngx_ws_bus_auth_tick(s);
+    }
+
     if (!s->broken) {
         ngx_ws_bus_session_resume(s);
     }
@@ -739,6 +766,12 @@ ngx_ws_bus_session_set_timer(ngx_ws_bus_session_t *s)
         }
 
         t = ngx_max(left, 1);
+    }
+
+    if ((s->auth || s->pending) && !s->close_sent) {
+        left = ngx_ws_bus_auth_left(s);
+        left = ngx_max(left, 1);
+        t = ngx_min(t, (ngx_msec_t) left);
     }
 
     if (s->draining || s->close_sent) {

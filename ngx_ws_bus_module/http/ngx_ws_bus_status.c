@@ -43,7 +43,9 @@ const char *const  ngx_ws_bus_status_refused[NGX_WS_BUS_REFUSED_N] = {
     "handshake",
     "channel",
     "unavailable",
-    "origin"
+    "origin",
+    "token",
+    "claim"
 };
 
 
@@ -51,6 +53,7 @@ ngx_int_t
 ngx_ws_bus_status_handler(ngx_http_request_t *r)
 {
     ngx_int_t                  rc;
+    ngx_str_t                  value;
     ngx_array_t                zones;
     ngx_ws_bus_loc_conf_t     *wlcf;
     ngx_ws_bus_status_page_t   page;
@@ -76,6 +79,14 @@ ngx_ws_bus_status_handler(ngx_http_request_t *r)
 
     if (ngx_ws_bus_add_header(r, "Cache-Control", &no_store) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (((r->args.len == 5 && ngx_strncmp(r->args.data, "ready", 5) == 0)
+         || ngx_http_arg(r, (u_char *) "ready", 5, &value) == NGX_OK)
+        && !ngx_ws_bus_status_ready(r))
+    {
+        return ngx_ws_bus_respond(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                                  "not ready");
     }
 
     if (ngx_ws_bus_status_zones(r, &zones) != NGX_OK) {

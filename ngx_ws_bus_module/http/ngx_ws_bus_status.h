@@ -10,6 +10,8 @@
 
 #include <ngx_config.h>
 #include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_http.h>
 
 #include "ngx_ws_bus_zone.h"
 
@@ -68,6 +70,20 @@ void ngx_ws_bus_status_json(ngx_ws_bus_status_page_t *page,
     ngx_array_t *zones);
 void ngx_ws_bus_status_prometheus(ngx_ws_bus_status_page_t *page,
     ngx_array_t *zones);
+
+/*
+ * The same of what a zone that spans hosts has besides,
+ * http/ngx_ws_bus_status_redis.c: members of a zone, and the metrics of all.
+ */
+void ngx_ws_bus_status_json_redis(ngx_ws_bus_status_page_t *page,
+    ngx_ws_bus_status_zone_t *sz);
+void ngx_ws_bus_status_prometheus_redis(ngx_ws_bus_status_page_t *page,
+    ngx_array_t *zones);
+
+/*
+ * 1 if clients may be sent here: all zones can be used.
+ */
+ngx_uint_t ngx_ws_bus_status_ready(ngx_http_request_t *r);
 
 /*
  * Appends to the page, in the format of ngx_sprintf().  Without memory

@@ -11,7 +11,6 @@
 #include <nginx.h>
 
 #include "ngx_ws_bus_http.h"
-#include "ngx_ws_bus_remote.h"
 #include "ngx_ws_bus_status.h"
 
 
@@ -24,8 +23,6 @@ static void ngx_ws_bus_status_json_closed(ngx_ws_bus_status_page_t *page,
     ngx_ws_bus_status_zone_t *sz);
 static void ngx_ws_bus_status_json_delivery(ngx_ws_bus_status_page_t *page,
     ngx_ws_bus_status_zone_t *sz);
-static void ngx_ws_bus_status_json_redis(ngx_ws_bus_status_page_t *page,
-    ngx_ws_bus_remote_sh_t *remote);
 static void ngx_ws_bus_status_json_workers(ngx_ws_bus_status_page_t *page,
     ngx_ws_bus_status_zone_t *sz);
 static uint64_t ngx_ws_bus_status_percentile(ngx_ws_bus_status_zone_t *sz,
@@ -110,36 +107,8 @@ ngx_ws_bus_status_json_zone(ngx_ws_bus_status_page_t *page,
     ngx_ws_bus_status_json_workers(page, sz);
 
     if (sz->zone->sh->remote) {
-        ngx_ws_bus_status_json_redis(page, sz->zone->sh->remote);
+        ngx_ws_bus_status_json_redis(page, sz);
     }
-}
-
-
-static void
-ngx_ws_bus_status_json_redis(ngx_ws_bus_status_page_t *page,
-    ngx_ws_bus_remote_sh_t *remote)
-{
-    ngx_ws_bus_remote_stats_t  *stats;
-
-    stats = &remote->stats;
-
-    ngx_ws_bus_status_print(page, ",\"redis\":{\"state\":\"%s\",\"since\":%T,"
-                            "\"owner\":%P,\"channels\":%uL,"
-                            "\"rtt_ms\":%uL.%03uL",
-                            remote->up ? "up" : "down",
-                            ngx_max(ngx_time() - remote->since, 0),
-                            remote->pid, remote->channels,
-                            remote->rtt / 1000, remote->rtt % 1000);
-
-    ngx_ws_bus_status_print(page, ",\"received\":%uL,\"invalid\":%uL,"
-                            "\"reconnects\":%uL,\"takeovers\":%uL,"
-                            "\"errors\":%uL,\"gaps\":{\"found\":%uL,"
-                            "\"repaired\":%uL,\"lost\":%uL,"
-                            "\"resets\":%uL}}",
-                            stats->received, stats->invalid,
-                            stats->reconnects, stats->takeovers,
-                            stats->errors, stats->gaps, stats->repaired,
-                            stats->lost, stats->resets);
 }
 
 

@@ -148,6 +148,8 @@ ngx_ws_bus_status_prometheus(ngx_ws_bus_status_page_t *page,
     ngx_ws_bus_status_closed(page, zones);
 
     ngx_ws_bus_status_delivery(page, zones);
+
+    ngx_ws_bus_status_prometheus_redis(page, zones);
 }
 
 

@@ -9,6 +9,7 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
+#include "ngx_ws_bus_auth.h"
 #include "ngx_ws_bus_stream.h"
 
 
@@ -328,6 +329,10 @@ ngx_ws_bus_stream_timeout(ngx_ws_bus_session_t *s)
                                 "server is shutting down");
         return;
 
+    } else if (s->auth && ngx_ws_bus_auth_left(s) <= 0) {
+        ngx_ws_bus_auth_tick(s);
+        return;
+
     } else if (s->stream->next
                && (ngx_msec_int_t) (s->stream->next - now) <= 0)
     {
@@ -356,6 +361,11 @@ ngx_ws_bus_stream_set_timer(ngx_ws_bus_session_t *s)
 
     if (s->stream->next && !s->close_sent) {
         left = (ngx_msec_int_t) (s->stream->next - now);
+        t = ngx_min(t, left);
+    }
+
+    if (s->auth && !s->close_sent) {
+        left = ngx_ws_bus_auth_left(s);
         t = ngx_min(t, left);
     }
 

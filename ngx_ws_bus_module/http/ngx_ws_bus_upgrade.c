@@ -9,8 +9,8 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
+#include "ngx_ws_bus_auth.h"
 #include "ngx_ws_bus_handshake.h"
-#include "ngx_ws_bus_http.h"
 #include "ngx_ws_bus_sse.h"
 
 
@@ -85,12 +85,8 @@ static ngx_int_t ngx_ws_bus_upgrade_join(ngx_http_request_t *r,
     ngx_str_t *value, ngx_str_t *more);
 static ngx_int_t ngx_ws_bus_upgrade_consumer(ngx_http_request_t *r,
     ngx_ws_bus_session_t *s);
-static ngx_int_t ngx_ws_bus_upgrade_subscribe(ngx_ws_bus_session_t *s,
-    ngx_ws_bus_deflate_t *d, ngx_ws_bus_view_t *view);
-static ngx_int_t ngx_ws_bus_upgrade_publish(ngx_http_request_t *r,
-    ngx_ws_bus_session_t *s);
-static ngx_int_t ngx_ws_bus_upgrade_member(ngx_http_request_t *r,
-    ngx_ws_bus_session_t *s);
+static ngx_int_t ngx_ws_bus_upgrade_agree(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_deflate_t *d);
 static ngx_int_t ngx_ws_bus_upgrade_answer(ngx_ws_bus_session_t *s,
     ngx_ws_bus_upgrade_t *u, ngx_ws_bus_deflate_t *d,
     ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view);
@@ -299,6 +295,7 @@ ngx_ws_bus_upgrade_session(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
 {
     ngx_int_t               rc;
     ngx_pool_t             *pool;
+    ngx_ws_bus_ctx_t       *ctx;
     ngx_ws_bus_view_t       view;
     ngx_ws_bus_session_t   *s;
     ngx_ws_bus_loc_conf_t  *conf;
@@ -334,14 +331,18 @@ ngx_ws_bus_upgrade_session(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    rc = ngx_ws_bus_upgrade_subscribe(s, d, &view);
+    if (ngx_ws_bus_upgrade_agree(s, d) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ctx = ngx_ws_bus_ctx_find(r);
+
+    rc = (ctx->pending && ctx->conf == conf)
+         ? ngx_ws_bus_auth_defer(s, resume)
+         : ngx_ws_bus_session_begin(s, resume, &view);
 
     if (rc == NGX_DECLINED) {
         return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_full);
-    }
-
-    if (rc == NGX_OK && s->sub.group) {
-        rc = ngx_ws_bus_resume_refresh(s, &s->sub, resume, &view);
     }
 
     if (rc == NGX_AGAIN) {
@@ -398,13 +399,17 @@ ngx_ws_bus_upgrade_go_on(ngx_ws_bus_session_t *s, ngx_int_t rc, void *data)
 
     ngx_ws_bus_session_subscribed(s, &s->sub, &view);
 
+    if (ngx_ws_bus_session_begun(s, &wait->resume, &view) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
     return ngx_ws_bus_upgrade_open(s, &wait->u, wait->d, &wait->resume,
                                    &view);
 }
 
 
 /*
- * Subscribed, if there is a channel: answers.
+ * The session has begun: answers.
  */
 
 static ngx_int_t
@@ -418,14 +423,6 @@ ngx_ws_bus_upgrade_open(ngx_ws_bus_session_t *s, ngx_ws_bus_upgrade_t *u,
 
     c = s->connection;
     r = s->request;
-
-    if ((s->sub.group
-         && ngx_ws_bus_resume(s, &s->sub, resume, view) != NGX_OK)
-        || (s->protocol->open
-            && s->protocol->open(s, resume, view) != NGX_OK))
-    {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
 
     if (u->fallback) {
         return ngx_ws_bus_stream_open(s, resume, view);
@@ -491,31 +488,15 @@ ngx_ws_bus_upgrade_consumer(ngx_http_request_t *r, ngx_ws_bus_session_t *s)
 
 
 /*
- * The last point at which a client can be told by a status code.  NGX_OK,
- * NGX_AGAIN if the channel is to be waited for, NGX_DECLINED if the zone has
- * no room, NGX_ERROR.
+ * How messages are to be encoded.
  */
 
 static ngx_int_t
-ngx_ws_bus_upgrade_subscribe(ngx_ws_bus_session_t *s, ngx_ws_bus_deflate_t *d,
-    ngx_ws_bus_view_t *view)
+ngx_ws_bus_upgrade_agree(ngx_ws_bus_session_t *s, ngx_ws_bus_deflate_t *d)
 {
-    ngx_int_t   rc;
-    ngx_log_t  *log;
-
-    log = s->connection->log;
-
     if (d) {
         s->deflate = 1;
         s->frame.rsv_allowed = NGX_WS_BUS_RSV1;
-    }
-
-    if (ngx_ws_bus_upgrade_publish(s->request, s) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    if (ngx_ws_bus_upgrade_member(s->request, s) != NGX_OK) {
-        return NGX_ERROR;
     }
 
     if (s->stream == NULL) {
@@ -523,26 +504,10 @@ ngx_ws_bus_upgrade_subscribe(ngx_ws_bus_session_t *s, ngx_ws_bus_deflate_t *d,
                            s->conf->presence == NGX_WS_BUS_PRESENCE_MEMBERS
                            ? s->protocol->compose_presence
                            : s->protocol->compose,
-                           s->conf, d, log);
+                           s->conf, d, s->connection->log);
     }
 
-    if (s->format == NULL) {
-        return NGX_ERROR;
-    }
-
-    rc = s->channel.len ? ngx_ws_bus_session_subscribe(s, &s->channel,
-                                                       &s->sub, view)
-                        : NGX_OK;
-
-    if (rc != NGX_ERROR) {
-        return rc;
-    }
-
-    ngx_log_error(NGX_LOG_ERR, log, 0,
-                  "ws_bus_zone \"%V\" is full of channels in use",
-                  &s->conf->zone->name);
-
-    return NGX_DECLINED;
+    return s->format ? NGX_OK : NGX_ERROR;
 }
 
 
@@ -671,7 +636,7 @@ ngx_ws_bus_upgrade_check(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u)
 
 /*
  * Chooses the first subprotocol offered that is served here; none offered
- * means raw mode.
+ * means raw mode, and a token among them is none.
  */
 
 static const ngx_ws_bus_refusal_t *
@@ -679,26 +644,30 @@ ngx_ws_bus_upgrade_protocol(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u)
 {
     ngx_int_t               rc;
     ngx_str_t               rest, token;
+    ngx_uint_t              tokens, others;
     ngx_ws_bus_loc_conf_t  *conf;
 
     conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
 
-    if (u->protocols.len == 0) {
-
-        u->protocol = &ngx_ws_bus_raw;
-
-        return (conf->channel && (conf->protocols & NGX_WS_BUS_PROTOCOL_RAW))
-               ? NULL : &ngx_ws_bus_refused_raw;
-    }
-
+    tokens = 0;
+    others = 0;
     rest = u->protocols;
 
     for ( ;; ) {
         rc = ngx_ws_bus_handshake_next_token(&rest, &token);
 
         if (rc == NGX_DECLINED) {
-            return &ngx_ws_bus_refused_protocol;
+            break;
         }
+
+        if (rc == NGX_OK && conf->auth.on == 1
+            && ngx_ws_bus_auth_is_bearer(&token))
+        {
+            tokens++;
+            continue;
+        }
+
+        others++;
 
         if (rc == NGX_OK
             && (conf->protocols & NGX_WS_BUS_PROTOCOL_JSON)
@@ -710,6 +679,15 @@ ngx_ws_bus_upgrade_protocol(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u)
             return NULL;
         }
     }
+
+    if (others || (u->protocols.len && tokens == 0)) {
+        return &ngx_ws_bus_refused_protocol;
+    }
+
+    u->protocol = &ngx_ws_bus_raw;
+
+    return (conf->channel && (conf->protocols & NGX_WS_BUS_PROTOCOL_RAW))
+           ? NULL : &ngx_ws_bus_refused_raw;
 }
 
 
@@ -842,69 +820,6 @@ ngx_ws_bus_upgrade_join(ngx_http_request_t *r, ngx_str_t *value,
 
 
 static ngx_int_t
-ngx_ws_bus_upgrade_publish(ngx_http_request_t *r, ngx_ws_bus_session_t *s)
-{
-    ngx_str_t  value;
-
-    if (s->conf->publish == NULL) {
-        return NGX_OK;
-    }
-
-    if (ngx_http_complex_value(r, s->conf->publish, &value) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    s->publish = !(value.len == 0
-                   || (value.len == 1 && value.data[0] == '0')
-                   || (value.len == 3
-                       && ngx_strncmp(value.data, "off", 3) == 0));
-
-    return NGX_OK;
-}
-
-
-/*
- * The name by which the client is present.  One that is empty, too long or
- * not UTF-8 is none.
- */
-
-static ngx_int_t
-ngx_ws_bus_upgrade_member(ngx_http_request_t *r, ngx_ws_bus_session_t *s)
-{
-    u_char     *p;
-    ngx_str_t   value;
-
-    if (s->conf->presence != NGX_WS_BUS_PRESENCE_MEMBERS) {
-        return NGX_OK;
-    }
-
-    if (ngx_http_complex_value(r, s->conf->member, &value) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    if (value.len == 0 || value.len > NGX_WS_BUS_MEMBER_MAX
-        || !ngx_ws_bus_utf8_valid(value.data, value.len))
-    {
-        return NGX_OK;
-    }
-
-    /* it may outlive the request */
-
-    p = ngx_pnalloc(s->stream ? r->pool : r->connection->pool, value.len);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    ngx_memcpy(p, value.data, value.len);
-
-    s->member.data = p;
-    s->member.len = value.len;
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
 ngx_ws_bus_upgrade_answer(ngx_ws_bus_session_t *s, ngx_ws_bus_upgrade_t *u,
     ngx_ws_bus_deflate_t *d, ngx_ws_bus_resume_t *resume,
     ngx_ws_bus_view_t *view)
@@ -968,7 +883,7 @@ ngx_ws_bus_upgrade_answer(ngx_ws_bus_session_t *s, ngx_ws_bus_upgrade_t *u,
         }
     }
 
-    if (s->channel.len
+    if (s->channel.len && !s->pending
         && ngx_ws_bus_resume_headers(s, resume, view->epoch) != NGX_OK)
     {
         return NGX_ERROR;

@@ -9,7 +9,7 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
-#include "ngx_ws_bus_http.h"
+#include "ngx_ws_bus_auth.h"
 #include "ngx_ws_bus_json.h"
 #include "ngx_ws_bus_pattern.h"
 #include "ngx_ws_bus_v1.h"
@@ -31,12 +31,6 @@
 #define NGX_WS_BUS_V1_BUCKETS        4
 
 
-typedef struct {
-    ngx_ws_bus_resume_t   resume;
-    ngx_str_t             id;
-} ngx_ws_bus_v1_wait_t;
-
-
 static ngx_int_t ngx_ws_bus_v1_compose(ngx_ws_bus_node_t *node,
     ngx_ws_bus_record_t *rec, u_char *payload, ngx_ws_bus_composed_t *m);
 static ngx_int_t ngx_ws_bus_v1_compose_presence(ngx_ws_bus_node_t *node,
@@ -47,8 +41,6 @@ static void ngx_ws_bus_v1_close(ngx_ws_bus_session_t *s);
 static ngx_int_t ngx_ws_bus_v1_may_send(ngx_ws_bus_session_t *s);
 static ngx_int_t ngx_ws_bus_v1_message(ngx_ws_bus_session_t *s,
     ngx_uint_t opcode, u_char *data, size_t len);
-static void ngx_ws_bus_v1_lost(ngx_ws_bus_session_t *s,
-    ngx_ws_bus_node_t *node, uint64_t from, uint64_t to);
 static u_char *ngx_ws_bus_v1_gap(u_char *p, ngx_ws_bus_node_t *node,
     uint64_t from, uint64_t to, uint64_t count);
 static void ngx_ws_bus_v1_limited(ngx_ws_bus_session_t *s, u_char *data,
@@ -56,8 +48,6 @@ static void ngx_ws_bus_v1_limited(ngx_ws_bus_session_t *s, u_char *data,
 
 static const ngx_ws_bus_message_error_t *ngx_ws_bus_v1_subscribe(
     ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q);
-static ngx_int_t ngx_ws_bus_v1_wait(ngx_ws_bus_sub_t *sub,
-    ngx_ws_bus_request_t *q, ngx_ws_bus_resume_t *resume);
 static const ngx_ws_bus_message_error_t *ngx_ws_bus_v1_unsubscribe(
     ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q);
 static const ngx_ws_bus_message_error_t *ngx_ws_bus_v1_publish(
@@ -66,13 +56,13 @@ static const ngx_ws_bus_message_error_t *ngx_ws_bus_v1_ack(
     ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q);
 static void ngx_ws_bus_v1_consumer(ngx_ws_bus_session_t *s,
     ngx_str_t *channel, u_char *digest);
-static void ngx_ws_bus_v1_greet(ngx_ws_bus_session_t *s, ngx_str_t *id,
-    ngx_str_t *channel, ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view);
 static ngx_int_t ngx_ws_bus_v1_error(ngx_ws_bus_session_t *s, ngx_str_t *id,
     const ngx_ws_bus_message_error_t *error);
 static void ngx_ws_bus_v1_refused(ngx_ws_bus_session_t *s,
     ngx_ws_bus_request_t *q);
 
+static ngx_uint_t ngx_ws_bus_v1_here(ngx_ws_bus_session_t *s,
+    ngx_str_t *channel);
 static ngx_int_t ngx_ws_bus_v1_add(ngx_ws_bus_session_t *s,
     ngx_ws_bus_sub_t *sub);
 static ngx_int_t ngx_ws_bus_v1_grow(ngx_ws_bus_v1_t *v1, ngx_log_t *log);
@@ -98,15 +88,6 @@ static const ngx_ws_bus_message_error_t  ngx_ws_bus_v1_no_consumer = {
 
 static const ngx_ws_bus_message_error_t  ngx_ws_bus_v1_ack_ahead = {
     ngx_string("bad_request"), ngx_string("\"seq\" is ahead of the channel")
-};
-
-static const ngx_ws_bus_message_error_t  ngx_ws_bus_v1_down = {
-    ngx_string("unavailable"), ngx_string("the other hosts cannot be reached")
-};
-
-static const ngx_ws_bus_message_error_t  ngx_ws_bus_v1_unknown = {
-    ngx_string("unavailable"),
-    ngx_string("it is not known whether the message was published")
 };
 
 const ngx_ws_bus_message_error_t  ngx_ws_bus_v1_not_here = {
@@ -366,8 +347,8 @@ ngx_ws_bus_v1_message(ngx_ws_bus_session_t *s, ngx_uint_t opcode,
         error = ngx_ws_bus_v1_ack(s, &q);
         break;
 
-    default:
-        error = &ngx_ws_bus_v1_not_here;
+    default: /* NGX_WS_BUS_REQUEST_AUTH, NGX_WS_BUS_REQUEST_AUTH_REFRESH */
+        error = ngx_ws_bus_auth_refresh(s, &q);
         break;
     }
 
@@ -460,89 +441,6 @@ ngx_ws_bus_v1_subscribe(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
 }
 
 
-/*
- * What is needed when the subscription begins.
- */
-
-static ngx_int_t
-ngx_ws_bus_v1_wait(ngx_ws_bus_sub_t *sub, ngx_ws_bus_request_t *q,
-    ngx_ws_bus_resume_t *resume)
-{
-    ngx_ws_bus_v1_wait_t  *wait;
-
-    wait = ngx_alloc(sizeof(ngx_ws_bus_v1_wait_t) + q->id.len,
-                     sub->group->channel->hub->log);
-    if (wait == NULL) {
-        return NGX_ERROR;
-    }
-
-    wait->resume = *resume;
-    wait->id.len = q->id.len;
-    wait->id.data = (u_char *) (wait + 1);
-
-    if (q->id.len) {
-        ngx_memcpy(wait->id.data, q->id.data, q->id.len);
-    }
-
-    sub->wait->data = wait;
-
-    return NGX_OK;
-}
-
-
-/*
- * A subscription without "data" was not complete: its session is closing.
- */
-
-void
-ngx_ws_bus_v1_ready(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub,
-    ngx_int_t rc, void *data)
-{
-    u_char                 buf[NGX_WS_BUS_MESSAGE_MAX], *last;
-    ngx_str_t              channel;
-    ngx_ws_bus_sub_t     **prev;
-    ngx_ws_bus_view_t      view;
-    ngx_ws_bus_v1_wait_t  *wait;
-
-    wait = data;
-
-    if (wait == NULL || s->close_sent || s->broken) {
-        return;
-    }
-
-    channel.data = sub->group->channel->node->name;
-    channel.len = sub->group->channel->node->len;
-
-    if (rc != NGX_OK) {
-        prev = ngx_ws_bus_v1_find(s, &channel);
-
-        *prev = sub->next;
-        s->v1->n--;
-
-        ngx_ws_bus_session_unsubscribe(s, sub);
-        ngx_free(sub);
-
-        last = ngx_ws_bus_message_error(buf, &wait->id, &ngx_ws_bus_v1_down);
-
-        ngx_ws_bus_out_reply(s, buf, last - buf);
-        return;
-    }
-
-    ngx_ws_bus_session_subscribed(s, sub, &view);
-
-    if (ngx_ws_bus_resume(s, sub, &wait->resume, &view) != NGX_OK) {
-        ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_INTERNAL, "no memory");
-        return;
-    }
-
-    ngx_ws_bus_v1_greet(s, &wait->id, &channel, &wait->resume, &view);
-
-    if (s->replay) {
-        ngx_post_event(s->connection->write, &ngx_posted_events);
-    }
-}
-
-
 static const ngx_ws_bus_message_error_t *
 ngx_ws_bus_v1_unsubscribe(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
 {
@@ -585,7 +483,10 @@ ngx_ws_bus_v1_publish(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
     sub = *ngx_ws_bus_v1_find(s, &q->channel);
 
     if (!s->publish
-        || (sub == NULL && !ngx_ws_bus_v1_allowed(s, &q->channel)))
+        || (sub == NULL && !ngx_ws_bus_v1_here(s, &q->channel))
+        || !(sub == &s->sub
+             ? s->granted
+             : ngx_ws_bus_auth_may_publish(s->auth, &q->channel)))
     {
         return &ngx_ws_bus_message_errors[NGX_WS_BUS_CODE_FORBIDDEN];
     }
@@ -636,30 +537,6 @@ ngx_ws_bus_v1_publish(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
     ngx_ws_bus_v1_published(s, &q->id, &q->channel, NGX_OK, &place);
 
     return NULL;
-}
-
-
-void
-ngx_ws_bus_v1_published(ngx_ws_bus_session_t *s, ngx_str_t *id,
-    ngx_str_t *channel, ngx_int_t rc, ngx_ws_bus_place_t *place)
-{
-    u_char  buf[NGX_WS_BUS_MESSAGE_MAX], *last;
-
-    if (rc != NGX_OK) {
-        last = ngx_ws_bus_message_error(buf, id,
-                                        (rc == NGX_DECLINED)
-                                        ? &ngx_ws_bus_v1_down
-                                        : &ngx_ws_bus_v1_unknown);
-
-    } else if (id->len) {
-        last = ngx_ws_bus_message_published(buf, id, channel, place->epoch,
-                                            place->seq);
-
-    } else {
-        return;
-    }
-
-    ngx_ws_bus_out_reply(s, buf, last - buf);
 }
 
 
@@ -720,27 +597,6 @@ ngx_ws_bus_v1_consumer(ngx_ws_bus_session_t *s, ngx_str_t *channel,
 }
 
 
-static void
-ngx_ws_bus_v1_lost(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node,
-    uint64_t from, uint64_t to)
-{
-    u_char     buf[NGX_WS_BUS_MESSAGE_MAX], *last;
-    ngx_str_t  channel;
-
-    if (from) {
-        ngx_ws_bus_out_lost(s, node, from, to);
-        return;
-    }
-
-    channel.data = node->name;
-    channel.len = node->len;
-
-    last = ngx_ws_bus_message_gap_epoch(buf, &channel, node->epoch, to);
-
-    ngx_ws_bus_out_reply(s, buf, last - buf);
-}
-
-
 static u_char *
 ngx_ws_bus_v1_gap(u_char *p, ngx_ws_bus_node_t *node, uint64_t from,
     uint64_t to, uint64_t count)
@@ -777,7 +633,7 @@ ngx_ws_bus_v1_limited(ngx_ws_bus_session_t *s, u_char *data, size_t len)
  * Says from where a subscription starts.
  */
 
-static void
+void
 ngx_ws_bus_v1_greet(ngx_ws_bus_session_t *s, ngx_str_t *id,
     ngx_str_t *channel, ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view)
 {
@@ -862,12 +718,21 @@ ngx_ws_bus_v1_refused(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
 }
 
 
-/*
- * The location's own channel, and those that ws_bus_channels names.
- */
-
 ngx_uint_t
 ngx_ws_bus_v1_allowed(ngx_ws_bus_session_t *s, ngx_str_t *channel)
+{
+    return ngx_ws_bus_v1_here(s, channel)
+           && ngx_ws_bus_auth_may_subscribe(s->auth, channel);
+}
+
+
+/*
+ * The location's own channel, and those that ws_bus_channels names; without
+ * it, grants decide alone.
+ */
+
+static ngx_uint_t
+ngx_ws_bus_v1_here(ngx_ws_bus_session_t *s, ngx_str_t *channel)
 {
     ngx_str_t   *pattern;
     ngx_uint_t   i;
@@ -879,7 +744,7 @@ ngx_ws_bus_v1_allowed(ngx_ws_bus_session_t *s, ngx_str_t *channel)
     }
 
     if (s->conf->channels == NULL) {
-        return 0;
+        return s->auth && s->auth->grants;
     }
 
     pattern = s->conf->channels->elts;
@@ -893,6 +758,32 @@ ngx_ws_bus_v1_allowed(ngx_ws_bus_session_t *s, ngx_str_t *channel)
     }
 
     return 0;
+}
+
+
+ngx_uint_t
+ngx_ws_bus_v1_granted(ngx_ws_bus_session_t *s)
+{
+    ngx_str_t           channel;
+    ngx_uint_t          i;
+    ngx_ws_bus_sub_t   *sub;
+    ngx_ws_bus_node_t  *node;
+
+    for (i = 0; s->v1->buckets && i <= s->v1->mask; i++) {
+
+        for (sub = s->v1->buckets[i]; sub; sub = sub->next) {
+
+            node = sub->group->channel->node;
+            channel.data = node->name;
+            channel.len = node->len;
+
+            if (!ngx_ws_bus_auth_may_subscribe(s->auth, &channel)) {
+                return 0;
+            }
+        }
+    }
+
+    return 1;
 }
 
 

@@ -38,8 +38,27 @@ const ngx_ws_bus_message_error_t *ngx_ws_bus_v1_presence(
     ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q);
 
 /*
+ * Says from where a subscription starts.
+ */
+void ngx_ws_bus_v1_greet(ngx_ws_bus_session_t *s, ngx_str_t *id,
+    ngx_str_t *channel, ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view);
+
+/*
+ * The subscription waits for its channel: keeps what is needed when it
+ * begins.  NGX_OK, or NGX_ERROR without memory.
+ */
+ngx_int_t ngx_ws_bus_v1_wait(ngx_ws_bus_sub_t *sub, ngx_ws_bus_request_t *q,
+    ngx_ws_bus_resume_t *resume);
+
+/*
+ * Messages will never come: as the handler of a protocol.
+ */
+void ngx_ws_bus_v1_lost(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node,
+    uint64_t from, uint64_t to);
+
+/*
  * 1 if the session may ask for the channel: the location's own, and those
- * that ws_bus_channels names.
+ * that ws_bus_channels names, as far as its token grants them.
  */
 ngx_uint_t ngx_ws_bus_v1_allowed(ngx_ws_bus_session_t *s,
     ngx_str_t *channel);

@@ -9,7 +9,7 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
-#include "ngx_ws_bus_http.h"
+#include "ngx_ws_bus_auth.h"
 
 
 static ngx_int_t ngx_ws_bus_variable_channel(ngx_http_request_t *r,
@@ -42,6 +42,15 @@ static ngx_http_variable_t  ngx_ws_bus_variables[] = {
       0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("ws_bus_protocol"), NULL, ngx_ws_bus_variable_protocol,
+      0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("ws_bus_subject"), NULL, ngx_ws_bus_auth_variable_subject,
+      0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("ws_bus_claim_"), NULL, ngx_ws_bus_auth_variable_claim,
+      0, NGX_HTTP_VAR_NOCACHEABLE|NGX_HTTP_VAR_PREFIX, 0 },
+
+    { ngx_string("ws_bus_auth"), NULL, ngx_ws_bus_auth_variable_outcome,
       0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("ws_bus_messages_in"), NULL, ngx_ws_bus_variable_counter,

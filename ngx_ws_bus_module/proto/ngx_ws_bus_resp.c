@@ -534,7 +534,7 @@ ngx_ws_bus_resp_array(const redisReadTask *task, ngx_ws_bus_resp_count_t n)
         return ngx_ws_bus_resp_refuse(task, "type of RESP3");
     }
 
-    if (n < 0 || (ngx_uint_t) n > resp->max_elements) {
+    if ((ngx_uint_t) n > resp->max_elements) {
         return ngx_ws_bus_resp_refuse(task, "reply has too many elements");
     }
 

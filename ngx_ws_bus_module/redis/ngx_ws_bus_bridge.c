@@ -49,6 +49,10 @@ static void ngx_ws_bus_bridge_command_down(void *data,
     ngx_ws_bus_link_reason_e reason);
 static void ngx_ws_bus_bridge_info_handler(void *data, ngx_int_t rc,
     ngx_ws_bus_reply_t *reply);
+static void ngx_ws_bus_bridge_memory_handler(void *data, ngx_int_t rc,
+    ngx_ws_bus_reply_t *reply);
+static ngx_int_t ngx_ws_bus_bridge_info(ngx_ws_bus_reply_t *reply,
+    const char *name, ngx_str_t *value);
 static void ngx_ws_bus_bridge_subscriber_up(void *data);
 static void ngx_ws_bus_bridge_subscriber_down(void *data,
     ngx_ws_bus_link_reason_e reason);
@@ -74,6 +78,7 @@ ngx_ws_bus_bridge_create(ngx_pool_t *pool, ngx_ws_bus_zone_t *zone,
     b->zone = zone;
 
     b->remote.data = b;
+    b->remote.required = (redis->when_down == NGX_WS_BUS_REDIS_REJECT);
     b->remote.timeout = redis->link.timeout;
     b->remote.init = ngx_ws_bus_bridge_init;
     b->remote.exit = ngx_ws_bus_bridge_exit;
@@ -125,6 +130,13 @@ ngx_ws_bus_bridge_init(ngx_ws_bus_zone_t *zone, ngx_cycle_t *cycle)
     handlers.up = ngx_ws_bus_bridge_command_up;
     handlers.down = ngx_ws_bus_bridge_command_down;
     handlers.data = b;
+
+    if (ngx_worker == 0) {
+
+        /* one of them counts for all to see */
+
+        handlers.stats = (ngx_ws_bus_link_stats_t *) zone->sh->remote->link;
+    }
 
     server = b->redis->servers.elts;
 
@@ -182,10 +194,6 @@ ngx_ws_bus_bridge_take(ngx_ws_bus_bridge_t *b)
     handlers.push = ngx_ws_bus_bridge_push;
     handlers.data = b;
 
-    /* from now on it counts for all to see */
-
-    handlers.stats = (ngx_ws_bus_link_stats_t *) sh->link;
-
     server = b->redis->servers.elts;
 
     b->subscriber = ngx_ws_bus_link_create(&b->redis->link, server, &handlers,
@@ -207,6 +215,7 @@ ngx_ws_bus_bridge_take(ngx_ws_bus_bridge_t *b)
 
     if (!b->passive) {
         ngx_ws_bus_remote_floor(b->zone, b->token);
+        sh->nlive = 0;
         sh->up = 0;
         sh->since = ngx_time();
     }
@@ -482,7 +491,6 @@ ngx_ws_bus_bridge_tick_handler(ngx_event_t *ev)
     ngx_ws_bus_bridge_publish_refuse(b, 0);
 
     if (b->token) {
-        sh->channels = b->nchannels;
         sh->rtt = b->command->rtt;
 
         if (b->passive
@@ -536,6 +544,12 @@ ngx_ws_bus_bridge_command_up(void *data)
     ngx_ws_bus_bridge_publish_up(b);
 
     if (b->token) {
+        ngx_str_set(&argv[1], "memory");
+
+        (void) ngx_ws_bus_link_command(b->command, argv, 2,
+                                       ngx_ws_bus_bridge_memory_handler, b,
+                                       NULL);
+
         ngx_post_event(&b->work, &ngx_posted_events);
         ngx_ws_bus_bridge_open(b);
     }
@@ -548,38 +562,97 @@ ngx_ws_bus_bridge_info_handler(void *data, ngx_int_t rc,
 {
     ngx_ws_bus_bridge_t *b = data;
 
-    u_char  *p, *last;
-    size_t   len;
+    ngx_str_t  role, replid;
 
-    static const char  master[] = "role:master";
-    static const char  replid[] = "master_replid:";
-
-    if (rc != NGX_OK || reply->type != NGX_WS_BUS_REPLY_STRING) {
-        return;
-    }
-
-    p = reply->str.data;
-    last = p + reply->str.len;
-
-    if (ngx_strlcasestrn(p, last, (u_char *) master, sizeof(master) - 2)
-        == NULL)
+    if (rc != NGX_OK
+        || ngx_ws_bus_bridge_info(reply, "role:", &role) != NGX_OK
+        || role.len != 6
+        || ngx_strncmp(role.data, "master", 6) != 0)
     {
         return;
     }
 
-    p = ngx_strlcasestrn(p, last, (u_char *) replid, sizeof(replid) - 2);
+    if (ngx_ws_bus_bridge_info(reply, "master_replid:", &replid) == NGX_OK
+        && replid.len == NGX_WS_BUS_BRIDGE_REPLID)
+    {
+        b->replid_len = NGX_WS_BUS_BRIDGE_REPLID;
+        ngx_memcpy(b->replid, replid.data, NGX_WS_BUS_BRIDGE_REPLID);
+    }
+}
 
-    if (p == NULL) {
+
+/*
+ * A server that evicts keys forgets messages that clients count on.
+ */
+
+static void
+ngx_ws_bus_bridge_memory_handler(void *data, ngx_int_t rc,
+    ngx_ws_bus_reply_t *reply)
+{
+    ngx_ws_bus_bridge_t *b = data;
+
+    ngx_str_t  max, policy;
+
+    if (rc != NGX_OK
+        || ngx_ws_bus_bridge_info(reply, "maxmemory:", &max) != NGX_OK
+        || ngx_ws_bus_bridge_info(reply, "maxmemory_policy:", &policy)
+           != NGX_OK)
+    {
         return;
     }
 
-    p += sizeof(replid) - 1;
-    len = last - p;
-
-    if (len >= NGX_WS_BUS_BRIDGE_REPLID) {
-        b->replid_len = NGX_WS_BUS_BRIDGE_REPLID;
-        ngx_memcpy(b->replid, p, NGX_WS_BUS_BRIDGE_REPLID);
+    if ((max.len == 1 && max.data[0] == '0')
+        || (policy.len == 10
+            && ngx_strncmp(policy.data, "noeviction", 10) == 0))
+    {
+        return;
     }
+
+    ngx_log_error(NGX_LOG_WARN, b->log, 0,
+                  "ws_bus_redis \"%V\" may evict messages, its "
+                  "maxmemory-policy is \"%V\"",
+                  &b->redis->link.name, &policy);
+}
+
+
+/*
+ * The value of a line of INFO.  NGX_OK, or NGX_DECLINED if there is none.
+ */
+
+static ngx_int_t
+ngx_ws_bus_bridge_info(ngx_ws_bus_reply_t *reply, const char *name,
+    ngx_str_t *value)
+{
+    u_char  *p, *last;
+    size_t   len;
+
+    if (reply->type != NGX_WS_BUS_REPLY_STRING) {
+        return NGX_DECLINED;
+    }
+
+    len = ngx_strlen(name);
+    p = reply->str.data;
+    last = p + reply->str.len;
+
+    while (p && (size_t) (last - p) > len) {
+
+        if (ngx_strncmp(p, name, len) == 0) {
+            value->data = p + len;
+
+            for (p = value->data; p < last && *p != CR && *p != LF; p++) {
+                /* void */
+            }
+
+            value->len = p - value->data;
+
+            return NGX_OK;
+        }
+
+        p = ngx_strlchr(p, last, LF);
+        p = p ? p + 1 : NULL;
+    }
+
+    return NGX_DECLINED;
 }
 
 

@@ -852,7 +852,10 @@ ngx_ws_bus_fetch_live(ngx_ws_bus_bridge_t *b, ngx_ws_bus_bridge_channel_t *c)
     name.data = c->name;
     name.len = c->len;
 
-    c->live = 1;
+    if (!c->live) {
+        c->live = 1;
+        b->zone->sh->remote->nlive++;
+    }
 
     if (ngx_ws_bus_remote_live(b->zone, &name, b->token, rings, &n)
         == NGX_OK)

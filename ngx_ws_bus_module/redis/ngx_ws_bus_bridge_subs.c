@@ -28,6 +28,8 @@ static ngx_ws_bus_bridge_channel_t *ngx_ws_bus_subs_add(
     ngx_ws_bus_bridge_t *b, const ngx_str_t *name);
 static ngx_int_t ngx_ws_bus_subs_grow(ngx_ws_bus_bridge_t *b);
 static void ngx_ws_bus_subs_unqueue(ngx_ws_bus_bridge_channel_t *c);
+static void ngx_ws_bus_subs_dead(ngx_ws_bus_bridge_t *b,
+    ngx_ws_bus_bridge_channel_t *c);
 static ngx_int_t ngx_ws_bus_subs_subscribe(ngx_ws_bus_bridge_t *b);
 static void ngx_ws_bus_subs_handler(void *data, ngx_int_t rc,
     ngx_ws_bus_reply_t *reply);
@@ -149,6 +151,7 @@ ngx_ws_bus_subs_add(ngx_ws_bus_bridge_t *b, const ngx_str_t *name)
     c->next = *bucket;
     *bucket = c;
     b->nchannels++;
+    b->zone->sh->remote->channels = b->nchannels;
 
     return c;
 }
@@ -214,6 +217,16 @@ ngx_ws_bus_subs_unqueue(ngx_ws_bus_bridge_channel_t *c)
     if (c->queued) {
         ngx_queue_remove(&c->queue);
         c->queued = 0;
+    }
+}
+
+
+static void
+ngx_ws_bus_subs_dead(ngx_ws_bus_bridge_t *b, ngx_ws_bus_bridge_channel_t *c)
+{
+    if (c->live) {
+        c->live = 0;
+        b->zone->sh->remote->nlive--;
     }
 }
 
@@ -428,7 +441,7 @@ ngx_ws_bus_subs_message(ngx_ws_bus_bridge_t *b, ngx_str_t *name,
         }
 
         if (c) {
-            c->live = 0;
+            ngx_ws_bus_subs_dead(b, c);
         }
 
         return;
@@ -487,7 +500,7 @@ ngx_ws_bus_subs_leave(ngx_ws_bus_bridge_t *b, ngx_ws_bus_bridge_channel_t *c)
     /* whoever comes from now on asks for it */
 
     ngx_ws_bus_remote_dead(b->zone, &name);
-    c->live = 0;
+    ngx_ws_bus_subs_dead(b, c);
 
     if (ngx_ws_bus_link_command(b->subscriber, argv, 2, NULL, NULL, NULL)
         == NGX_OK)
@@ -531,6 +544,7 @@ ngx_ws_bus_subs_left(ngx_ws_bus_bridge_t *b, ngx_str_t *name)
 
     *prev = c->next;
     b->nchannels--;
+    b->zone->sh->remote->channels = b->nchannels;
 
     ngx_free(c);
 }
@@ -551,7 +565,7 @@ ngx_ws_bus_bridge_unsubscribed(ngx_ws_bus_bridge_t *b)
 
             c->state = NGX_WS_BUS_BRIDGE_NEW;
             c->again = 0;
-            c->live = 0;
+            ngx_ws_bus_subs_dead(b, c);
             c->behind = 0;
 
             ngx_ws_bus_bridge_queue(b, c, &b->subscribe);
@@ -575,6 +589,7 @@ ngx_ws_bus_bridge_free_channels(ngx_ws_bus_bridge_t *b)
             next = c->next;
 
             ngx_ws_bus_subs_unqueue(c);
+            ngx_ws_bus_subs_dead(b, c);
             ngx_free(c);
         }
     }
