@@ -25,6 +25,13 @@ my $redis = Test::WsBus::Redis->new($t, config => [
 my $locked = Test::WsBus::Redis->new($t, name => 'locked', port => 6381,
                                      password => 'first')->start();
 
+my @monitor = ('sentinel monitor main 127.0.0.1 ' . $redis->port() . ' 1');
+
+my $sentinel = Test::WsBus::Redis->new($t, name => 'sentinel', sentinel => 1,
+    port => 26379, config => \@monitor)->start();
+my $guarded = Test::WsBus::Redis->new($t, name => 'guarded', sentinel => 1,
+    port => 26380, config => [ @monitor, 'requirepass other' ])->start();
+
 my $socket = $redis->socket_path();
 my $timeout = scale(1);
 
@@ -41,6 +48,19 @@ link_conf($t, <<"EOF");
     link_redis unix {
         server unix:$socket;
         user limited;
+        password pw;
+        reconnect 10ms 50ms;
+    }
+
+    link_redis sentinel {
+        server 127.0.0.1:%%PORT_26379%%;
+        user limited;
+        password pw;
+        database 3;
+    }
+
+    link_redis guarded {
+        server 127.0.0.1:%%PORT_26380%%;
         password pw;
         reconnect 10ms 50ms;
     }
@@ -64,7 +84,9 @@ link_conf($t, <<"EOF");
     link unixsub unix subscriber;
     link bad bad;
     link locked locked;
-    link sentinel unix sentinel;
+    link sentinel sentinel sentinel;
+    link guarded guarded sentinel;
+    link watch sentinel sentinel subscriber;
 EOF
 
 $t->run();
@@ -124,7 +146,19 @@ is(command('unix', ['ACL', 'WHOAMI']), '$limited', 'as the user');
 like(command('unix', ['FLUSHALL']), qr/^-NOPERM/, 'denied to the user');
 is(command('unix', ['PING']), '+PONG', 'goes on after it');
 
-ok(wait_state($t, 'sentinel', 'up'), 'up as to a sentinel');
+# sentinels: without a user and without a database
+
+ok(wait_state($t, 'sentinel', 'up'), 'a sentinel that knows no such user');
+is(command('sentinel', ['SENTINEL', 'get-master-addr-by-name', 'main']),
+   '[$127.0.0.1 $' . $redis->port() . ' ]', 'it answers');
+
+ok(wait_state($t, 'watch', 'up'), 'a subscriber of a sentinel');
+is(command('watch', ['SUBSCRIBE', '+switch-master']),
+   '[$subscribe $+switch-master :1 ]', 'subscribed');
+
+my $guard = wait_for($t, 'guarded', sub { $_[0]{failures} > 2 });
+is($guard->{reason}, 'not authenticated', 'a sentinel of another password');
+is($guard->{ups}, 0, 'is not up');
 
 # the wrong password
 

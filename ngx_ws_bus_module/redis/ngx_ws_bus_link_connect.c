@@ -677,11 +677,12 @@ ngx_ws_bus_link_greeted(ngx_ws_bus_link_t *link, ngx_ws_bus_link_op_e type,
 
     case NGX_WS_BUS_LINK_OP_AUTH:
 
-        /* many a sentinel has no password where its servers have one */
+        /*
+         * many a sentinel has no password and no such user where its servers
+         * have them; the one that needs a password refuses PING
+         */
 
-        if ((link->flags & NGX_WS_BUS_LINK_SENTINEL)
-            && ngx_ws_bus_reply_is_error(reply, "ERR"))
-        {
+        if (link->flags & NGX_WS_BUS_LINK_SENTINEL) {
             return NGX_OK;
         }
 

@@ -31,7 +31,7 @@
  *     GET  ?link=NAME&pushes=1      what was pushed since
  */
 
-#define LINKS   8
+#define LINKS   16
 #define FILL    100000
 
 
@@ -879,5 +879,7 @@ test_exit_process(ngx_cycle_t *cycle)
             ngx_ws_bus_link_close(conf->links[i].link);
             conf->links[i].link = NULL;
         }
+
+        free(conf->links[i].pushes);
     }
 }
