@@ -147,13 +147,13 @@ is(command('fleet', ['k', 'GET', 'k']), '$x', 'two sentinels killed');
 my $port = $s->server_port((grep { $_ != $third } 0 .. 2)[0]);
 
 $s->watcher(0)->kill();
-$s->server($third)->command('REPLICAOF', '127.0.0.1', $port);
+$s->server($third)->client()->command('REPLICAOF', '127.0.0.1', $port);
 
 like(command('fleet', ['k', 'SET', 'k', 'y']), qr/^-READONLY/,
      'no master any more');
 ok(wait_for($t, 'fleet', sub { !$_[0]{complete} }), 'not used any more');
 
-$s->server($third)->command('REPLICAOF', 'NO', 'ONE');
+$s->server($third)->client()->command('REPLICAOF', 'NO', 'ONE');
 
 ok(wait_for($t, 'fleet', sub { $_[0]{complete} }), 'a master again');
 is(command('fleet', ['k', 'SET', 'k', 'z']), '+OK', 'written again');
