@@ -143,6 +143,7 @@ struct ngx_ws_bus_op_s {
 struct ngx_ws_bus_remote_s {
     void                *data;
     ngx_msec_t           timeout;    /* to wait for a channel */
+    ngx_msec_t           patience;   /* for the end of a publication */
     ngx_uint_t           history;    /* messages that anybody asks for */
     ngx_uint_t           required;   /* without it nothing is published */
 

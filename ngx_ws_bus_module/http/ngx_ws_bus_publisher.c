@@ -342,7 +342,7 @@ ngx_ws_bus_publisher_hold(ngx_ws_bus_publisher_wait_t *wait)
 
         /* a worker that is shutting down waits for a timer */
 
-        ngx_add_timer(c->write, wlcf->zone->remote->timeout
+        ngx_add_timer(c->write, wlcf->zone->remote->patience
                                 + NGX_WS_BUS_PUBLISHER_HOLD);
     }
 

@@ -32,6 +32,8 @@
 
 static ngx_int_t ngx_ws_bus_bridge_init(ngx_ws_bus_zone_t *zone,
     ngx_cycle_t *cycle);
+static ngx_ws_bus_link_server_t *ngx_ws_bus_bridge_server(
+    ngx_ws_bus_bridge_t *b);
 static void ngx_ws_bus_bridge_exit(ngx_ws_bus_zone_t *zone);
 static void ngx_ws_bus_bridge_wanted(ngx_ws_bus_hub_t *hub);
 static ngx_int_t ngx_ws_bus_bridge_take(ngx_ws_bus_bridge_t *b);
@@ -79,7 +81,6 @@ ngx_ws_bus_bridge_create(ngx_pool_t *pool, ngx_ws_bus_zone_t *zone,
 
     b->remote.data = b;
     b->remote.required = (redis->when_down == NGX_WS_BUS_REDIS_REJECT);
-    b->remote.timeout = redis->link.timeout;
     b->remote.init = ngx_ws_bus_bridge_init;
     b->remote.exit = ngx_ws_bus_bridge_exit;
     b->remote.publish = ngx_ws_bus_bridge_publish;
@@ -104,6 +105,11 @@ ngx_ws_bus_bridge_init(ngx_ws_bus_zone_t *zone, ngx_cycle_t *cycle)
     b->log = cycle->log;
 
     b->remote.timeout = b->redis->link.timeout;
+    b->remote.patience = 2 * b->redis->link.timeout;
+
+    if (b->redis->when_down == NGX_WS_BUS_REDIS_QUEUE) {
+        b->remote.patience += NGX_WS_BUS_BRIDGE_WAIT;
+    }
 
     ngx_queue_init(&b->waiting);
     ngx_queue_init(&b->subscribe);
@@ -138,7 +144,7 @@ ngx_ws_bus_bridge_init(ngx_ws_bus_zone_t *zone, ngx_cycle_t *cycle)
         handlers.stats = (ngx_ws_bus_link_stats_t *) zone->sh->remote->link;
     }
 
-    server = b->redis->servers.elts;
+    server = ngx_ws_bus_bridge_server(b);
 
     b->command = ngx_ws_bus_link_create(&b->redis->link, server, &handlers, 0,
                                         cycle->log);
@@ -153,6 +159,17 @@ ngx_ws_bus_bridge_init(ngx_ws_bus_zone_t *zone, ngx_cycle_t *cycle)
     }
 
     return NGX_OK;
+}
+
+
+/*
+ * Where messages are published and subscribed to.
+ */
+
+static ngx_ws_bus_link_server_t *
+ngx_ws_bus_bridge_server(ngx_ws_bus_bridge_t *b)
+{
+    return b->redis->servers.elts;
 }
 
 
@@ -194,7 +211,7 @@ ngx_ws_bus_bridge_take(ngx_ws_bus_bridge_t *b)
     handlers.push = ngx_ws_bus_bridge_push;
     handlers.data = b;
 
-    server = b->redis->servers.elts;
+    server = ngx_ws_bus_bridge_server(b);
 
     b->subscriber = ngx_ws_bus_link_create(&b->redis->link, server, &handlers,
                                            NGX_WS_BUS_LINK_SUBSCRIBER,
@@ -500,6 +517,9 @@ ngx_ws_bus_bridge_tick_handler(ngx_event_t *ev)
                     && ngx_current_msec - b->handing_since
                        > NGX_WS_BUS_BRIDGE_HANDING)))
         {
+            /* those before it, if they still are there, stop by this */
+
+            ngx_ws_bus_bridge_marker(b);
             ngx_ws_bus_bridge_active(b);
         }
 

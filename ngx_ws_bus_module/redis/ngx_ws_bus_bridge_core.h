@@ -49,6 +49,9 @@
 #define NGX_WS_BUS_BRIDGE_LINGER      10000
 #define NGX_WS_BUS_BRIDGE_CHECK       15         /* ticks */
 
+/* a publication in the queue of "when_down queue", milliseconds */
+#define NGX_WS_BUS_BRIDGE_WAIT        60000
+
 /* room for a key with any prefix */
 #define NGX_WS_BUS_BRIDGE_KEY         1024
 

@@ -21,7 +21,6 @@
 /* milliseconds */
 #define NGX_WS_BUS_PUBLISH_LOG_TTL   ((uint64_t) 7 * 86400 * 1000)
 #define NGX_WS_BUS_PUBLISH_META_TTL  ((uint64_t) 7 * 86400 * 1000)
-#define NGX_WS_BUS_PUBLISH_WAIT      60000
 
 
 /*
@@ -209,7 +208,7 @@ ngx_ws_bus_publish_wait(ngx_ws_bus_publication_t *p)
 
     if (b->redis->when_down == NGX_WS_BUS_REDIS_QUEUE) {
         max = b->redis->queue;
-        wait = NGX_WS_BUS_PUBLISH_WAIT;
+        wait = NGX_WS_BUS_BRIDGE_WAIT;
 
     } else if (b->command->reason == NGX_WS_BUS_LINK_NEVER
                || b->zone->sh->remote->up)

@@ -30,8 +30,8 @@ static void test_random(void);
 static void test_steps(void);
 
 
-static ngx_ws_bus_remote_t  remote = { NULL, 1000, 0, 0, NULL, NULL, NULL,
-                                       NULL, NULL, NULL };
+static ngx_ws_bus_remote_t  remote = { NULL, 1000, 0, 0, 0, NULL, NULL,
+                                       NULL, NULL, NULL, NULL };
 
 
 int

@@ -1,0 +1,704 @@
+
+/*
+ * Copyright (C) the ngx_ws_bus_module authors
+ */
+
+
+#define BUS_WITH_HUB  1
+
+#include "bus.h"
+
+#include "ngx_ws_bus_run.c"
+#include "ngx_ws_bus_hub.c"
+#include "ngx_ws_bus_refill.c"
+#include "ngx_ws_bus_subs.c"
+#include "ngx_ws_bus_presence.c"
+
+
+/*
+ * The hub of a zone that spans hosts: who waits for a channel, and who hears
+ * of a loss.
+ */
+
+
+#define WORKER   1
+#define BRIDGE   2
+
+#define TIMEOUT  1000
+
+#define E1       0x1111
+#define E2       0x2222
+
+
+typedef struct {
+    ngx_ws_bus_sub_t     sub;        /* the first member */
+    char                 heard[512];
+} test_sub_t;
+
+
+static void test_ready(void);
+static void test_overdue(void);
+static void test_refresh(void);
+static void test_lost(void);
+static void test_lapped(void);
+static void test_memory(void);
+
+static ngx_int_t encode(ngx_ws_bus_format_t *format, ngx_ws_bus_run_t *run,
+    ngx_ws_bus_node_t *node, uint64_t epoch, ngx_ws_bus_record_t *rec,
+    u_char *payload);
+static void deliver(ngx_ws_bus_sub_t *sub, ngx_ws_bus_run_t *run,
+    ngx_uint_t first);
+static void lost(ngx_ws_bus_sub_t *sub, uint64_t from, uint64_t to);
+static void deleted(ngx_ws_bus_sub_t *sub);
+static void ready(ngx_ws_bus_sub_t *sub, ngx_int_t rc, void *data);
+static ngx_int_t remote_init(ngx_ws_bus_zone_t *zone, ngx_cycle_t *cycle);
+static void remote_exit(ngx_ws_bus_zone_t *zone);
+static void remote_wanted(ngx_ws_bus_hub_t *hub);
+
+
+static ngx_ws_bus_format_t  format = { encode };
+
+static const ngx_ws_bus_hub_handlers_t  handlers = {
+    deliver,
+    lost,
+    deleted,
+    ready
+};
+
+static ngx_ws_bus_owner_t  owner = { &handlers };
+
+static ngx_ws_bus_remote_t  remote = { NULL, TIMEOUT, 0, 0, 0, remote_init,
+                                       remote_exit, NULL, NULL, NULL,
+                                       remote_wanted };
+
+static ngx_ws_bus_hub_t  *hub;
+static test_sub_t         subs[4];
+static ngx_uint_t         wanted;
+static ngx_uint_t         unsubscribe;     /* when it is too late */
+
+static ngx_connection_t   bell;
+static ngx_event_t        bell_read, bell_write;
+static void              *pool_memory;
+
+
+/* of nginx, what the hub needs besides */
+
+ngx_queue_t           ngx_posted_events;
+ngx_queue_t           ngx_posted_next_events;
+ngx_uint_t            ngx_event_flags = NGX_USE_CLEAR_EVENT;
+ngx_event_actions_t   ngx_event_actions;
+ngx_rbtree_t          ngx_event_timer_rbtree;
+volatile ngx_msec_t   ngx_current_msec;
+
+
+void
+ngx_rbtree_insert(ngx_rbtree_t *tree, ngx_rbtree_node_t *node)
+{
+    (void) tree;
+    (void) node;
+}
+
+
+void
+ngx_rbtree_delete(ngx_rbtree_t *tree, ngx_rbtree_node_t *node)
+{
+    (void) tree;
+    (void) node;
+}
+
+
+static ngx_int_t
+add_event(ngx_event_t *ev, ngx_int_t event, ngx_uint_t flags)
+{
+    (void) ev;
+    (void) event;
+    (void) flags;
+
+    return NGX_OK;
+}
+
+
+ngx_connection_t *
+ngx_get_connection(ngx_socket_t s, ngx_log_t *log)
+{
+    (void) log;
+
+    ngx_memzero(&bell, sizeof(bell));
+    ngx_memzero(&bell_read, sizeof(bell_read));
+    ngx_memzero(&bell_write, sizeof(bell_write));
+
+    bell.fd = s;
+    bell.read = &bell_read;
+    bell.write = &bell_write;
+
+    return &bell;
+}
+
+
+void
+ngx_free_connection(ngx_connection_t *c)
+{
+    (void) c;
+}
+
+
+void *
+ngx_pcalloc(ngx_pool_t *pool, size_t size)
+{
+    (void) pool;
+
+    free(pool_memory);
+
+    pool_memory = calloc(1, size);
+
+    return pool_memory;
+}
+
+
+ngx_int_t
+ngx_memn2cmp(u_char *s1, u_char *s2, size_t n1, size_t n2)
+{
+    int  rc;
+
+    rc = memcmp(s1, s2, ngx_min(n1, n2));
+
+    return rc ? rc : (ngx_int_t) n1 - (ngx_int_t) n2;
+}
+
+
+void *
+ngx_calloc(size_t size, ngx_log_t *log)
+{
+    void  *p;
+
+    p = ngx_alloc(size, log);
+
+    if (p) {
+        ngx_memzero(p, size);
+    }
+
+    return p;
+}
+
+
+int
+main(void)
+{
+    alarm(60);
+
+    test_remote = &remote;
+
+    test_ready();
+    test_overdue();
+    test_refresh();
+    test_lost();
+    test_lapped();
+    test_memory();
+
+    zone_free();
+    free(pool_memory);
+
+    return tap_done();
+}
+
+
+static ngx_int_t
+remote_init(ngx_ws_bus_zone_t *zone, ngx_cycle_t *cycle)
+{
+    (void) zone;
+    (void) cycle;
+
+    return NGX_OK;
+}
+
+
+static void
+remote_exit(ngx_ws_bus_zone_t *zone)
+{
+    (void) zone;
+}
+
+
+static void
+remote_wanted(ngx_ws_bus_hub_t *h)
+{
+    (void) h;
+
+    wanted++;
+}
+
+
+static ngx_int_t
+encode(ngx_ws_bus_format_t *f, ngx_ws_bus_run_t *run, ngx_ws_bus_node_t *node,
+    uint64_t epoch, ngx_ws_bus_record_t *rec, u_char *payload)
+{
+    u_char  *p;
+
+    (void) f;
+    (void) node;
+
+    p = ngx_ws_bus_run_reserve(run, 64, &test_log);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    run->len += sprintf((char *) p, " %lx:%lu:%.*s", (u_long) epoch,
+                        (u_long) rec->seq, (int) rec->len, payload);
+
+    return NGX_OK;
+}
+
+
+static void
+hear(ngx_ws_bus_sub_t *sub, const char *fmt, ...)
+{
+    char        *p;
+    va_list      args;
+    test_sub_t  *s;
+
+    s = (test_sub_t *) sub;
+    p = s->heard + strlen(s->heard);
+
+    va_start(args, fmt);
+    vsnprintf(p, s->heard + sizeof(s->heard) - p, fmt, args);
+    va_end(args);
+}
+
+
+static void
+deliver(ngx_ws_bus_sub_t *sub, ngx_ws_bus_run_t *run, ngx_uint_t first)
+{
+    size_t  start;
+
+    start = ngx_ws_bus_run_start(run, first);
+
+    hear(sub, "%.*s", (int) (run->len - start), run->data + start);
+}
+
+
+static void
+lost(ngx_ws_bus_sub_t *sub, uint64_t from, uint64_t to)
+{
+    hear(sub, " lost-%lu-%lu", (u_long) from, (u_long) to);
+}
+
+
+static void
+deleted(ngx_ws_bus_sub_t *sub)
+{
+    hear(sub, " deleted");
+}
+
+
+/* as a session does it: with a fresh view */
+
+static void
+ready(ngx_ws_bus_sub_t *sub, ngx_int_t rc, void *data)
+{
+    if (rc == NGX_OK) {
+        ngx_ws_bus_channel_view(&test_zone, sub->group->channel->node, &view);
+
+        sub->from = view.head;
+        sub->seq = view.seq;
+
+        hear(sub, " ready-%lu", (u_long) view.seq);
+
+    } else {
+        hear(sub, " late");
+
+        if (unsubscribe) {
+            ngx_ws_bus_hub_unsubscribe(sub);
+        }
+    }
+
+    if (data) {
+        hear(sub, "-%s", (char *) data);
+    }
+}
+
+
+static void
+start(size_t size)
+{
+    ngx_queue_init(&ngx_posted_events);
+    ngx_queue_init(&ngx_posted_next_events);
+
+    ngx_event_actions.add = add_event;
+    test_cycle.log = &test_log;
+
+    zone_create(size, 16);
+
+    enter(BRIDGE);
+
+    test_alive[test_next_pid] = 1;
+    test_pids[WORKER] = test_next_pid++;
+    become(WORKER);
+
+    if (ngx_ws_bus_hub_init(&test_zone, &test_cycle) != NGX_OK
+        || test_zone.hub == NULL)
+    {
+        bug("no hub");
+    }
+
+    hub = test_zone.hub;
+    wanted = 0;
+
+    ngx_memzero(subs, sizeof(subs));
+}
+
+
+static void
+stop(void)
+{
+    ngx_uint_t  i;
+
+    become(WORKER);
+
+    for (i = 0; i < 4; i++) {
+        if (subs[i].sub.group) {
+            ngx_ws_bus_hub_unsubscribe(&subs[i].sub);
+        }
+    }
+
+    tap_each(ngx_queue_empty(&hub->waits), "nobody waits");
+
+    ngx_free(hub->channels);
+
+    while (!ngx_queue_empty(&hub->free_debts)) {
+        ngx_queue_t  *q = ngx_queue_head(&hub->free_debts);
+
+        ngx_queue_remove(q);
+        free(ngx_queue_data(q, ngx_ws_bus_debt_t, queue));
+    }
+}
+
+
+static ngx_int_t
+subscribe(ngx_uint_t i, const char *name)
+{
+    ngx_int_t  rc;
+
+    become(WORKER);
+
+    subs[i].sub.owner = &owner;
+    subs[i].heard[0] = '\0';
+
+    rc = ngx_ws_bus_hub_subscribe(hub, name_of(name), &format, &subs[i].sub,
+                                  &view);
+    return rc;
+}
+
+
+static void
+turn(void)
+{
+    become(WORKER);
+    hub->deliver.handler(&hub->deliver);
+}
+
+
+static const char *
+heard(ngx_uint_t i)
+{
+    static char  buf[512];
+
+    strcpy(buf, subs[i].heard);
+    subs[i].heard[0] = '\0';
+
+    return buf;
+}
+
+
+static ngx_int_t
+put(const char *name, uint64_t epoch, uint64_t seq, const char *text)
+{
+    ngx_ws_bus_message_t  msg;
+
+    become(BRIDGE);
+
+    ngx_memzero(&msg, sizeof(msg));
+
+    msg.data = (u_char *) text;
+    msg.len = strlen(text);
+    msg.time = test_now;
+
+    return ngx_ws_bus_remote_place(&test_zone, name_of(name), epoch, seq,
+                                   &msg, rings, &nrings);
+}
+
+
+static void
+live(const char *name)
+{
+    become(BRIDGE);
+    ngx_ws_bus_remote_live(&test_zone, name_of(name), 1, rings, &nrings);
+}
+
+
+static void
+test_ready(void)
+{
+    char  *data;
+
+    start(4096);
+
+    tap_is(subscribe(0, "c"), NGX_AGAIN, "the channel is not live");
+    tap_is(subscribe(1, "c"), NGX_AGAIN, "nor is it for the next one");
+    tap_is(subscribe(2, "d"), NGX_AGAIN, "nor is another one");
+    tap_is(sh->remote->wanted, 3, "all have asked");
+
+    data = malloc(8);
+    strcpy(data, "data");
+    ngx_ws_bus_sub_wait(&subs[1].sub)->data = data;
+
+    put("c", E1, 1, "a");
+    put("c", E1, 2, "b");
+    turn();
+
+    is_text(heard(0), "", "who waits hears nothing");
+
+    live("c");
+    put("c", E1, 3, "c");
+    turn();
+
+    is_text(heard(0), " ready-3", "it begins, with what has come so far");
+    is_text(heard(1), " ready-3-data", "and so does the other one");
+    is_text(heard(2), "", "another channel is not ready by that");
+    tap_is(wanted, 2, "the bridge is asked each time");
+
+    put("c", E1, 4, "d");
+    live("c");
+    turn();
+
+    is_text(heard(0), " 1111:4:d", "the next message, and no second beginning");
+
+    tap_is(subscribe(3, "c"), NGX_OK, "who comes now begins at once");
+
+    become(WORKER);
+    ngx_ws_bus_hub_unsubscribe(&subs[2].sub);
+    live("d");
+    turn();
+    is_text(heard(2), "", "who has gone does not begin");
+
+    stop();
+    zone_ok("after waiting");
+}
+
+
+static void
+test_overdue(void)
+{
+    start(4096);
+
+    ngx_current_msec = 5000;
+    subscribe(0, "c");
+    ngx_current_msec = 5500;
+    subscribe(1, "c");
+
+    tap_ok(hub->overdue.timer_set, "there is a timer");
+
+    ngx_current_msec = 5000 + TIMEOUT;
+    hub->overdue.timer_set = 0;
+    hub->overdue.handler(&hub->overdue);
+
+    is_text(heard(0), " late", "the first one has waited too long");
+    is_text(heard(1), "", "the second one has time");
+    tap_ok(hub->overdue.timer_set, "for which there is a timer");
+
+    ngx_current_msec = 5500 + TIMEOUT;
+    hub->overdue.timer_set = 0;
+    unsubscribe = 1;
+    hub->overdue.handler(&hub->overdue);
+    unsubscribe = 0;
+
+    is_text(heard(1), " late", "then it has not");
+    tap_ok(subs[1].sub.group == NULL, "it may leave at once");
+    tap_ok(!hub->overdue.timer_set, "and there is no timer any more");
+
+    live("c");
+    turn();
+    is_text(heard(0), "", "it has been told, and only once");
+
+    stop();
+    zone_ok("after waiting too long");
+}
+
+
+static void
+test_refresh(void)
+{
+    start(4096);
+
+    subscribe(0, "c");
+    put("c", E1, 1, "a");
+    live("c");
+    turn();
+    heard(0);
+
+    tap_is(subscribe(1, "c"), NGX_OK, "the channel is live");
+    tap_is(ngx_ws_bus_hub_refresh(&subs[1].sub), NGX_AGAIN, "but asked for");
+    tap_ok(ngx_ws_bus_sub_wait(&subs[1].sub) != NULL, "it waits");
+
+    put("c", E1, 2, "b");
+    turn();
+    is_text(heard(0), " 1111:2:b", "others go on");
+    is_text(heard(1), "", "it does not");
+
+    live("c");
+    turn();
+    is_text(heard(1), " ready-2", "until the bridge has looked");
+
+    /* what was said before it asked is no answer */
+
+    live("c");
+    tap_is(subscribe(2, "c"), NGX_OK, "the channel is live");
+    ngx_ws_bus_hub_refresh(&subs[2].sub);
+    turn();
+    is_text(heard(2), "", "an older answer is none");
+    live("c");
+    turn();
+    is_text(heard(2), " ready-2", "a later one is");
+
+    stop();
+    zone_ok("after asking again");
+}
+
+
+static void
+test_lost(void)
+{
+    start(4096);
+
+    subscribe(0, "c");
+    live("c");
+    turn();
+    heard(0);
+
+    subscribe(1, "c");
+    become(WORKER);
+    ngx_ws_bus_hub_refresh(&subs[1].sub);
+
+    put("c", E1, 1, "a");
+    become(BRIDGE);
+    ngx_ws_bus_remote_lost(&test_zone, name_of("c"), 4, rings, &nrings);
+    put("c", E1, 5, "e");
+    turn();
+
+    is_text(heard(0), " 1111:1:a lost-2-4 1111:5:e", "a loss in its place");
+    is_text(heard(1), "", "who waits is not told");
+
+    become(BRIDGE);
+    ngx_ws_bus_remote_reset(&test_zone, name_of("c"), E2, 0, E1, 5, 1, rings,
+                            &nrings);
+    put("c", E2, 6, "f");
+    turn();
+    is_text(heard(0), " 2222:6:f", "another epoch that follows");
+
+    become(BRIDGE);
+    ngx_ws_bus_remote_reset(&test_zone, name_of("c"), E1, 2, 0, 0, 0, rings,
+                            &nrings);
+    put("c", E1, 3, "g");
+    turn();
+    is_text(heard(0), " lost-0-2 1111:3:g", "one that does not");
+
+    become(BRIDGE);
+    ngx_ws_bus_remote_deleted(&test_zone, name_of("c"), rings, &nrings);
+    turn();
+    is_text(heard(0), " deleted", "a deletion");
+    is_text(heard(1), "", "who waits is not told");
+
+    stop();
+    zone_ok("after losses");
+}
+
+
+/* the log has gone round, with what would have told */
+
+static void
+test_lapped(void)
+{
+    ngx_uint_t  i;
+
+    start(1024);
+
+    subscribe(0, "c");
+    live("c");
+    turn();
+    heard(0);
+    subscribe(1, "d");
+
+    put("c", E1, 1, "a");
+    live("d");
+
+    become(BRIDGE);
+    join(BRIDGE, "noise");
+
+    for (i = 0; i < 40; i++) {
+        put("noise", 0, 0, "some bytes of log");
+    }
+
+    turn();
+
+    is_text(heard(1), " ready-0", "who waits begins all the same");
+    is_text(heard(0), " lost-1-1", "what is gone is lost");
+
+    /* an epoch that follows, and one that does not */
+
+    become(BRIDGE);
+    ngx_ws_bus_remote_reset(&test_zone, name_of("c"), E2, 0, E1, 1, 1, rings,
+                            &nrings);
+
+    for (i = 0; i < 40; i++) {
+        put("noise", 0, 0, "some bytes of log");
+    }
+
+    put("c", E2, 2, "b");
+    turn();
+
+    is_text(heard(0), " 2222:2:b", "it follows, and nothing is lost");
+
+    become(BRIDGE);
+    ngx_ws_bus_remote_reset(&test_zone, name_of("c"), E1, 9, 0, 0, 0, rings,
+                            &nrings);
+
+    for (i = 0; i < 40; i++) {
+        put("noise", 0, 0, "some bytes of log");
+    }
+
+    turn();
+    is_text(heard(0), " lost-0-9", "it does not");
+
+    put("c", E1, 10, "x");
+    turn();
+    is_text(heard(0), " 1111:10:x", "and goes on");
+
+    stop();
+}
+
+
+static void
+test_memory(void)
+{
+    ngx_uint_t  i;
+
+    start(4096);
+
+    for (i = 0; i < 8; i++) {
+        alloc_fail_at = i;
+
+        if (subscribe(0, "c") == NGX_AGAIN) {
+            break;
+        }
+
+        tap_each(subs[0].sub.group == NULL || i == 0,
+                 "nothing is left without memory, %lu", (u_long) i);
+        tap_each(interest(find("c"), WORKER) == 0, "nor in the zone");
+    }
+
+    alloc_fail_at = NO_FAIL;
+
+    tap_ok(i > 0 && i < 8, "in the end there is enough");
+
+    stop();
+    zone_ok("without memory");
+}
