@@ -280,6 +280,34 @@ ngx_ws_bus_servers_of(ngx_ws_bus_servers_t *ss, ngx_uint_t slot)
 }
 
 
+ngx_str_t
+ngx_ws_bus_servers_replid(ngx_ws_bus_servers_t *ss, ngx_uint_t slot)
+{
+    ngx_ws_bus_server_t  *server;
+
+    static ngx_str_t  none = ngx_string("");
+
+    server = ngx_ws_bus_servers_of(ss, slot);
+
+    return server ? server->replid : none;
+}
+
+
+void
+ngx_ws_bus_servers_set_replid(ngx_ws_bus_servers_t *ss, ngx_uint_t slot,
+    ngx_str_t *replid)
+{
+    ngx_ws_bus_node_t  *node;
+
+    node = (ngx_ws_bus_node_t *) ngx_ws_bus_servers_of(ss, slot);
+
+    if (node && replid->len == NGX_WS_BUS_SERVERS_REPLID) {
+        ngx_memcpy(node->replid, replid->data, NGX_WS_BUS_SERVERS_REPLID);
+        node->server.replid.len = NGX_WS_BUS_SERVERS_REPLID;
+    }
+}
+
+
 ngx_uint_t
 ngx_ws_bus_servers_complete(ngx_ws_bus_servers_t *ss)
 {

@@ -118,6 +118,15 @@ ngx_ws_bus_server_t *ngx_ws_bus_servers_of(ngx_ws_bus_servers_t *servers,
     ngx_uint_t slot);
 
 /*
+ * The replication id of a slot's server, empty if it is not known; and what a
+ * script has found it to be, if that is one.
+ */
+ngx_str_t ngx_ws_bus_servers_replid(ngx_ws_bus_servers_t *servers,
+    ngx_uint_t slot);
+void ngx_ws_bus_servers_set_replid(ngx_ws_bus_servers_t *servers,
+    ngx_uint_t slot, ngx_str_t *replid);
+
+/*
  * 1 if every slot has a server that is up.
  */
 ngx_uint_t ngx_ws_bus_servers_complete(ngx_ws_bus_servers_t *servers);
