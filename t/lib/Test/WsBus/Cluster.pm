@@ -118,6 +118,17 @@ sub _until {
 }
 
 
+# For a block "ws_bus_redis".
+
+sub block {
+    my ($self) = @_;
+
+    return join("\n        ", 'mode cluster;',
+                map { 'server 127.0.0.1:' . $self->node_port($_) . ';' }
+                    0 .. $#{$self->{nodes}});
+}
+
+
 sub nodes { return @{$_[0]{nodes}} }
 sub node { return $_[0]{nodes}[$_[1]] }
 
@@ -266,6 +277,10 @@ Test::WsBus::Redis has them.  The ports of node C<i> are named 7000 + C<i>,
 and 7200 + C<i> with TLS.
 
 =item start(), wait_ok()
+
+=item block()
+
+The lines C<mode> and C<server>.
 
 =item nodes(), node(i), node_port(i), running(), any(), id(i)
 

@@ -107,6 +107,18 @@ sub wait_ok {
 }
 
 
+# For a block "ws_bus_redis".
+
+sub block {
+    my ($self) = @_;
+
+    return join("\n        ", "mode sentinel $self->{master};",
+                map { 'server 127.0.0.1:' . ($_->tls_port() || $_->port())
+                      . ';' }
+                    @{$self->{watchers}});
+}
+
+
 sub servers { return @{$_[0]{servers}} }
 sub server { return $_[0]{servers}[$_[1]] }
 sub watchers { return @{$_[0]{watchers}} }
@@ -181,6 +193,10 @@ server C<i> are named 7300 + C<i> and, with TLS, 7400 + C<i>; those of sentinel
 C<i> 7500 + C<i> and 7600 + C<i>.
 
 =item start(), wait_ok()
+
+=item block()
+
+The lines C<mode> and C<server>.
 
 =item servers(), server(i), server_port(i), watchers(), watcher(i)
 
