@@ -23,6 +23,7 @@ my $f = Test::WsBus::Fleet->new(hosts => 2,
 my ($t, $cluster) = ($f->host(0), $f->redis());
 
 $t->time_limit(200);
+$f->host(1)->expect_log(qr/\[alert\].* exited on signal 9/);
 
 # channels of all nodes
 
@@ -83,7 +84,7 @@ sleep(0.5);
 $sum = $c->finish('a slot that moves slowly');
 is($sum->{gaps}, 0, 'nobody was told of a loss');
 
-is($f->post(0, '/livepub/c1', 'moved')->status(), 202, 'published live');
+is($f->post(0, '/livepub/c1', 'moved')->status(), 201, 'published live');
 
 my $m;
 

@@ -405,6 +405,7 @@ ngx_ws_bus_bridge_tick_handler(ngx_event_t *ev)
     sh = b->zone->sh->remote;
 
     b->ticks++;
+    b->redirects = 0;
 
     ngx_ws_bus_bridge_publish_up(b);
     ngx_ws_bus_bridge_publish_refuse(b, 0);

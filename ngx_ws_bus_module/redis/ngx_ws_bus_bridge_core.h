@@ -39,6 +39,9 @@
 #define NGX_WS_BUS_BRIDGE_SUBSCRIBES  64
 #define NGX_WS_BUS_BRIDGE_FETCHES     64
 
+/* subscriptions that follow their slot at once, in a tick */
+#define NGX_WS_BUS_BRIDGE_REDIRECTS   256
+
 /* messages, and about so many bytes, in one answer */
 #define NGX_WS_BUS_BRIDGE_MESSAGES    512
 #define NGX_WS_BUS_BRIDGE_BYTES       (256 * 1024)
@@ -152,6 +155,7 @@ struct ngx_ws_bus_bridge_s {
     ngx_queue_t                   deaf;       /* to be subscribed to, later */
     ngx_queue_t                   stalled;    /* to be fetched, later */
     ngx_uint_t                    subscribing;    /* commands */
+    ngx_uint_t                    redirects;      /* in this tick */
     ngx_uint_t                    fetching;
 
     ngx_str_t                     control;    /* this host's own channel */

@@ -371,9 +371,18 @@ ngx_ws_bus_subs_handler(void *data, ngx_int_t rc, ngx_ws_bus_reply_t *reply)
 
     if (rc == NGX_OK && ngx_ws_bus_reply_is_error(reply, "MOVED")) {
 
-        /* they are subscribed to anew when the map says where */
+        /*
+         * They are subscribed to anew where that says; servers that do not
+         * agree are asked no more than so often.
+         */
 
-        ngx_ws_bus_servers_suspect(b->servers, NULL);
+        if (b->redirects < NGX_WS_BUS_BRIDGE_REDIRECTS) {
+            b->redirects++;
+            ngx_ws_bus_servers_redirected(b->servers, &reply->str);
+
+        } else {
+            ngx_ws_bus_servers_suspect(b->servers, NULL);
+        }
 
     } else if (rc == NGX_OK && reply->type == NGX_WS_BUS_REPLY_ERROR) {
         ngx_ws_bus_bridge_error(b, "subscribing to", &channels, reply);
@@ -607,9 +616,11 @@ ngx_ws_bus_subs_left(ngx_ws_bus_bridge_t *b, ngx_ws_bus_server_t *server,
 
     if (c->state != NGX_WS_BUS_BRIDGE_LEAVING) {
 
-        /* its slot has moved, and the server says so before the map does */
+        /*
+         * Its slot has moved, and the server says so before the map does; it
+         * also says where, when it is asked again.
+         */
 
-        ngx_ws_bus_servers_suspect(b->servers, NULL);
         ngx_ws_bus_subs_lost(b, c);
         return;
     }

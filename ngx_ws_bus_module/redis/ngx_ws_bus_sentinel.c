@@ -30,6 +30,7 @@ typedef struct {
     ngx_ws_bus_link_server_t        *server;
     ngx_ws_bus_link_t               *asking;
     ngx_ws_bus_link_t               *listening;
+    uint64_t                         epoch;     /* of the configuration */
     ngx_uint_t                       asked;     /* unsigned  asked:1; */
     ngx_uint_t                       ignorant;  /* unsigned  ignorant:1; */
 } ngx_ws_bus_sentinel_peer_t;
@@ -50,15 +51,6 @@ struct ngx_ws_bus_sentinel_s {
 };
 
 
-/* what SENTINEL MASTER says of it */
-
-typedef struct {
-    ngx_str_t                        ip;
-    ngx_str_t                        port;
-    ngx_str_t                        epoch;
-} ngx_ws_bus_sentinel_answer_t;
-
-
 static ngx_int_t ngx_ws_bus_sentinel_peer(ngx_ws_bus_sentinel_peer_t *peer);
 static void ngx_ws_bus_sentinel_asking_up(void *data);
 static void ngx_ws_bus_sentinel_asking_down(void *data,
@@ -68,12 +60,12 @@ static void ngx_ws_bus_sentinel_push(void *data, ngx_ws_bus_reply_t *reply);
 static ngx_uint_t ngx_ws_bus_sentinel_concerns(ngx_ws_bus_sentinel_t *st,
     ngx_str_t *message);
 static void ngx_ws_bus_sentinel_ask(ngx_ws_bus_sentinel_peer_t *peer);
-static void ngx_ws_bus_sentinel_answered(void *data, ngx_int_t rc,
+static void ngx_ws_bus_sentinel_epoch_handler(void *data, ngx_int_t rc,
     ngx_ws_bus_reply_t *reply);
-static ngx_int_t ngx_ws_bus_sentinel_read(ngx_ws_bus_reply_t *reply,
-    ngx_ws_bus_sentinel_answer_t *answer);
+static void ngx_ws_bus_sentinel_address_handler(void *data, ngx_int_t rc,
+    ngx_ws_bus_reply_t *reply);
 static void ngx_ws_bus_sentinel_learn(ngx_ws_bus_sentinel_peer_t *peer,
-    ngx_ws_bus_sentinel_answer_t *answer);
+    ngx_str_t *ip, ngx_str_t *port);
 static void ngx_ws_bus_sentinel_timer_handler(ngx_event_t *ev);
 
 
@@ -300,6 +292,12 @@ ngx_ws_bus_sentinel_concerns(ngx_ws_bus_sentinel_t *st, ngx_str_t *message)
 }
 
 
+/*
+ * Two questions, since while replicas are told of their new master SENTINEL
+ * MASTER has the address of the old one, and the epoch of the new one.  In
+ * this order: an old epoch with a new address does no harm.
+ */
+
 static void
 ngx_ws_bus_sentinel_ask(ngx_ws_bus_sentinel_peer_t *peer)
 {
@@ -316,7 +314,17 @@ ngx_ws_bus_sentinel_ask(ngx_ws_bus_sentinel_peer_t *peer)
     argv[2] = peer->sentinel->redis->master;
 
     if (ngx_ws_bus_link_command(peer->asking, argv, 3,
-                                ngx_ws_bus_sentinel_answered, peer, NULL)
+                                ngx_ws_bus_sentinel_epoch_handler, peer, NULL)
+        != NGX_OK)
+    {
+        return;
+    }
+
+    ngx_str_set(&argv[1], "GET-MASTER-ADDR-BY-NAME");
+
+    if (ngx_ws_bus_link_command(peer->asking, argv, 3,
+                                ngx_ws_bus_sentinel_address_handler, peer,
+                                NULL)
         == NGX_OK)
     {
         peer->asked = 1;
@@ -325,13 +333,44 @@ ngx_ws_bus_sentinel_ask(ngx_ws_bus_sentinel_peer_t *peer)
 
 
 static void
-ngx_ws_bus_sentinel_answered(void *data, ngx_int_t rc,
+ngx_ws_bus_sentinel_epoch_handler(void *data, ngx_int_t rc,
     ngx_ws_bus_reply_t *reply)
 {
     ngx_ws_bus_sentinel_peer_t *peer = data;
 
-    ngx_ws_bus_sentinel_t         *st;
-    ngx_ws_bus_sentinel_answer_t   answer;
+    ngx_int_t            epoch;
+    ngx_ws_bus_reply_t  *field;
+
+    peer->epoch = 0;
+
+    if (rc != NGX_OK) {
+        return;
+    }
+
+    /* names and values */
+
+    for (field = reply->first; field && field->next;
+         field = field->next->next)
+    {
+        if (field->str.len == 12
+            && ngx_memcmp(field->str.data, "config-epoch", 12) == 0)
+        {
+            epoch = ngx_atoi(field->next->str.data, field->next->str.len);
+            peer->epoch = ngx_max(epoch, 0);
+            return;
+        }
+    }
+}
+
+
+static void
+ngx_ws_bus_sentinel_address_handler(void *data, ngx_int_t rc,
+    ngx_ws_bus_reply_t *reply)
+{
+    ngx_ws_bus_sentinel_peer_t *peer = data;
+
+    ngx_str_t              *ip, *port;
+    ngx_ws_bus_sentinel_t  *st;
 
     st = peer->sentinel;
     peer->asked = 0;
@@ -340,10 +379,15 @@ ngx_ws_bus_sentinel_answered(void *data, ngx_int_t rc,
         return;
     }
 
-    if (ngx_ws_bus_sentinel_read(reply, &answer) == NGX_OK) {
-        peer->ignorant = 0;
-        ngx_ws_bus_sentinel_learn(peer, &answer);
-        return;
+    if (reply->type == NGX_WS_BUS_REPLY_ARRAY && reply->n == 2) {
+        ip = &reply->first->str;
+        port = &reply->first->next->str;
+
+        if (ip->len && ip->len <= 255 && port->len && port->len <= 5) {
+            peer->ignorant = 0;
+            ngx_ws_bus_sentinel_learn(peer, ip, port);
+            return;
+        }
     }
 
     if (peer->ignorant) {
@@ -359,67 +403,12 @@ ngx_ws_bus_sentinel_answered(void *data, ngx_int_t rc,
 }
 
 
-/*
- * Reads the names and values of an answer.  NGX_OK, or NGX_DECLINED if it is
- * an error, or something else.
- */
-
-static ngx_int_t
-ngx_ws_bus_sentinel_read(ngx_ws_bus_reply_t *reply,
-    ngx_ws_bus_sentinel_answer_t *answer)
-{
-    ngx_str_t           *value;
-    ngx_ws_bus_reply_t  *field;
-
-    ngx_memzero(answer, sizeof(ngx_ws_bus_sentinel_answer_t));
-
-    if (reply->type != NGX_WS_BUS_REPLY_ARRAY) {
-        return NGX_DECLINED;
-    }
-
-    for (field = reply->first; field && field->next;
-         field = field->next->next)
-    {
-        if (field->type != NGX_WS_BUS_REPLY_STRING
-            || field->next->type != NGX_WS_BUS_REPLY_STRING)
-        {
-            continue;
-        }
-
-        value = &field->next->str;
-
-        if (field->str.len == 2 && ngx_memcmp(field->str.data, "ip", 2) == 0) {
-            answer->ip = *value;
-
-        } else if (field->str.len == 4
-                   && ngx_memcmp(field->str.data, "port", 4) == 0)
-        {
-            answer->port = *value;
-
-        } else if (field->str.len == 12
-                   && ngx_memcmp(field->str.data, "config-epoch", 12) == 0)
-        {
-            answer->epoch = *value;
-        }
-    }
-
-    if (answer->ip.len == 0 || answer->ip.len > 255
-        || answer->port.len == 0 || answer->port.len > 5)
-    {
-        return NGX_DECLINED;
-    }
-
-    return NGX_OK;
-}
-
-
 static void
-ngx_ws_bus_sentinel_learn(ngx_ws_bus_sentinel_peer_t *peer,
-    ngx_ws_bus_sentinel_answer_t *answer)
+ngx_ws_bus_sentinel_learn(ngx_ws_bus_sentinel_peer_t *peer, ngx_str_t *ip,
+    ngx_str_t *port)
 {
     char                      *err;
     u_char                     buf[NGX_WS_BUS_SENTINEL_NAME];
-    ngx_int_t                  epoch;
     ngx_str_t                  name;
     ngx_pool_t                *pool, *old;
     ngx_ws_bus_sentinel_t     *st;
@@ -427,23 +416,17 @@ ngx_ws_bus_sentinel_learn(ngx_ws_bus_sentinel_peer_t *peer,
 
     st = peer->sentinel;
 
-    epoch = ngx_atoi(answer->epoch.data, answer->epoch.len);
-    epoch = ngx_max(epoch, 0);
-
-    if (st->master && (uint64_t) epoch < st->epoch) {
+    if (st->master && peer->epoch < st->epoch) {
         return;
     }
 
     name.data = buf;
-    name.len = (ngx_strlchr(answer->ip.data,
-                            answer->ip.data + answer->ip.len, ':')
-                ? ngx_snprintf(buf, sizeof(buf), "[%V]:%V", &answer->ip,
-                               &answer->port)
-                : ngx_snprintf(buf, sizeof(buf), "%V:%V", &answer->ip,
-                               &answer->port))
+    name.len = (ngx_strlchr(ip->data, ip->data + ip->len, ':')
+                ? ngx_snprintf(buf, sizeof(buf), "[%V]:%V", ip, port)
+                : ngx_snprintf(buf, sizeof(buf), "%V:%V", ip, port))
                - buf;
 
-    st->epoch = epoch;
+    st->epoch = peer->epoch;
 
     if (st->master && st->master->name.len == name.len
         && ngx_memcmp(st->master->name.data, name.data, name.len) == 0)

@@ -155,5 +155,12 @@ void ngx_ws_bus_servers_cancel(ngx_ws_bus_server_op_t *op);
 void ngx_ws_bus_servers_suspect(ngx_ws_bus_servers_t *servers,
     ngx_ws_bus_server_t *server);
 
+/*
+ * The same after an error "MOVED" of a subscription, which tells where the
+ * slot is: "moved" may be called at once.
+ */
+void ngx_ws_bus_servers_redirected(ngx_ws_bus_servers_t *servers,
+    ngx_str_t *error);
+
 
 #endif /* _NGX_WS_BUS_SERVERS_H_INCLUDED_ */

@@ -172,6 +172,37 @@ ngx_ws_bus_cluster_suspect(ngx_ws_bus_servers_t *ss)
 }
 
 
+void
+ngx_ws_bus_servers_redirected(ngx_ws_bus_servers_t *ss, ngx_str_t *error)
+{
+    ngx_ws_bus_node_t           *node;
+    ngx_ws_bus_slot_redirect_t   redirect;
+
+    if (ss->slots == NULL) {
+        return;
+    }
+
+    ngx_ws_bus_cluster_suspect(ss);
+
+    if (ngx_ws_bus_slot_redirect(error, &redirect) != NGX_OK
+        || redirect.type != NGX_WS_BUS_SLOT_MOVED
+        || redirect.host.len == 0)
+    {
+        return;
+    }
+
+    ngx_ws_bus_servers_enter(ss);
+
+    node = ngx_ws_bus_cluster_node(ss, NULL, &redirect.host, redirect.port,
+                                   1);
+    if (node) {
+        ngx_ws_bus_cluster_move(ss, redirect.slot, node);
+    }
+
+    ngx_ws_bus_servers_leave(ss);
+}
+
+
 /*
  * With jitter, so that workers and hosts do not ask at once; never later than
  * it was to be.
