@@ -29,6 +29,8 @@ static char *ngx_ws_bus_init_main_conf(ngx_conf_t *cf, void *conf);
 static void *ngx_ws_bus_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
+static char *ngx_ws_bus_check_loc_conf(ngx_conf_t *cf,
+    ngx_ws_bus_loc_conf_t *conf);
 static ngx_int_t ngx_ws_bus_init(ngx_conf_t *cf);
 static ngx_int_t ngx_ws_bus_init_process(ngx_cycle_t *cycle);
 static void ngx_ws_bus_exit_process(ngx_cycle_t *cycle);
@@ -599,8 +601,8 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_ws_bus_loc_conf_t *prev = parent;
     ngx_ws_bus_loc_conf_t *conf = child;
 
-    ngx_ws_bus_main_conf_t     *wmcf;
-    ngx_http_core_loc_conf_t   *clcf;
+    ngx_ws_bus_main_conf_t    *wmcf;
+    ngx_http_core_loc_conf_t  *clcf;
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
     wmcf = ngx_http_conf_get_module_main_conf(cf, ngx_ws_bus_module);
@@ -665,11 +667,22 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_ERROR;
     }
 
-    if (conf->handler == NULL) {
-        return NGX_CONF_OK;
-    }
+    return conf->handler ? ngx_ws_bus_check_loc_conf(cf, conf) : NGX_CONF_OK;
+}
 
-    if (ngx_ws_bus_auth_conf_check(cf, conf) != NGX_CONF_OK) {
+
+/*
+ * A location of the module's, with all that it has inherited.
+ */
+
+static char *
+ngx_ws_bus_check_loc_conf(ngx_conf_t *cf, ngx_ws_bus_loc_conf_t *conf)
+{
+    ngx_ws_bus_main_conf_t   *wmcf;
+
+    if (ngx_ws_bus_auth_conf_check(cf, conf) != NGX_CONF_OK
+        || ngx_ws_bus_keys_use(cf, &conf->keys) != NGX_OK)
+    {
         return NGX_CONF_ERROR;
     }
 
@@ -686,9 +699,7 @@ ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_ERROR;
     }
 
-    if (ngx_ws_bus_keys_use(cf, &conf->keys) != NGX_OK) {
-        return NGX_CONF_ERROR;
-    }
+    wmcf = ngx_http_conf_get_module_main_conf(cf, ngx_ws_bus_module);
 
     return ngx_ws_bus_zone_use(cf, wmcf, conf);
 }
@@ -753,6 +764,8 @@ ngx_ws_bus_init_process(ngx_cycle_t *cycle)
         if (ngx_ws_bus_hub_init(zone[i], cycle) != NGX_OK) {
             return NGX_ERROR;
         }
+
+        ngx_ws_bus_auth_revoke_init(zone[i]);
     }
 
     return ngx_ws_bus_keys_init_process(cycle);

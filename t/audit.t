@@ -493,9 +493,9 @@ sub default_format {
     my @l = new_lines('default', 3);
     my $head = qr/127\.0\.0\.1 - - \[\d+\/\w+\/\d+:[\d:]+ [+-]\d+\] \d+/;
 
-    like($l[0], qr/^$head open 101 "a" "-" - -$/, 'default format: open');
-    like($l[1], qr/^$head publish 101 "a" "-" 5 -$/, 'default format: publish');
-    like($l[2], qr/^$head close 101 "a" "-" - 1000$/, 'default format: close');
+    like($l[0], qr/^$head open 101 "a" "-" - - "-"$/, 'default format: open');
+    like($l[1], qr/^$head publish 101 "a" "-" 5 - "-"$/, 'default format: publish');
+    like($l[2], qr/^$head close 101 "a" "-" - 1000 "-"$/, 'default format: close');
 
     ws('/named')->finish();
     ws('/named?log=1')->finish();

@@ -46,6 +46,7 @@ lean();
 pieces();
 large();
 elsewhere();
+limited();
 together();
 logged();
 
@@ -70,6 +71,7 @@ http {
     access_log %%TESTDIR%%/auth.log auth;
 
     ws_bus_zone bus 4m;
+    ws_bus_limit_zone $ws_bus_subject zone=subjects:1m;
 
     server {
         listen 127.0.0.1:%%PORT_8080%%;
@@ -139,6 +141,11 @@ http {
         location = /deflate {
             ws_bus a;
             ws_bus_deflate on;
+        }
+
+        location = /limited {
+            ws_bus a;
+            ws_bus_limit rate=1r/m zone=subjects close;
         }
 
         location = /now {
@@ -478,6 +485,25 @@ sub elsewhere {
         ->status(), 401, 'an event stream has no first message');
     is(request('GET', '/a?wait=0')->status(), 401, 'nor has a poll');
     is(ws_response('/now')->status(), 401, 'off');
+}
+
+
+# Whose messages they are is known when the token has come.
+
+sub limited {
+    my $say = sub {
+        my $c = ws('/limited');
+
+        $c->text(auth($key->token(sub => $_[0])));
+        is_ok($c, "limited: $_[0]");
+        $c->text('x');
+
+        return $c;
+    };
+
+    is_message($say->('dora'), 'x', 'limited: the first message');
+    is_closed($say->('dora'), 1008, 'limited: the second one');
+    is_message($say->('emil'), 'x', 'limited: of another subject');
 }
 
 

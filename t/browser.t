@@ -1,12 +1,14 @@
 # Copyright (C) the ngx_ws_bus_module authors
 
-# The demonstration's page in a real browser: two tabs on one channel, every
-# worker killed in turn.  The page comes back by itself, and nothing that was
-# published is missing, doubled or out of order.
+# The demonstration's page in a real browser: two tabs on several channels,
+# every worker killed in turn.  The page comes back by itself, and nothing that
+# was published is missing, doubled or out of order; it shows who is there.
 
 use warnings;
 use strict;
 
+use JSON::PP ();
+use MIME::Base64 ();
 use Test::More;
 
 use FindBin;
@@ -20,7 +22,7 @@ use Chromium;
 plan(skip_all => 'no chromium')
     unless Chromium::find() || $ENV{WS_BUS_TEST_BROWSER};
 
-my $t = Test::WsBus->new()->log_level('info')->time_limit(180)->plan(27);
+my $t = Test::WsBus->new()->log_level('info')->time_limit(180);
 
 my $root = "$FindBin::Bin/..";
 my $dir = $t->testdir();
@@ -54,6 +56,25 @@ post('from <b>outside</b>');
 ok(shows($one, 'from <b>outside</b>'), 'any other client: shown as it is');
 
 
+# who is there, and what comes on a channel that is not looked at
+
+my @names = map { $_->eval('document.querySelector("#name").textContent') }
+    $one, $two;
+
+is($one->wait('document.querySelectorAll("#members li").length === 2', 20), 1,
+   'two are there');
+is(join(' ', sort { $a cmp $b } members($two)),
+   join(' ', sort { $a cmp $b } @names), 'by their names');
+
+is(http_post('/pub/news', 'extra')->status(), 201, 'another channel');
+ok($one->wait(unread('news') . ' === "1"', 20), 'another channel: unread');
+
+$one->eval('location.hash = "news"');
+ok(shows_on($one, 'news', 'extra'), 'another channel: shown');
+ok($one->wait(unread('news') . ' === ""', 20), 'another channel: read');
+$one->eval('location.hash = "browser"');
+
+
 # a worker dies, the tabs that it held are away for a while
 
 my $round = 0;
@@ -75,10 +96,32 @@ for my $worker ($t->workers()) {
 
 $t->expect_log(qr/worker process \d+ exited on signal 9/);
 
-ok($one->eval('reconnects') > 0, 'the tab has lost its connection');
-ok($two->eval('reconnects') > 0, 'the other one too');
-ok(connected($one), 'the tab is connected');
-ok(connected($two), 'the other one is');
+# they come back at a moment of their own: until that is after a message
+
+for (1 .. 10) {
+    last if figure($one, 'resumed') + figure($two, 'resumed');
+
+    $t->signal('KILL', $_) for $t->workers();
+    post('while all are away ' . $_);
+    shows($_, $published[-1]) for $one, $two;
+}
+
+ok(figure($one, 'resumed') + figure($two, 'resumed') > 0,
+   'what came meanwhile is counted');
+
+for (['the tab', $one], ['the other one', $two]) {
+    my ($name, $tab) = @$_;
+
+    ok(connected($tab), "$name is connected");
+    ok(figure($tab, 'reconnects') > 0, "$name has lost its connection");
+    is(figure($tab, 'missed'), 0, "$name has missed nothing");
+    is(figure($tab, 'received'), texts($tab) + 1,
+       "$name has received each message once");
+    is(figure($tab, 'unsent'), 0, "$name: nothing waits");
+}
+
+ok($one->wait('document.querySelectorAll("#members li").length === 2', 20),
+   'the same two are there');
 
 my @one = texts($one);
 my @two = texts($two);
@@ -86,7 +129,6 @@ my @two = texts($two);
 is(join("\n", sort @one), join("\n", sort @published),
    'nothing is missing and nothing is there twice');
 is(join("\n", @two), join("\n", @one), 'both tabs have the same order');
-is($one->eval('pending.size'), 0, 'nothing waits');
 
 
 # a tab that comes later
@@ -96,12 +138,22 @@ my $late = $browser->open($url);
 ok(connected($late), 'a late tab connects');
 ok(shows($late, $published[-1]), 'it shows the history');
 is(join("\n", texts($late)), join("\n", @one), 'all of it, in order');
+ok($one->wait('document.querySelectorAll("#members li").length === 3', 20),
+   'the others see that it is there');
+
+my @errors = map { $_->errors() } $one, $two, $late;
+
+$late->call('Page.close');
+ok($one->wait('document.querySelectorAll("#members li").length === 2', 20),
+   'and that it has gone');
 
 
-is(join("\n", $one->errors(), $two->errors(), $late->errors()), '',
-   'no script has failed');
+is(join("\n", @errors), '', 'no script has failed');
+
+screenshots() if $ENV{WS_BUS_TEST_SCREENSHOTS};
 
 $browser->stop();
+$t->done_testing();
 
 
 # The demonstration's own configuration, at home in the test's directory.
@@ -125,6 +177,9 @@ sub demo_conf {
 
     open($fh, '<', "$root/contrib/demo/index.html") or die $!;
     $t->write_file('html/index.html', do { local $/; <$fh> });
+
+    open($fh, '<', "$root/contrib/js/index.js") or die $!;
+    $t->write_file('html/ws-bus.js', do { local $/; <$fh> });
 }
 
 
@@ -163,22 +218,78 @@ sub post {
 # What the page shows, without its own messages that are still on their way.
 
 sub texts {
-    my ($tab) = @_;
+    my ($tab, $channel) = @_;
 
-    my $list = $tab->eval('Array.from(document.querySelectorAll('
-        . '"#log li:not(.pending) .text"), e => e.textContent)');
+    $channel //= 'browser';
+
+    my $list = $tab->eval('Array.from(document.querySelectorAll(`'
+        . ".log[data-channel='$channel'] li:not(.pending) .text"
+        . '`), e => e.textContent)');
 
     return @$list;
 }
 
 
+sub members {
+    my ($tab) = @_;
+
+    return @{$tab->eval('Array.from(document.querySelectorAll("#members li"),'
+        . ' e => e.textContent)')};
+}
+
+
+# One of the page's own counts.
+
+sub figure {
+    my ($tab, $id) = @_;
+
+    return $tab->eval("document.querySelector('#$id').textContent");
+}
+
+
+sub unread {
+    my ($channel) = @_;
+
+    return 'Array.from(document.querySelectorAll("nav button")).find('
+        . "e => e.firstChild.textContent === '$channel')"
+        . '.querySelector(".unread").textContent';
+}
+
+
+# To be looked at: light and dark, on a screen and a phone.
+
+sub screenshots {
+    $one->call('Page.bringToFront');
+
+    for my $case ([ 'light', 1280, 800 ], [ 'dark', 1280, 800 ],
+                  [ 'light', 390, 844 ], [ 'dark', 390, 844 ])
+    {
+        my ($scheme, $width, $height) = @$case;
+
+        $one->call('Emulation.setEmulatedMedia', { features => [
+            { name => 'prefers-color-scheme', value => $scheme } ] });
+        $one->call('Emulation.setDeviceMetricsOverride', { width => $width,
+            height => $height, deviceScaleFactor => 1,
+            mobile => JSON::PP::false });
+
+        my $data = $one->call('Page.captureScreenshot')->{data};
+        my $path = "$ENV{WS_BUS_TEST_SCREENSHOTS}/$scheme-$width.png";
+
+        open(my $fh, '>:raw', $path) or die "$path: $!";
+        print $fh MIME::Base64::decode_base64($data);
+    }
+}
+
+
 # Waits until all of these are shown.
 
-sub shows {
-    my ($tab, @wanted) = @_;
+sub shows { return shows_on($_[0], undef, @_[1 .. $#_]) }
+
+sub shows_on {
+    my ($tab, $channel, @wanted) = @_;
 
     return $t->wait_until(sub {
-        my %have = map { $_ => 1 } texts($tab);
+        my %have = map { $_ => 1 } texts($tab, $channel);
 
         return !grep { !$have{$_} } @wanted;
     }, 20);

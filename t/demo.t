@@ -10,9 +10,10 @@ use Test::More;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::WsBus;
+use Test::WsBus::Json;
 
 
-my $t = Test::WsBus->new()->plan(11);
+my $t = Test::WsBus->new()->plan(15);
 
 my $root = "$FindBin::Bin/..";
 my $run = $t->testdir() . '/run';
@@ -50,7 +51,17 @@ my $r = http_get('/');
 
 is($r->status(), 200, 'page');
 is($r->header('Content-Type'), 'text/html', 'type of the page');
-like($r->body(), qr/new WebSocket/, 'body of the page');
+like($r->body(), qr/<script type="module">/, 'body of the page');
+
+$r = http_get('/ws-bus.js');
+
+is($r->status(), 200, 'its client');
+is($r->header('Content-Type'), 'text/javascript', 'type of the client');
+like($r->body(), qr/^export function connect\b/m, 'body of the client');
+
+is_next(json('/ws?name=alice')->ask('subscribe', channel => 'lobby'),
+    { type => 'subscribed', channel => 'lobby', epoch => EPOCH, seq => 0,
+    head => 0, oldest => 1 }, 'where it connects to');
 
 my $c = ws('/ws/lobby?last=10');
 

@@ -26,7 +26,7 @@ my $module = "$root/ngx_ws_bus_module";
 
 my %doc = map { $_ => text("$root/docs/$_.md") }
     qw/ directives protocol subprotocol fallbacks http-api operations design
-        performance redis /;
+        performance redis security /;
 
 my $conf = text("$module/ngx_ws_bus_module.c");
 my $code = join("\n", map { text($_) } glob("$module/*.[ch] $module/*/*.[ch]"));
@@ -785,7 +785,8 @@ sub try_config {
     my $dir = $t->testdir();
 
     $text =~ s/^load_module .*\n//mg;
-    $text =~ s/\blisten\s+(\d+)/'listen 127.0.0.1:' . port($1)/ge;
+    $text =~ s/\blisten\s+(?:127\.0\.0\.1:)?(\d+)(?![\d.])/
+        'listen 127.0.0.1:' . port($1)/gex;
     $text =~ s!/(?:etc|var/log)/nginx/!$dir/!g;
     $text =~ s!(ssl_certificate(?:_key)?)\s+\S+;!
         "$1 $dir/localhost." . ($1 =~ /key/ ? 'key' : 'crt') . ';'!gex;

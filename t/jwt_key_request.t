@@ -128,6 +128,14 @@ http {
             stub_status;
         }
 
+        location = /bus-status {
+            ws_bus_status;
+        }
+
+        location = /pub {
+            ws_bus_publisher a;
+        }
+
         # each has keys of its own
 
 %%WS%%
@@ -411,6 +419,13 @@ sub first {
     is(join(' ', map { status('/ws', $token{a}) } 1 .. 20),
         join(' ', ('101') x 20), 'keys are kept');
     is(hits('main'), 1, 'so that there is no other request');
+
+    my @with = (headers => [ Authorization => "Bearer $token{a}" ]);
+
+    is(http_get($_, @with)->status(), 200, "$_: a token")
+        for '/pub', '/bus-status';
+    is(http_get($_)->status(), 401, "$_: no token")
+        for '/pub', '/bus-status';
 
     like($t->read_file('hits'), qr!^/main ngx_ws_bus_module/\S+ unix:$!m,
         'what the request is like');

@@ -22,6 +22,13 @@ my $redis = Test::WsBus::Redis->new($t, config => [
     'user default on nopass ~* &* +@all',
 ])->start();
 
+# the user of the documentation
+
+open(my $doc, '<', "$FindBin::Bin/../docs/redis.md") or die "redis.md: $!";
+my ($rules) = map { /^ACL SETUSER (.*)/ ? $1 : () } <$doc>;
+
+$redis->command('ACL', 'SETUSER', split(' ', $rules));
+
 my $locked = Test::WsBus::Redis->new($t, name => 'locked', port => 6381,
                                      password => 'first')->start();
 
@@ -65,6 +72,13 @@ link_conf($t, <<"EOF");
         reconnect 10ms 50ms;
     }
 
+    link_redis documented {
+        server 127.0.0.1:%%PORT_6379%%;
+        user bus;
+        password password;
+        database 5;
+    }
+
     link_redis bad {
         server 127.0.0.1:%%PORT_6379%%;
         user limited;
@@ -83,6 +97,7 @@ link_conf($t, <<"EOF");
     link unix unix;
     link unixsub unix subscriber;
     link bad bad;
+    link documented documented;
     link locked locked;
     link sentinel sentinel sentinel;
     link guarded guarded sentinel;
@@ -145,6 +160,11 @@ ok(wait_state($t, 'unix', 'up'), 'up on a unix socket');
 is(command('unix', ['ACL', 'WHOAMI']), '$limited', 'as the user');
 like(command('unix', ['FLUSHALL']), qr/^-NOPERM/, 'denied to the user');
 is(command('unix', ['PING']), '+PONG', 'goes on after it');
+
+ok(wait_state($t, 'documented', 'up'), 'up as the documented user');
+is(scalar(grep { $_->{user} eq 'bus' && $_->{db} == 5
+                 && $_->{name} =~ /:documented$/ } $redis->clients()), 1,
+   'with a name and a database');
 
 # sentinels: without a user and without a database
 
@@ -321,6 +341,18 @@ $connects = WsBusTestLink::state('plain')->{connects};
 
 $redis->restart();
 ok(wait_for($t, 'plain', sub { $_[0]{connects} > $connects }), 'restarted');
+is(command('plain', ['PING']), '+PONG', 'works');
+
+# a worker that is killed: the next one has links of its own
+
+my ($killed) = $t->workers();
+
+$t->expect_log(qr/exited on signal 9/);
+$t->signal('KILL', $killed);
+
+ok(wait_for($t, 'plain', sub { ($_[0]{pid} // $killed) != $killed
+                               && $_[0]{state} eq 'up' }),
+   'up in the worker that follows a killed one');
 is(command('plain', ['PING']), '+PONG', 'works');
 
 # reload: new workers have links of their own, the old ones leave

@@ -993,8 +993,18 @@ sub reloaded {
     is_told($new, 'left old2', 'the next one leaves');
     is_present($new, 'x.r', '3: new old0 old1', 'is not listed');
 
+    # the last old one comes back in time, to a new one
+
     $old[0]->disconnect();
-    is_told($new, 'left old0', 'the last old one');
+    is_present($new, 'x.r', '2: new old0 old1', 'the last old one goes');
+
+    my $back = subscribed_at($pids[2], '/m?u=old0', 'x.r');
+
+    is_present($new, 'x.r', '3: new old0 old1', 'and is back');
+    is($new->surplus(LEAVE + 0.3), '', 'nobody was told of that, either');
+
+    $back->disconnect();
+    is_told($new, 'left old0', 'it goes for good');
 
     ok($t->wait_until(sub {
         my %now = map { $_ => 1 } $t->workers();

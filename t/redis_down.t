@@ -147,8 +147,6 @@ is_error($j->ask('subscribe', channel => 'down'), 'unavailable', undef,
 is_error($j->ask('publish', channel => 'down', data => \1), 'unavailable',
          undef, 'a JSON publication');
 
-my $raw = $f->ws(1, '/live/other') if 0;
-
 $redis->start();
 $f->wait_up();
 

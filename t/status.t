@@ -77,7 +77,7 @@ $t->run();
 my $other = "a\"b\\c\nd";
 my $label = 'a\"b\\\\c\nd';
 
-my @reasons = qw/ slow conflated closed lost /;
+my @reasons = qw/ slow conflated closed lost limit /;
 my @refused = qw/ handshake channel unavailable origin token claim /;
 
 
@@ -314,6 +314,8 @@ for my $name ('main', 'idle', $other) {
         "ws_bus_bytes_in_total{$l}" => $z->{bytes_in},
         "ws_bus_bytes_out_total{$l}" => $z->{bytes_out},
         "ws_bus_overruns_total{$l}" => 0,
+        "ws_bus_limit_delayed_total{$l}" => 0,
+        "ws_bus_limit_closed_total{$l}" => 0,
         "ws_bus_zone_size_bytes{$l}" => $z->{size},
         "ws_bus_log_size_bytes{$l}" => $z->{log}{size},
         "ws_bus_log_bytes{$l}" => $z->{log}{used},

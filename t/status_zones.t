@@ -56,7 +56,7 @@ for my $name (@names) {
     my @samples = $r->body()
         =~ /^ws_bus_(\w+)\{zone="\Q$label\E"(?:,\w+="[^"]*")?\} [\d.]+$/mg;
 
-    is(scalar(@samples), 13 + 4 + 4 + 16 + 16,
+    is(scalar(@samples), 15 + 5 + 6 + 16 + 16,
        'samples of ' . substr($name, 0, 10));
 }
 

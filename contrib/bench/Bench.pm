@@ -43,6 +43,12 @@ my %location = (
             ws_bus_publish  on;
         }
 
+        location ~ ^/limit/(.+)$ {
+            ws_bus          $1;
+            ws_bus_publish  on;
+            ws_bus_limit    rate=1000000r/s;
+        }
+
         location = /ws/ {
             ws_bus;
             ws_bus_publish       on;

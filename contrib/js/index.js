@@ -363,11 +363,29 @@ export class Subscription extends Emitter {
         }
     }
 
+    // The numbers go on in another epoch.
+
+    _moved(message) {
+        if (this.#hold) {
+            this.#hold.push(message);
+
+        } else {
+            this.epoch = message.epoch;
+        }
+    }
+
     _gap(message) {
         const { from, to, count } = message;
 
         if (this.#hold) {
             this.#hold.push(message);
+
+        } else if (to === undefined && count === undefined) {
+            const previous = this.epoch;
+
+            this.epoch = message.epoch;
+            this.seq = message.seq;
+            this.#reset(previous);
 
         } else if (to === undefined) {
             this._emit('gap', { channel: this.channel, count });
@@ -451,6 +469,9 @@ export class Subscription extends Emitter {
 
             if (message.type === 'gap') {
                 this._gap(message);
+
+            } else if (message.type === 'epoch') {
+                this._moved(message);
 
             } else {
                 this._message(message);
@@ -1032,6 +1053,9 @@ export class Client extends Emitter {
 
         } else if (type === 'gap') {
             subscription._gap(message);
+
+        } else if (type === 'epoch') {
+            subscription._moved(message);
 
         } else if (type === 'joined' || type === 'left') {
             subscription._emit(type, { channel, member: message.member });

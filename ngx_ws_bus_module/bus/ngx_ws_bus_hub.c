@@ -11,6 +11,7 @@
 #include "ngx_ws_bus_hub.h"
 #include "ngx_ws_bus_presence.h"
 #include "ngx_ws_bus_remote.h"
+#include "ngx_ws_bus_revoke.h"
 
 
 /* what one turn of the event loop does at the most */
@@ -42,7 +43,6 @@ static void ngx_ws_bus_hub_deliver_handler(ngx_event_t *ev);
 static void ngx_ws_bus_hub_read(ngx_ws_bus_hub_t *hub, size_t backlog);
 static ngx_int_t ngx_ws_bus_hub_gather(ngx_ws_bus_group_t *group,
     ngx_ws_bus_record_t *rec, u_char *payload);
-static void ngx_ws_bus_hub_give(ngx_ws_bus_hub_t *hub);
 static ngx_uint_t ngx_ws_bus_hub_give_group(ngx_ws_bus_debt_t *debt,
     ngx_uint_t slice);
 static ngx_ws_bus_debt_t *ngx_ws_bus_hub_debt(ngx_ws_bus_group_t *group);
@@ -415,7 +415,10 @@ ngx_ws_bus_hub_read(ngx_ws_bus_hub_t *hub, size_t backlog)
             return;
         }
 
-        if (rc == NGX_OK) {
+        if (rc == NGX_OK && rec.channel == 0) {
+            rc = ngx_ws_bus_revoke_read(hub, &rec, payload);
+
+        } else if (rc == NGX_OK) {
             ch = ngx_ws_bus_hub_find(hub, rec.channel);
 
             if (ch && rec.pos >= ch->from) {
@@ -558,7 +561,7 @@ ngx_ws_bus_hub_gather(ngx_ws_bus_group_t *group, ngx_ws_bus_record_t *rec,
  * slice at the most.
  */
 
-static void
+void
 ngx_ws_bus_hub_give(ngx_ws_bus_hub_t *hub)
 {
     ngx_uint_t          n;

@@ -140,6 +140,9 @@ typedef struct {
     /* a subscription that waited can begin, with a fresh view; or, with
        NGX_DECLINED, it has waited too long, and may be ended at once */
     void  (*ready)(ngx_ws_bus_sub_t *sub, ngx_int_t rc, void *data);
+    /* the channel goes on at seq of another epoch, nothing is missing; may be
+       NULL */
+    void  (*moved)(ngx_ws_bus_sub_t *sub, uint64_t epoch, uint64_t seq);
 } ngx_ws_bus_hub_handlers_t;
 
 
@@ -174,6 +177,10 @@ struct ngx_ws_bus_hub_s {
 
     ngx_event_t             overdue;   /* zones that span hosts */
     ngx_queue_t             waits;
+
+    /* tokens were revoked; NULL: records of that may have been missed */
+    void                  (*revoked)(ngx_ws_bus_hub_t *hub,
+                                const ngx_ws_bus_revocation_t *rev);
 
     ngx_event_t             leave;     /* presence */
     ngx_queue_t             leavers;
@@ -328,6 +335,12 @@ ngx_int_t ngx_ws_bus_hub_grow(ngx_ws_bus_hub_t *hub);
  */
 void ngx_ws_bus_hub_ring(ngx_ws_bus_hub_t *hub, ngx_uint_t *rings,
     ngx_uint_t n);
+
+/*
+ * Gives what has been read, or a part of it: hub->debts is empty once there
+ * is nothing left.
+ */
+void ngx_ws_bus_hub_give(ngx_ws_bus_hub_t *hub);
 
 /*
  * Nobody is left in the group: what it is owed is dropped.

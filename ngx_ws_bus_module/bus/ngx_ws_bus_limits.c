@@ -40,6 +40,11 @@ struct ngx_ws_bus_limits_sh_s {
 };
 
 
+#define ngx_ws_bus_limits_charges(how, rc)                                    \
+    ((how) == NGX_WS_BUS_LIMITS_FORCE                                         \
+     || ((how) == NGX_WS_BUS_LIMITS_CHARGE && (rc) == NGX_OK))
+
+
 static ngx_int_t ngx_ws_bus_limits_create(ngx_ws_bus_limits_t *limits,
     ngx_log_t *log);
 static void ngx_ws_bus_limits_lock(ngx_ws_bus_limits_t *limits);
@@ -167,14 +172,24 @@ ngx_ws_bus_limits_judge(const ngx_ws_bus_limits_rule_t *rule,
     ngx_msec_t  now, wait;
 
     now = ngx_current_msec;
+    v->bytes = 0;
+
+    if (rule->bytes.rate == 0) {
+        rc = ngx_ws_bus_rate_ask(&rule->messages, &state->messages, 1, now,
+                                 &v->excess, &v->wait);
+
+        if (ngx_ws_bus_limits_charges(how, rc)) {
+            ngx_ws_bus_rate_charge(&state->messages, v->excess, now);
+        }
+
+        return rc;
+    }
 
     rc = NGX_OK;
     messages = 0;
-    bytes = 0;
 
     v->excess = 0;
     v->wait = 0;
-    v->bytes = 0;
 
     if (rule->messages.rate) {
         rc = ngx_ws_bus_rate_ask(&rule->messages, &state->messages, 1, now,
@@ -182,28 +197,23 @@ ngx_ws_bus_limits_judge(const ngx_ws_bus_limits_rule_t *rule,
         v->excess = messages;
     }
 
-    if (rule->bytes.rate) {
-        brc = ngx_ws_bus_rate_ask(&rule->bytes, &state->bytes, len, now,
-                                  &bytes, &wait);
+    brc = ngx_ws_bus_rate_ask(&rule->bytes, &state->bytes, len, now, &bytes,
+                              &wait);
 
-        if (rc == NGX_OK && (brc != NGX_OK || wait >= v->wait)) {
-            v->excess = bytes;
-            v->wait = wait;
-            v->bytes = 1;
-            rc = brc;
-        }
+    if (rc == NGX_OK && (brc != NGX_OK || wait >= v->wait)) {
+        v->excess = bytes;
+        v->wait = wait;
+        v->bytes = 1;
+        rc = brc;
     }
 
-    if (how == NGX_WS_BUS_LIMITS_FORCE
-        || (how == NGX_WS_BUS_LIMITS_CHARGE && rc == NGX_OK))
-    {
+    if (ngx_ws_bus_limits_charges(how, rc)) {
+
         if (rule->messages.rate) {
             ngx_ws_bus_rate_charge(&state->messages, messages, now);
         }
 
-        if (rule->bytes.rate) {
-            ngx_ws_bus_rate_charge(&state->bytes, bytes, now);
-        }
+        ngx_ws_bus_rate_charge(&state->bytes, bytes, now);
     }
 
     return rc;

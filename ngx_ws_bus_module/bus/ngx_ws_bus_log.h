@@ -31,11 +31,12 @@
 #define NGX_WS_BUS_REC_DELETED   2   /* the channel was deleted */
 #define NGX_WS_BUS_REC_JOINED    3   /* a member, its name is the payload */
 #define NGX_WS_BUS_REC_LEFT      4
+#define NGX_WS_BUS_REC_REVOKED   5   /* tokens; of no channel */
 
 /* of a zone that spans hosts */
-#define NGX_WS_BUS_REC_LOST      5   /* what is up to a seq never comes */
-#define NGX_WS_BUS_REC_RESET     6   /* another epoch */
-#define NGX_WS_BUS_REC_LIVE      7
+#define NGX_WS_BUS_REC_LOST      6   /* what is up to a seq never comes */
+#define NGX_WS_BUS_REC_RESET     7   /* another epoch */
+#define NGX_WS_BUS_REC_LIVE      8
 
 /* what clients may be told of */
 #define ngx_ws_bus_rec_is_told(rec)                                           \

@@ -308,7 +308,11 @@ ngx_ws_bus_presence_init(ngx_ws_bus_hub_t *hub)
     hub->leave.handler = ngx_ws_bus_presence_timer_handler;
     hub->leave.data = hub->deliver.data;
     hub->leave.log = hub->log;
-    hub->leave.cancelable = 1;
+
+    /*
+     * Not cancelable: a worker that drains stays for whoever may come back to
+     * another one.
+     */
 }
 
 

@@ -29,6 +29,8 @@
 static void ngx_ws_bus_hub_refill(ngx_ws_bus_channel_t *ch);
 static ngx_uint_t ngx_ws_bus_hub_refill_epoch(ngx_ws_bus_channel_t *ch,
     ngx_ws_bus_view_t *view);
+static void ngx_ws_bus_hub_follow(ngx_ws_bus_channel_t *ch, uint64_t pos,
+    uint64_t epoch);
 static void ngx_ws_bus_hub_reset(ngx_ws_bus_channel_t *ch, uint64_t pos,
     uint64_t epoch, uint64_t seq);
 
@@ -80,6 +82,10 @@ ngx_ws_bus_hub_overrun(ngx_ws_bus_hub_t *hub)
                   "lost messages, a larger zone is needed", &hub->zone->name);
 
     hub->cursor = ngx_ws_bus_log_head(&hub->zone->sh->log);
+
+    if (hub->revoked) {
+        hub->revoked(hub, NULL);
+    }
 
     for (i = 0; i <= hub->mask; i++) {
         for (ch = hub->channels[i]; ch; ch = ch->next) {
@@ -202,7 +208,7 @@ ngx_ws_bus_hub_refill_epoch(ngx_ws_bus_channel_t *ch, ngx_ws_bus_view_t *view)
     }
 
     if (view->prev == ch->epoch && ch->seq <= view->base) {
-        ch->epoch = view->epoch;
+        ngx_ws_bus_hub_follow(ch, pos, view->epoch);
         return 1;
     }
 
@@ -268,7 +274,7 @@ ngx_ws_bus_hub_moved(ngx_ws_bus_channel_t *ch, ngx_ws_bus_record_t *rec,
     case NGX_WS_BUS_REC_RESET:
 
         if (rr.follows) {
-            ch->epoch = rr.epoch;
+            ngx_ws_bus_hub_follow(ch, rec->pos, rr.epoch);
             break;
         }
 
@@ -284,6 +290,41 @@ ngx_ws_bus_hub_moved(ngx_ws_bus_channel_t *ch, ngx_ws_bus_record_t *rec,
     }
 
     return NGX_OK;
+}
+
+
+/*
+ * The numbers go on, in another epoch: a position is told by its name.
+ */
+
+static void
+ngx_ws_bus_hub_follow(ngx_ws_bus_channel_t *ch, uint64_t pos, uint64_t epoch)
+{
+    ngx_queue_t         *q;
+    ngx_ws_bus_sub_t    *sub;
+    ngx_ws_bus_group_t  *group;
+
+    for (group = &ch->group; group; group = group->next) {
+        ngx_ws_bus_hub_settle(group);
+    }
+
+    ch->epoch = epoch;
+
+    for (group = &ch->group; group; group = group->next) {
+
+        for (q = ngx_queue_head(&group->subs);
+             q != ngx_queue_sentinel(&group->subs);
+             q = ngx_queue_next(q))
+        {
+            sub = ngx_queue_data(q, ngx_ws_bus_sub_t, queue);
+
+            if (sub->from < NGX_WS_BUS_SUB_WAITS && sub->from <= pos
+                && ngx_ws_bus_hub_owner(sub)->moved)
+            {
+                ngx_ws_bus_hub_owner(sub)->moved(sub, epoch, ch->seq);
+            }
+        }
+    }
 }
 
 

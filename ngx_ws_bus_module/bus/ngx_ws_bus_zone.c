@@ -12,6 +12,7 @@
 #include "ngx_ws_bus_error.h"
 #include "ngx_ws_bus_once.h"
 #include "ngx_ws_bus_remote.h"
+#include "ngx_ws_bus_revoke.h"
 
 
 static ngx_int_t ngx_ws_bus_zone_create(ngx_ws_bus_zone_t *zone,
@@ -136,7 +137,9 @@ ngx_ws_bus_zone_create(ngx_ws_bus_zone_t *zone, ngx_log_t *log)
     sh->nodes = ngx_slab_calloc(shpool, n * sizeof(ngx_ws_bus_node_t *));
     sh->onces = ngx_slab_calloc(shpool, n * sizeof(ngx_ws_bus_once_t *));
 
-    if (sh->nodes == NULL || sh->onces == NULL) {
+    if (sh->nodes == NULL || sh->onces == NULL
+        || ngx_ws_bus_revoke_create(zone) != NGX_OK)
+    {
         goto small;
     }
 
@@ -319,6 +322,10 @@ ngx_ws_bus_zone_lock(ngx_ws_bus_zone_t *zone)
 
     if (zone->sh->redo.node) {
         (void) ngx_ws_bus_channel_redo_locked(zone, NULL, NULL);
+    }
+
+    if (zone->sh->redo_revoke) {
+        ngx_ws_bus_revoke_redo_locked(zone, NULL, NULL);
     }
 }
 

@@ -95,6 +95,8 @@ typedef struct ngx_ws_bus_node_s   ngx_ws_bus_node_t;
 typedef struct ngx_ws_bus_once_s   ngx_ws_bus_once_t;
 typedef struct ngx_ws_bus_member_s ngx_ws_bus_member_t;
 typedef struct ngx_ws_bus_hub_s    ngx_ws_bus_hub_t;
+typedef struct ngx_ws_bus_revoked_s     ngx_ws_bus_revoked_t;
+typedef struct ngx_ws_bus_revocation_s  ngx_ws_bus_revocation_t;
 
 typedef struct ngx_ws_bus_remote_s     ngx_ws_bus_remote_t;
 typedef struct ngx_ws_bus_remote_sh_s  ngx_ws_bus_remote_sh_t;
@@ -141,6 +143,14 @@ typedef struct {
     ngx_ws_bus_once_t **onces;
 
     ngx_ws_bus_remote_sh_t  *remote;  /* NULL: this host's own */
+
+    ngx_ws_bus_revoked_t  *revoked;       /* max_revoked entries */
+    uint32_t              *revoked_heads;
+    ngx_uint_t             max_revoked;
+    ngx_uint_t             revoked_hand;
+    ngx_uint_t             revocations;   /* ever made */
+    ngx_uint_t             redo_revoke;   /* unsigned  redo_revoke:1; */
+    uint64_t               revoking;      /* the record's position */
 
     ngx_uint_t          nslots;       /* highest slot ever taken + 1 */
     ngx_ws_bus_slot_t  *slots[NGX_MAX_PROCESSES];

@@ -38,7 +38,8 @@ extern ngx_module_t  ngx_http_log_module;
 static ngx_str_t  ngx_ws_bus_audit_line =
     ngx_string("$remote_addr - $remote_user [$time_local] $connection "
                "$ws_bus_event $status \"$ws_bus_event_channel\" "
-               "\"$ws_bus_reason\" $ws_bus_event_bytes $ws_bus_close_code");
+               "\"$ws_bus_reason\" $ws_bus_event_bytes $ws_bus_close_code "
+               "\"$ws_bus_subject\"");
 
 
 static ngx_http_handler_pt          ngx_ws_bus_audit_handler;
@@ -406,8 +407,11 @@ ngx_ws_bus_audit_write(ngx_http_request_t *r, ngx_ws_bus_loc_conf_t *wlcf,
     ngx_memcpy(copy.variables, r->variables, nvars);
 
     copy.loc_conf[ngx_http_log_module.ctx_index] = wlcf->audit;
-    copy.realloc_captures = 1;
     copy.pool = pool;
+
+#if (NGX_PCRE)
+    copy.realloc_captures = 1;
+#endif
 
     if (r == r->main) {
         copy.main = &copy;

@@ -162,6 +162,32 @@ void ngx_ws_bus_auth_refuse_session(ngx_ws_bus_session_t *s,
     const ngx_ws_bus_auth_refusal_t *refusal);
 
 /*
+ * Revocation, http/ngx_ws_bus_auth_revoke.c.
+ *
+ * Revokes what the request's arguments "sub" or "jti" say.  NGX_DECLINED if
+ * there is neither; else the result of the request.
+ */
+ngx_int_t ngx_ws_bus_auth_revoke(ngx_http_request_t *r);
+
+/*
+ * At the start of a worker process, for each zone: sessions whose tokens are
+ * revoked are closed from then on.
+ */
+void ngx_ws_bus_auth_revoke_init(ngx_ws_bus_zone_t *zone);
+
+/*
+ * 1 if the zone knows the token as revoked.
+ */
+ngx_uint_t ngx_ws_bus_auth_revoked(ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_jwt_t *jwt);
+
+/*
+ * The session has a new token, which may have been revoked since it was
+ * verified: then the session is closed in an event later on.
+ */
+void ngx_ws_bus_auth_revoke_check(ngx_ws_bus_session_t *s);
+
+/*
  * Gives the session a token, in place of the one that it may have; it is in
  * the worker's queue from then on.
  */

@@ -159,7 +159,7 @@ ngx_ws_bus_auth_first(ngx_ws_bus_session_t *s, ngx_uint_t opcode,
     rc = ngx_ws_bus_auth_try(s, &q.token, &q.id, 0, &refusal);
 
     return (rc == NGX_DECLINED) ? ngx_ws_bus_auth_fail(s, &refusal)
-                                : (s->close_sent ? NGX_ERROR : NGX_OK);
+                                : NGX_OK;
 }
 
 
@@ -188,7 +188,7 @@ ngx_ws_bus_auth_raw(ngx_ws_bus_session_t *s, u_char *data, size_t len)
     rc = ngx_ws_bus_auth_try(s, &q.token, &q.id, 0, &refusal);
 
     return (rc == NGX_DECLINED) ? ngx_ws_bus_auth_fail(s, &refusal)
-                                : (s->close_sent ? NGX_ERROR : NGX_OK);
+                                : NGX_OK;
 }
 
 
@@ -432,6 +432,15 @@ ngx_ws_bus_auth_accept(ngx_ws_bus_session_t *s, ngx_ws_bus_auth_t *auth,
 
         s->auth = auth;
         rc = ngx_ws_bus_auth_required(s->request, s->conf, refusal);
+
+        if (rc == NGX_OK && s->pending && s->conf->channel) {
+            rc = ngx_ws_bus_channel_name(s->request, &s->channel);
+
+            if (rc == NGX_DECLINED) {
+                ngx_ws_bus_auth_forbidden(refusal, "it names no channel");
+            }
+        }
+
         s->auth = old;
     }
 
@@ -675,7 +684,6 @@ ngx_ws_bus_auth_leave(ngx_ws_bus_session_t *s)
 
 /*
  * There is no error message in raw mode, nor before the first token: Close.
- * Only a lack of keys is not the fault of who has a token already.
  */
 
 static ngx_int_t
@@ -689,12 +697,6 @@ ngx_ws_bus_auth_fail(ngx_ws_bus_session_t *s,
     switch (refusal->status) {
 
     case NGX_HTTP_SERVICE_UNAVAILABLE:
-
-        if (!s->pending) {
-            ngx_ws_bus_auth_warn(s);
-            return NGX_OK;
-        }
-
         error = &ngx_ws_bus_auth_err_keys;
         break;
 

@@ -43,6 +43,13 @@ const ngx_ws_bus_auth_refusal_t  ngx_ws_bus_auth_missing = {
 };
 
 
+static const ngx_ws_bus_auth_refusal_t  ngx_ws_bus_auth_is_revoked = {
+    NGX_WS_BUS_AUTH_REJECTED_TOKEN, NGX_HTTP_UNAUTHORIZED,
+    ngx_string("it has been revoked"), "invalid_token",
+    "the token is not valid"
+};
+
+
 static ngx_queue_t  ngx_ws_bus_auth_queue;
 
 
@@ -73,7 +80,11 @@ ngx_ws_bus_auth_verify(ngx_ws_bus_loc_conf_t *conf, const ngx_str_t *token,
 
     rc = ngx_ws_bus_jwt_verify(&rules, token, ngx_time(), &jwt);
 
-    if (rc == NGX_OK) {
+    if (rc == NGX_OK && ngx_ws_bus_auth_revoked(conf->zone, &jwt)) {
+        *refusal = ngx_ws_bus_auth_is_revoked;
+        rc = NGX_DECLINED;
+
+    } else if (rc == NGX_OK) {
         rc = ngx_ws_bus_auth_create(conf, &jwt, log, auth, refusal);
 
     } else {
@@ -268,6 +279,8 @@ ngx_ws_bus_auth_set(ngx_ws_bus_session_t *s, ngx_ws_bus_auth_t *auth)
     s->auth = auth;
 
     ngx_queue_insert_tail(ngx_ws_bus_auth_sessions(), &auth->queue);
+
+    ngx_ws_bus_auth_revoke_check(s);
 
     ngx_ws_bus_auth_apply(s);
 }

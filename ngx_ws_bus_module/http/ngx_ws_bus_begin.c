@@ -40,6 +40,14 @@ ngx_ws_bus_session_begin(ngx_ws_bus_session_t *s, ngx_ws_bus_resume_t *resume,
         return NGX_ERROR;
     }
 
+    /* keys of limits may be of the token, and the request may not last */
+
+    if (s->stream == NULL
+        && ngx_ws_bus_limit_create(s, s->connection->pool) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
     ngx_ws_bus_auth_apply(s);
 
     if (s->channel.len) {

@@ -295,6 +295,7 @@ struct ngx_ws_bus_session_s {
     unsigned                      pong_queued:1;
     unsigned                      batching:1;     /* nothing is on its way */
     unsigned                      joining:1;      /* waits for its channel */
+    unsigned                      heavy:1;        /* requests of late */
     unsigned                      opcode:4;       /* of the message */
     ngx_ws_bus_utf8_t             utf8;
 
@@ -762,6 +763,11 @@ void ngx_ws_bus_pending_ready(ngx_ws_bus_sub_t *sub, ngx_int_t rc,
     void *data);
 
 /*
+ * For the same handlers: moved().  Clients of the subprotocol are told.
+ */
+void ngx_ws_bus_v1_moved(ngx_ws_bus_sub_t *sub, uint64_t epoch, uint64_t seq);
+
+/*
  * The same of a session that began with its first message.
  */
 void ngx_ws_bus_auth_joined(ngx_ws_bus_session_t *s, ngx_int_t rc);
@@ -878,6 +884,12 @@ void ngx_ws_bus_out_forget(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node);
  */
 ngx_uint_t ngx_ws_bus_out_free(ngx_ws_bus_session_t *s);
 
+
+/*
+ * Answers a request to a publisher that is refused, and logs why.
+ */
+ngx_int_t ngx_ws_bus_publisher_refuse(ngx_http_request_t *r,
+    ngx_uint_t status, const char *reason);
 
 /*
  * What an idempotency key is known by: NGX_WS_BUS_ONCE_LEN bytes.

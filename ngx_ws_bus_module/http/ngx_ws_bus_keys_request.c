@@ -349,7 +349,7 @@ ngx_ws_bus_keys_init_process(ngx_cycle_t *cycle)
         ngx_ws_bus_text_look(request->texts, &request->ref, &state);
 
         if (state.version) {
-            ngx_ws_bus_keys_schedule(request);
+            ngx_add_timer(&request->refresh, 1 + ngx_random() % 200);
         }
     }
 
@@ -546,11 +546,13 @@ ngx_ws_bus_keys_schedule(ngx_ws_bus_keys_request_t *request)
 
     now = ngx_ws_bus_time();
 
-    if (state.fetching) {
+    /* what is due is another process's: perhaps it will be missed */
+
+    if (state.fetching || state.next <= now) {
         delay = 1000;
 
     } else {
-        delay = (state.next > now) ? (state.next - now) / 1000 : 0;
+        delay = (state.next - now) / 1000;
     }
 
     ngx_add_timer(&request->refresh, delay + 1 + ngx_random() % 200);

@@ -24,6 +24,8 @@
 
 static ngx_uint_t ngx_ws_bus_limit_all(ngx_ws_bus_session_t *s, size_t len,
     ngx_ws_bus_limit_rule_t **rule, ngx_ws_bus_limits_verdict_t *worst);
+static ngx_uint_t ngx_ws_bus_limit_of(ngx_ws_bus_limit_rule_t *rule,
+    ngx_int_t rc, ngx_ws_bus_limits_verdict_t *v);
 static ngx_int_t ngx_ws_bus_limit_judge(ngx_ws_bus_session_t *s, ngx_uint_t i,
     size_t len, ngx_uint_t how, ngx_ws_bus_limits_verdict_t *v);
 static void ngx_ws_bus_limit_log(ngx_ws_bus_session_t *s, ngx_uint_t outcome,
@@ -85,10 +87,9 @@ ngx_ws_bus_limit_create(ngx_ws_bus_session_t *s, ngx_pool_t *pool)
             return NGX_ERROR;
         }
 
-        if (value.len == 0) {
-            l->items[i].off = 1;
+        l->items[i].off = (value.len == 0);
 
-        } else {
+        if (value.len) {
             ngx_ws_bus_limits_key(&l->items[i].u.key, &value);
         }
     }
@@ -170,6 +171,15 @@ ngx_ws_bus_limit_all(ngx_ws_bus_session_t *s, size_t len,
     rules = s->conf->limits->elts;
     n = s->conf->limits->nelts;
 
+    if (n == 1) {
+        *rule = rules;
+
+        rc = ngx_ws_bus_limit_judge(s, 0, len, NGX_WS_BUS_LIMITS_CHARGE,
+                                    worst);
+
+        return ngx_ws_bus_limit_of(rules, rc, worst);
+    }
+
     outcome = NGX_WS_BUS_LIMIT_NONE;
     *rule = NULL;
     ngx_memzero(worst, sizeof(ngx_ws_bus_limits_verdict_t));
@@ -183,18 +193,7 @@ ngx_ws_bus_limit_all(ngx_ws_bus_session_t *s, size_t len,
 
         rc = ngx_ws_bus_limit_judge(s, i, len, how, &v);
 
-        if (rc == NGX_DECLINED) {
-            continue;
-        }
-
-        if (rc == NGX_BUSY) {
-            this = (rules[i].action == NGX_WS_BUS_LIMIT_DROPPED)
-                   ? NGX_WS_BUS_LIMIT_DROPPED : NGX_WS_BUS_LIMIT_CLOSED;
-
-        } else {
-            this = v.wait ? NGX_WS_BUS_LIMIT_DELAYED
-                          : NGX_WS_BUS_LIMIT_PASSED;
-        }
+        this = ngx_ws_bus_limit_of(&rules[i], rc, &v);
 
         if (this > outcome
             || (this == NGX_WS_BUS_LIMIT_DELAYED && this == outcome
@@ -218,6 +217,29 @@ ngx_ws_bus_limit_all(ngx_ws_bus_session_t *s, size_t len,
     }
 
     return outcome;
+}
+
+
+/*
+ * The outcome by one limit alone.
+ */
+
+static ngx_uint_t
+ngx_ws_bus_limit_of(ngx_ws_bus_limit_rule_t *rule, ngx_int_t rc,
+    ngx_ws_bus_limits_verdict_t *v)
+{
+    switch (rc) {
+
+    case NGX_OK:
+        return v->wait ? NGX_WS_BUS_LIMIT_DELAYED : NGX_WS_BUS_LIMIT_PASSED;
+
+    case NGX_BUSY:
+        return (rule->action == NGX_WS_BUS_LIMIT_DROPPED)
+               ? NGX_WS_BUS_LIMIT_DROPPED : NGX_WS_BUS_LIMIT_CLOSED;
+
+    default: /* NGX_DECLINED */
+        return NGX_WS_BUS_LIMIT_NONE;
+    }
 }
 
 

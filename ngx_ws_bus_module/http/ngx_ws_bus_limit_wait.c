@@ -24,6 +24,7 @@
 #define NGX_WS_BUS_LIMIT_AHEAD    (16 * 1024)
 #define NGX_WS_BUS_LIMIT_BUFFER   4096
 #define NGX_WS_BUS_LIMIT_SMALLEST 512
+#define NGX_WS_BUS_LIMIT_READS    8           /* a turn */
 
 /* for what a client has sent before it left, milliseconds */
 #define NGX_WS_BUS_LIMIT_GONE     5000
@@ -73,9 +74,11 @@ ngx_ws_bus_limit_wait(ngx_ws_bus_session_t *s, u_char *data, size_t len,
 ngx_int_t
 ngx_ws_bus_limit_keep(ngx_ws_bus_session_t *s, u_char *pos, u_char *last)
 {
+    ngx_event_t         *rev;
     ngx_ws_bus_limit_t  *l;
 
     l = s->limit;
+    rev = s->connection->read;
 
     if (l->rest && pos >= l->rest && pos <= l->rest + l->last) {
 
@@ -99,10 +102,10 @@ ngx_ws_bus_limit_keep(ngx_ws_bus_session_t *s, u_char *pos, u_char *last)
 
     ngx_ws_bus_session_set_timer(s);
 
-    /* the event is edge-triggered, and may not come again */
+    /* an edge-triggered event may not come again, a deleted one cannot */
 
-    if (s->connection->read->ready) {
-        ngx_post_event(s->connection->read, &ngx_posted_next_events);
+    if (rev->ready || !rev->active) {
+        ngx_post_event(rev, &ngx_posted_next_events);
     }
 
     return NGX_AGAIN;
@@ -261,13 +264,22 @@ ngx_ws_bus_limit_read(ngx_ws_bus_session_t *s)
     u_char               buf[NGX_WS_BUS_LIMIT_BUFFER];
     size_t               room;
     ssize_t              n;
+    ngx_uint_t           i;
     ngx_connection_t    *c;
     ngx_ws_bus_limit_t  *l;
 
     c = s->connection;
     l = s->limit;
 
-    while (!l->gone && l->last - l->pos < NGX_WS_BUS_LIMIT_AHEAD) {
+    for (i = 0; !l->gone && l->last - l->pos < NGX_WS_BUS_LIMIT_AHEAD; i++) {
+
+        if (i == NGX_WS_BUS_LIMIT_READS) {
+
+            /* pings take no room, and may never end */
+
+            ngx_post_event(c->read, &ngx_posted_next_events);
+            return;
+        }
 
         room = NGX_WS_BUS_LIMIT_AHEAD - (l->last - l->pos);
 
@@ -278,7 +290,6 @@ ngx_ws_bus_limit_read(ngx_ws_bus_session_t *s)
         }
 
         if (n == NGX_ERROR || n == 0) {
-
             ngx_ws_bus_limit_gone(s);
             break;
         }

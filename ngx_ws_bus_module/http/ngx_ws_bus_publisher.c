@@ -11,6 +11,7 @@
 #include <ngx_sha1.h>
 
 #include "ngx_ws_bus_handshake.h"
+#include "ngx_ws_bus_auth.h"
 #include "ngx_ws_bus_http.h"
 
 
@@ -86,8 +87,6 @@ static u_char *ngx_ws_bus_publisher_place(u_char *p, uint64_t seq,
 static u_char *ngx_ws_bus_publisher_number(u_char *p, uint64_t n);
 static ngx_int_t ngx_ws_bus_publisher_send(ngx_http_request_t *r,
     ngx_uint_t status, ngx_buf_t *b);
-static ngx_int_t ngx_ws_bus_publisher_refuse(ngx_http_request_t *r,
-    ngx_uint_t status, const char *reason);
 
 
 ngx_int_t
@@ -757,6 +756,12 @@ ngx_ws_bus_publisher_delete(ngx_http_request_t *r)
 
     wlcf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
 
+    rc = ngx_ws_bus_auth_revoke(r);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
     rc = ngx_ws_bus_publisher_channel(r, &channel);
 
     if (rc != NGX_DECLINED) {
@@ -915,7 +920,7 @@ ngx_ws_bus_publisher_send(ngx_http_request_t *r, ngx_uint_t status,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_ws_bus_publisher_refuse(ngx_http_request_t *r, ngx_uint_t status,
     const char *reason)
 {

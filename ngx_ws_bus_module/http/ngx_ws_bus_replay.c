@@ -10,6 +10,7 @@
 #include <ngx_http.h>
 
 #include "ngx_ws_bus_http.h"
+#include "ngx_ws_bus_query.h"
 
 
 /* replayed in one turn */
@@ -36,7 +37,6 @@ struct ngx_ws_bus_replay_s {
 };
 
 
-static ngx_int_t ngx_ws_bus_resume_number(ngx_str_t *value, uint64_t *n);
 static ngx_int_t ngx_ws_bus_replay_start(ngx_ws_bus_session_t *s,
     ngx_ws_bus_sub_t *sub, ngx_ws_bus_view_t *view, ngx_ws_bus_history_t *h);
 static ngx_int_t ngx_ws_bus_replay_more(ngx_ws_bus_session_t *s);
@@ -51,68 +51,21 @@ static void ngx_ws_bus_replay_send(ngx_ws_bus_session_t *s,
 ngx_int_t
 ngx_ws_bus_resume_args(ngx_http_request_t *r, ngx_ws_bus_resume_t *resume)
 {
-    ngx_int_t  n;
-    ngx_str_t  value;
+    ngx_int_t           rc;
+    ngx_ws_bus_query_t  q;
+
+    rc = ngx_ws_bus_query_position(&r->args, &q);
 
     ngx_memzero(resume, sizeof(ngx_ws_bus_resume_t));
 
-    if (r->args.len == 0) {
-        return NGX_OK;
-    }
+    resume->last = q.last;
+    resume->last_seq = q.last_seq;
+    resume->epoch = q.epoch;
+    resume->newest = q.has_last;
+    resume->resume = q.has_last_seq;
+    resume->known = q.has_epoch;
 
-    if (ngx_http_arg(r, (u_char *) "last", 4, &value) == NGX_OK) {
-
-        if (ngx_ws_bus_resume_number(&value, &resume->last) != NGX_OK) {
-            return NGX_ERROR;
-        }
-
-        resume->newest = 1;
-    }
-
-    if (ngx_http_arg(r, (u_char *) "last_seq", 8, &value) == NGX_OK) {
-
-        resume->resume = 1;
-
-        if (ngx_ws_bus_resume_number(&value, &resume->last_seq) != NGX_OK) {
-            return NGX_ERROR;
-        }
-    }
-
-    if (ngx_http_arg(r, (u_char *) "epoch", 5, &value) == NGX_OK) {
-
-        /* an epoch of another make is just not ours */
-
-        n = (value.len == 16) ? ngx_hextoi(value.data, 8) : NGX_ERROR;
-
-        if (n != NGX_ERROR) {
-            resume->epoch = (uint64_t) n << 32;
-            n = ngx_hextoi(value.data + 8, 8);
-        }
-
-        if (n != NGX_ERROR) {
-            resume->epoch |= (uint64_t) n;
-            resume->known = 1;
-        }
-    }
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_ws_bus_resume_number(ngx_str_t *value, uint64_t *n)
-{
-    ngx_int_t  i;
-
-    i = ngx_atoi(value->data, value->len);
-
-    if (i == NGX_ERROR) {
-        return NGX_ERROR;
-    }
-
-    *n = i;
-
-    return NGX_OK;
+    return rc;
 }
 
 
@@ -447,6 +400,9 @@ ngx_ws_bus_replay_epoch(ngx_ws_bus_session_t *s, ngx_ws_bus_view_t *view)
             s->protocol->lost(s, replay->sub->group->channel->node, 0,
                               view->seq);
         }
+
+    } else {
+        s->owner.handlers->moved(replay->sub, view->epoch, replay->seq);
     }
 
     replay->epoch = view->epoch;

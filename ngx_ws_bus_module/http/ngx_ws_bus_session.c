@@ -16,6 +16,10 @@
 #define NGX_WS_BUS_SESSION_RECV      (64 * 1024)
 #define NGX_WS_BUS_SESSION_READS     8           /* a turn */
 
+/* of requests, which may take longer; of such that do */
+#define NGX_WS_BUS_SESSION_REQUESTS  (8 * 1024)
+#define NGX_WS_BUS_SESSION_HEAVY     512
+
 /* a session always has a timer: a worker that drains waits for it */
 #define NGX_WS_BUS_SESSION_IDLE      3600000
 
@@ -44,7 +48,8 @@ static const ngx_ws_bus_hub_handlers_t  ngx_ws_bus_session_handlers = {
     ngx_ws_bus_session_deliver,
     ngx_ws_bus_session_lost,
     ngx_ws_bus_session_deleted,
-    ngx_ws_bus_pending_ready
+    ngx_ws_bus_pending_ready,
+    ngx_ws_bus_v1_moved
 };
 
 
@@ -418,6 +423,7 @@ static void
 ngx_ws_bus_session_read(ngx_ws_bus_session_t *s)
 {
     u_char            *buf;
+    size_t             size;
     ssize_t            n;
     ngx_int_t          rc;
     ngx_uint_t         i;
@@ -434,7 +440,12 @@ ngx_ws_bus_session_read(ngx_ws_bus_session_t *s)
             return;
         }
 
-        n = c->recv(c, buf, NGX_WS_BUS_SESSION_RECV);
+        size = (s->v1 == NULL) ? NGX_WS_BUS_SESSION_RECV
+                               : s->heavy ? NGX_WS_BUS_SESSION_HEAVY
+                                          : NGX_WS_BUS_SESSION_REQUESTS;
+        s->heavy = 0;
+
+        n = c->recv(c, buf, size);
 
         if (n == NGX_AGAIN) {
             break;
@@ -470,7 +481,7 @@ ngx_ws_bus_session_read(ngx_ws_bus_session_t *s)
             return;
         }
 
-        if (!rev->ready) {
+        if (!rev->ready || s->heavy) {
             break;
         }
     }

@@ -43,13 +43,16 @@ static void ngx_ws_bus_stream_deliver(ngx_ws_bus_sub_t *sub,
 static void ngx_ws_bus_stream_lost(ngx_ws_bus_sub_t *sub, uint64_t from,
     uint64_t to);
 static void ngx_ws_bus_stream_deleted(ngx_ws_bus_sub_t *sub);
+static void ngx_ws_bus_stream_moved(ngx_ws_bus_sub_t *sub, uint64_t epoch,
+    uint64_t seq);
 
 
 static const ngx_ws_bus_hub_handlers_t  ngx_ws_bus_stream_handlers = {
     ngx_ws_bus_stream_deliver,
     ngx_ws_bus_stream_lost,
     ngx_ws_bus_stream_deleted,
-    ngx_ws_bus_pending_ready
+    ngx_ws_bus_pending_ready,
+    ngx_ws_bus_stream_moved
 };
 
 
@@ -552,4 +555,21 @@ ngx_ws_bus_stream_deleted(ngx_ws_bus_sub_t *sub)
 {
     ngx_ws_bus_session_close(sub->owner, NGX_WS_BUS_CLOSE_DELETED,
                              "channel deleted");
+}
+
+
+/*
+ * A position that is told from now on has the new epoch's name.
+ */
+
+static void
+ngx_ws_bus_stream_moved(ngx_ws_bus_sub_t *sub, uint64_t epoch, uint64_t seq)
+{
+    ngx_ws_bus_session_t  *s;
+
+    (void) seq;
+
+    s = sub->owner;
+
+    s->stream->epoch = epoch;
 }

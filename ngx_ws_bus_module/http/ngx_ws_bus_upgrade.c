@@ -11,6 +11,7 @@
 
 #include "ngx_ws_bus_auth.h"
 #include "ngx_ws_bus_handshake.h"
+#include "ngx_ws_bus_query.h"
 #include "ngx_ws_bus_sse.h"
 
 
@@ -193,6 +194,7 @@ ngx_ws_bus_upgrade_handler(ngx_http_request_t *r)
 {
     ngx_int_t                    rc;
     ngx_str_t                    channel;
+    ngx_ws_bus_ctx_t            *ctx;
     ngx_ws_bus_resume_t          resume;
     ngx_ws_bus_deflate_t         deflate, *d;
     ngx_ws_bus_upgrade_t         u;
@@ -235,7 +237,16 @@ ngx_ws_bus_upgrade_handler(ngx_http_request_t *r)
     }
 
     if (rc == NGX_DECLINED) {
-        return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_channel);
+
+        ctx = ngx_ws_bus_ctx_find(r);
+
+        if (ctx == NULL || !ctx->pending || ctx->conf != conf) {
+            return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_channel);
+        }
+
+        /* the token may make a name of it */
+
+        ngx_str_null(&channel);
     }
 
     if (ngx_ws_bus_resume_args(r, &resume) != NGX_OK) {
@@ -326,9 +337,6 @@ ngx_ws_bus_upgrade_session(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
 
     } else if (ngx_ws_bus_upgrade_consumer(r, s) != NGX_OK) {
         return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_consumer);
-
-    } else if (ngx_ws_bus_limit_create(s, pool) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     if (ngx_ws_bus_upgrade_agree(s, d) != NGX_OK) {
@@ -559,7 +567,6 @@ ngx_ws_bus_upgrade_write_handler(ngx_http_request_t *r)
 static void
 ngx_ws_bus_upgrade_fallback(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u)
 {
-    ngx_str_t               value;
     ngx_ws_bus_loc_conf_t  *conf;
 
     conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
@@ -577,10 +584,10 @@ ngx_ws_bus_upgrade_fallback(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u)
         return;
     }
 
-    if (ngx_http_arg(r, (u_char *) "wait", 4, &value) == NGX_OK) {
+    u->wait = ngx_ws_bus_query_wait(&r->args, NGX_WS_BUS_WAIT_MAX);
+
+    if (u->wait != NGX_DECLINED) {
         u->fallback = &ngx_ws_bus_poll;
-        u->wait = ngx_atoi(value.data, value.len);
-        u->wait = ngx_min(u->wait, NGX_WS_BUS_WAIT_MAX);
     }
 }
 

@@ -336,10 +336,12 @@ ngx_ws_bus_v1_message(ngx_ws_bus_session_t *s, ngx_uint_t opcode,
         break;
 
     case NGX_WS_BUS_REQUEST_HISTORY:
+        s->heavy = 1;
         error = ngx_ws_bus_v1_history(s, &q);
         break;
 
     case NGX_WS_BUS_REQUEST_PRESENCE:
+        s->heavy = 1;
         error = ngx_ws_bus_v1_presence(s, &q);
         break;
 

@@ -155,3 +155,25 @@ ngx_ws_bus_v1_lost(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node,
 
     ngx_ws_bus_out_reply(s, buf, last - buf);
 }
+
+
+void
+ngx_ws_bus_v1_moved(ngx_ws_bus_sub_t *sub, uint64_t epoch, uint64_t seq)
+{
+    u_char                 buf[NGX_WS_BUS_MESSAGE_MAX], *last;
+    ngx_str_t              channel;
+    ngx_ws_bus_session_t  *s;
+
+    s = sub->owner;
+
+    if (s->v1 == NULL || s->close_sent || s->broken) {
+        return;
+    }
+
+    channel.data = sub->group->channel->node->name;
+    channel.len = sub->group->channel->node->len;
+
+    last = ngx_ws_bus_message_epoch_follows(buf, &channel, epoch, seq);
+
+    ngx_ws_bus_out_reply(s, buf, last - buf);
+}

@@ -215,6 +215,12 @@ u_char *ngx_ws_bus_message_gap_epoch(u_char *p, const ngx_str_t *channel,
     uint64_t epoch, uint64_t seq);
 
 /*
+ * The channel goes on behind seq, in another epoch, and nothing is missing.
+ */
+u_char *ngx_ws_bus_message_epoch_follows(u_char *p, const ngx_str_t *channel,
+    uint64_t epoch, uint64_t seq);
+
+/*
  * A member, whose name is valid UTF-8, joined the channel or left it.  The
  * size is a bound for either.
  */

@@ -16,6 +16,8 @@
     ngx_cpymem(p, text, sizeof(text) - 1)
 
 
+static u_char *ngx_ws_bus_message_position(u_char *p, uint64_t epoch,
+    uint64_t seq);
 static u_char *ngx_ws_bus_message_moved(u_char *p, const char *type,
     const ngx_str_t *channel, const ngx_str_t *member);
 static u_char *ngx_ws_bus_message_head(u_char *p, const char *type,
@@ -188,6 +190,23 @@ ngx_ws_bus_message_gap_epoch(u_char *p, const ngx_str_t *channel,
 {
     p = ngx_ws_bus_message_head(p, "gap", NULL, channel);
 
+    return ngx_ws_bus_message_position(p, epoch, seq);
+}
+
+
+u_char *
+ngx_ws_bus_message_epoch_follows(u_char *p, const ngx_str_t *channel,
+    uint64_t epoch, uint64_t seq)
+{
+    p = ngx_ws_bus_message_head(p, "epoch", NULL, channel);
+
+    return ngx_ws_bus_message_position(p, epoch, seq);
+}
+
+
+static u_char *
+ngx_ws_bus_message_position(u_char *p, uint64_t epoch, uint64_t seq)
+{
     p = ngx_ws_bus_message_add(p, ",\"epoch\":\"");
     p = ngx_ws_bus_message_hex(p, epoch);
     p = ngx_ws_bus_message_add(p, "\",\"seq\":");

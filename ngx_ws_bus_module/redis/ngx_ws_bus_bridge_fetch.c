@@ -824,8 +824,8 @@ ngx_ws_bus_fetch_adopt(ngx_ws_bus_bridge_t *b, ngx_ws_bus_bridge_channel_t *c,
     }
 
     /*
-     * What Redis still has of ours, clients have had; of an order that is
-     * not ours they have had nothing.
+     * What Redis still has of ours, clients have had; of an epoch that is not
+     * ours they have had nothing, but perhaps of what it continues.
      */
 
     if (pos->epoch == ch->epoch) {
@@ -836,6 +836,7 @@ ngx_ws_bus_fetch_adopt(ngx_ws_bus_bridge_t *b, ngx_ws_bus_bridge_channel_t *c,
 
     } else {
         seq = first ? first - 1 : 0;
+        seq = ngx_max(seq, pos->base);
     }
 
     b->zone->sh->remote->stats.resets++;

@@ -332,6 +332,8 @@ check_answers(const ngx_ws_bus_request_t *m)
                                                  m->seq), size);
     check_json(buf, ngx_ws_bus_message_gap(buf, channel, m->seq, s.head),
                size);
+    check_json(buf, ngx_ws_bus_message_epoch_follows(buf, channel, m->seq,
+                                                     s.head), size);
     check_json(buf, ngx_ws_bus_message_gap_epoch(buf, channel, m->seq, s.head),
                size);
     check_json(buf, ngx_ws_bus_message_gap_count(buf, channel, m->limit),

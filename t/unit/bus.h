@@ -36,6 +36,7 @@ static inline int test_kill(pid_t pid);
 #include "ngx_ws_bus_doorbell.c"
 #include "ngx_ws_bus_zone.c"
 #include "ngx_ws_bus_once.c"
+#include "ngx_ws_bus_revoke.c"
 #include "ngx_ws_bus_channel.c"
 #include "ngx_ws_bus_remote.c"
 
@@ -362,6 +363,34 @@ ngx_alloc(size_t size, ngx_log_t *log)
     }
 
     return malloc(size);
+}
+
+
+void
+ngx_sha1_init(ngx_sha1_t *ctx)
+{
+    memset(ctx, 0, sizeof(ngx_sha1_t));
+}
+
+
+void
+ngx_sha1_update(ngx_sha1_t *ctx, const void *data, size_t size)
+{
+    size_t  i;
+
+    for (i = 0; i < size; i++) {
+        ctx->a = (ctx->a ^ ((u_char *) data)[i]) * 16777619;
+        ctx->b = (ctx->b + ((u_char *) data)[i]) * 31 + ctx->a;
+    }
+}
+
+
+void
+ngx_sha1_final(u_char result[20], ngx_sha1_t *ctx)
+{
+    memset(result, 0, 20);
+    memcpy(result, &ctx->a, 4);
+    memcpy(result + 4, &ctx->b, 4);
 }
 
 
@@ -916,6 +945,27 @@ check_links(const char *name, ngx_ws_bus_node_t *node)
 }
 
 
+static inline ngx_int_t
+take_away(const char *sub, int64_t now, int64_t expires)
+{
+    ngx_ws_bus_revocation_t  rev;
+
+    rev.kind = NGX_WS_BUS_REVOKE_SUB;
+    rev.value = *name_of(sub);
+    rev.time = now;
+
+    return ngx_ws_bus_revoke(&test_zone, &rev, expires, rings, &nrings);
+}
+
+
+static inline ngx_uint_t
+revoked(const char *sub, int64_t iat, int64_t now)
+{
+    return ngx_ws_bus_revoked(&test_zone, NGX_WS_BUS_REVOKE_SUB,
+                              name_of(sub), iat, now);
+}
+
+
 /*
  * Whether everything in the zone hangs together.  What a killed process
  * leaves may have lost memory, and for a moment the counters.
@@ -938,6 +988,7 @@ check_zone(const char *name, ngx_uint_t killed)
 
     tap_each(*test_zone.shpool->mutex.lock == 0, "%s: unlocked", name);
     tap_each(sh->redo.node == NULL, "%s: nothing left to be done", name);
+    tap_each(sh->redo_revoke == 0, "%s: nobody left to be told", name);
     tap_each(test_zone.pinned == NULL, "%s: nothing pinned", name);
 
     for (i = 0; i <= sh->mask; i++) {
@@ -1025,8 +1076,8 @@ check_zone(const char *name, ngx_uint_t killed)
 
         /* the zone itself, the log, two tables, the name */
 
-        tap_each(nblocks == n + 5, "%s: %lu blocks, %lu are known", name,
-                 (u_long) nblocks, (u_long) n + 5);
+        tap_each(nblocks == n + 7, "%s: %lu blocks, %lu are known", name,
+                 (u_long) nblocks, (u_long) n + 7);
     }
 }
 

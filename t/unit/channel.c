@@ -75,12 +75,12 @@ test_zone_init(void)
             break;
         }
 
-        tap_each(rc == NGX_ERROR && i < 5, "allocation %lu", (u_long) i);
+        tap_each(rc == NGX_ERROR && i < 7, "allocation %lu", (u_long) i);
     }
 
     fail_at = NO_FAIL;
 
-    tap_is(i, 5, "a zone needs memory for each part");
+    tap_is(i, 7, "a zone needs memory for each part");
     tap_all("and is refused without");
 
     sh = test_zone.sh;

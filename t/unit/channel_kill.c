@@ -245,7 +245,78 @@ crash_leave(void)
 }
 
 
+static void
+crash_revoke(void)
+{
+    take_away("alice", 500, 2000);
+}
+
+
+/* what has expired makes room */
+
+static void
+crash_revoke_full(void)
+{
+    take_away("alice", 500, 2000);
+}
+
+
+static void
+crash_revoke_fill(void)
+{
+    char        name[32];
+    ngx_uint_t  i;
+
+    for (i = 0; i < sh->max_revoked; i++) {
+        sprintf(name, "%lu", (u_long) i);
+        take_away(name, 10, 20);
+    }
+}
+
+
+/* for a longer time */
+
+static void
+crash_revoke_again(void)
+{
+    take_away("alice", 500, 600);
+    take_away("alice", 550, 2000);
+}
+
+
+static void
+crash_revoke_check(ngx_uint_t done)
+{
+    ngx_uint_t  slot;
+
+    become(3);
+
+    for (slot = 2; slot <= 3; slot++) {
+        tap_each(!done || sh->slots[slot]->pending,
+                 "%s: slot %lu is told", crash->name, (u_long) slot);
+    }
+
+    tap_each(!done || revoked("alice", 500, 599), "%s: it is known",
+             crash->name);
+    tap_each(!revoked("bob", 1, 599), "%s: another one", crash->name);
+
+    tap_each(take_away("bob", 2000, 4000) == NGX_OK
+             && revoked("bob", 2000, 3000), "%s: one more", crash->name);
+    tap_each(take_away("alice", 1500, 4000) == NGX_OK
+             && revoked("alice", 1500, 3999)
+             && !revoked("alice", 1501, 3999)
+             && !revoked("alice", 1500, 4000), "%s: again", crash->name);
+}
+
+
 static crash_t  crashes[] = {
+
+    { "killed while it revokes", 4, crash_revoke, crash_revoke_check,
+      "3:after", "3:after", 2048 },
+    { "killed while it revokes in a full table", 4, crash_revoke_full,
+      crash_revoke_check, "3:after", "3:after", 2048 },
+    { "killed while it revokes again", 4, crash_revoke_again,
+      crash_revoke_check, "3:after", "3:after", 2048 },
 
     { "killed while it keeps a message", 4, crash_keep, NULL,
       "3:after", "3:new 4:after", 1024 },
@@ -295,6 +366,10 @@ crash_prepare(void)
     enter(2);
     enter(3);
     enter(4);
+
+    if (crash->run == crash_revoke_full) {
+        crash_revoke_fill();
+    }
 
     join(4, "idle");
     part(3, join(3, "idle"));

@@ -13,6 +13,7 @@
 #include "ngx_ws_bus_refill.c"
 #include "ngx_ws_bus_subs.c"
 #include "ngx_ws_bus_presence.c"
+#include "ngx_ws_bus_revoke_hub.c"
 
 
 #define WORKER     1          /* the slot whose hub is tested */

@@ -13,6 +13,7 @@
 #include "ngx_ws_bus_refill.c"
 #include "ngx_ws_bus_subs.c"
 #include "ngx_ws_bus_presence.c"
+#include "ngx_ws_bus_revoke_hub.c"
 
 
 /*
@@ -51,6 +52,7 @@ static void deliver(ngx_ws_bus_sub_t *sub, ngx_ws_bus_run_t *run,
 static void lost(ngx_ws_bus_sub_t *sub, uint64_t from, uint64_t to);
 static void deleted(ngx_ws_bus_sub_t *sub);
 static void ready(ngx_ws_bus_sub_t *sub, ngx_int_t rc, void *data);
+static void moved(ngx_ws_bus_sub_t *sub, uint64_t epoch, uint64_t seq);
 static ngx_int_t remote_init(ngx_ws_bus_zone_t *zone, ngx_cycle_t *cycle);
 static void remote_exit(ngx_ws_bus_zone_t *zone);
 static void remote_wanted(ngx_ws_bus_hub_t *hub);
@@ -62,7 +64,8 @@ static const ngx_ws_bus_hub_handlers_t  handlers = {
     deliver,
     lost,
     deleted,
-    ready
+    ready,
+    moved
 };
 
 static ngx_ws_bus_owner_t  owner = { &handlers };
@@ -287,6 +290,13 @@ static void
 deleted(ngx_ws_bus_sub_t *sub)
 {
     hear(sub, " deleted");
+}
+
+
+static void
+moved(ngx_ws_bus_sub_t *sub, uint64_t epoch, uint64_t seq)
+{
+    hear(sub, " moved-%lx-%lu", (u_long) epoch, (u_long) seq);
 }
 
 
@@ -584,7 +594,8 @@ test_lost(void)
     put("c", E1, 5, "e");
     turn();
 
-    is_text(heard(0), " 1111:1:a lost-2-4 1111:5:e", "a loss in its place");
+    is_text(heard(0), " moved-1111-0 1111:1:a lost-2-4 1111:5:e",
+            "a loss in its place");
     is_text(heard(1), "", "who waits is not told");
 
     become(BRIDGE);
@@ -592,7 +603,8 @@ test_lost(void)
                             &nrings);
     put("c", E2, 6, "f");
     turn();
-    is_text(heard(0), " 2222:6:f", "another epoch that follows");
+    is_text(heard(0), " moved-2222-5 2222:6:f",
+            "another epoch that follows");
 
     become(BRIDGE);
     ngx_ws_bus_remote_reset(&test_zone, name_of("c"), E1, 2, 0, 0, 0, rings,
@@ -640,7 +652,7 @@ test_lapped(void)
     turn();
 
     is_text(heard(1), " ready-0", "who waits begins all the same");
-    is_text(heard(0), " lost-1-1", "what is gone is lost");
+    is_text(heard(0), " moved-1111-0 lost-1-1", "what is gone is lost");
 
     /* an epoch that follows, and one that does not */
 
@@ -655,7 +667,8 @@ test_lapped(void)
     put("c", E2, 2, "b");
     turn();
 
-    is_text(heard(0), " 2222:2:b", "it follows, and nothing is lost");
+    is_text(heard(0), " moved-2222-1 2222:2:b",
+            "it follows, and nothing is lost");
 
     become(BRIDGE);
     ngx_ws_bus_remote_reset(&test_zone, name_of("c"), E1, 9, 0, 0, 0, rings,

@@ -1479,6 +1479,10 @@ test_writers(void)
         "{\"type\":\"gap\",\"channel\":\"c\","
         "\"epoch\":\"00000000000000ab\",\"seq\":7}"),
         "gap, another epoch");
+    tap_ok(same_text(p, ngx_ws_bus_message_epoch_follows(p, &channel, 0xab, 7),
+        "{\"type\":\"epoch\",\"channel\":\"c\","
+        "\"epoch\":\"00000000000000ab\",\"seq\":7}"),
+        "an epoch that follows");
 
     tap_ok(same_text(p, ngx_ws_bus_message_auth_ok(p, &id, 600),
         "{\"type\":\"auth_ok\",\"id\":3,\"expires_in\":600}"), "auth_ok");

@@ -135,7 +135,7 @@ sub _subscribe {
     my ($self, $log, $host) = @_;
 
     my ($epoch, $seq);
-    my $deadline = time() + Test::WsBus::scale(100);
+    my $deadline = time() + Test::WsBus::scale($self->{deadline} // 100);
     my @hosts = $self->{roam} ? (0 .. $#{$self->{fleet}{hosts}}) : ($host);
 
     while (time() < $deadline) {
@@ -182,6 +182,10 @@ sub _subscribe {
             } elsif ($m->{type} eq 'gap') {
                 $seq = $m->{to};
                 print $log "gap $epoch $seq\n";
+
+            } elsif ($m->{type} eq 'epoch') {
+                print $log "epoch $m->{epoch} $m->{seq}\n";
+                $epoch = $m->{epoch};
 
             } elsif ($m->{type} eq 'message') {
                 $seq = $m->{seq};
