@@ -190,8 +190,8 @@ ngx_ws_bus_bridge_place(ngx_ws_bus_bridge_t *b, const ngx_str_t *name,
 
 
 /*
- * Many positions with one command; in a Cluster those of a slot.  NGX_OK, or NGX_DECLINED if there is no
- * room for it now.
+ * Many positions with one command; in a Cluster those of a slot.  NGX_OK, or
+ * NGX_DECLINED if there is no room for it now.
  */
 
 static ngx_int_t

@@ -404,6 +404,8 @@ ngx_ws_bus_cluster_read(ngx_ws_bus_servers_t *ss, ngx_ws_bus_link_t *link,
             continue;
         }
 
+        node->listed = 1;
+
         for (i = range.first; i <= range.last; i++) {
             slots[i] = node;
         }
@@ -617,7 +619,7 @@ ngx_ws_bus_cluster_node(ngx_ws_bus_servers_t *ss, ngx_ws_bus_link_t *link,
          q = ngx_queue_next(q))
     {
         node = ngx_queue_data(q, ngx_ws_bus_node_t, queue);
-        n += (node->server.slots == 0);
+        n += !node->listed;
     }
 
     if (ss->nnodes >= NGX_WS_BUS_SERVERS_MAX

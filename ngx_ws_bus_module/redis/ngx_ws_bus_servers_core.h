@@ -22,8 +22,8 @@
  * Cluster.
  */
 
-/* servers of a Cluster; Redis is not made for more than 1000 nodes */
-#define NGX_WS_BUS_SERVERS_MAX     1024
+/* masters of a Cluster, each with one or two connections of a worker */
+#define NGX_WS_BUS_SERVERS_MAX     256
 
 /* of them, those that are known by redirections alone */
 #define NGX_WS_BUS_SERVERS_STRAY   16
@@ -56,6 +56,7 @@ struct ngx_ws_bus_node_s {
 
     unsigned                        asked:1;   /* INFO is on its way */
     unsigned                        mute:1;    /* logged: no INFO */
+    unsigned                        listed:1;  /* a map has named it */
     unsigned                        dead:1;
 };
 

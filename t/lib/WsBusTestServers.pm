@@ -31,13 +31,16 @@ sub servers_test {
 # A configuration with these lines at the level http.
 
 sub servers_conf {
-    my ($t, $http) = @_;
+    my ($t, $http, %opt) = @_;
+
+    my $connections = $opt{connections} // 512;
 
     $t->write_file_expand('nginx.conf', <<"EOF");
 
 %%TEST_GLOBALS%%
 
 events {
+    worker_connections $connections;
 }
 
 http {
