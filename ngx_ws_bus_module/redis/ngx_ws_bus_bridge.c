@@ -318,7 +318,8 @@ ngx_ws_bus_bridge_work_handler(ngx_event_t *ev)
     /* all is subscribed to: the old owner may stop */
 
     if (b->passive && !b->handing && b->up && b->ready
-        && ngx_queue_empty(&b->subscribe) && b->subscribing == 0)
+        && ngx_queue_empty(&b->subscribe) && b->subscribing == 0
+        && ngx_ws_bus_bridge_settled(b))
     {
         ngx_ws_bus_bridge_marker(b);
     }
@@ -535,10 +536,12 @@ ngx_ws_bus_bridge_read_epoch(const ngx_str_t *value)
 ngx_int_t
 ngx_ws_bus_bridge_script(ngx_ws_bus_bridge_t *b, ngx_uint_t slot,
     const ngx_ws_bus_script_t *script, ngx_uint_t load, ngx_str_t *argv,
-    ngx_uint_t keys, ngx_uint_t n, ngx_ws_bus_link_reply_pt handler,
-    void *data)
+    ngx_uint_t keys, ngx_uint_t n, ngx_uint_t replid,
+    ngx_ws_bus_link_reply_pt handler, void *data)
 {
-    u_char  number[NGX_INT_T_LEN];
+    u_char                   number[NGX_INT_T_LEN];
+    ngx_int_t                rc;
+    ngx_ws_bus_server_op_t  *op;
 
     if (load) {
         ngx_str_set(&argv[0], "EVAL");
@@ -552,6 +555,12 @@ ngx_ws_bus_bridge_script(ngx_ws_bus_bridge_t *b, ngx_uint_t slot,
     argv[2].data = number;
     argv[2].len = ngx_sprintf(number, "%ui", keys) - number;
 
-    return ngx_ws_bus_servers_command(b->servers, slot, argv, n, handler, data,
-                                      NULL);
+    rc = ngx_ws_bus_servers_command(b->servers, slot, argv, n, handler, data,
+                                    &op);
+
+    if (rc == NGX_OK) {
+        ngx_ws_bus_servers_with_replid(op, replid);
+    }
+
+    return rc;
 }

@@ -211,14 +211,14 @@ uint64_t ngx_ws_bus_bridge_read_epoch(const ngx_str_t *value);
 
 /*
  * Calls a script for channels of a slot: keys and then arguments are in
- * argv[3] to argv[n - 1], and argv[0] to argv[2] are written here.  "load"
- * sends its text, for a Redis that does not know it.  Returns as
- * ngx_ws_bus_servers_command().
+ * argv[3] to argv[n - 1], argv[replid] among them unless it is 0, and argv[0]
+ * to argv[2] are written here.  "load" sends its text, for a Redis that does
+ * not know it.  Returns as ngx_ws_bus_servers_command().
  */
 ngx_int_t ngx_ws_bus_bridge_script(ngx_ws_bus_bridge_t *b, ngx_uint_t slot,
     const ngx_ws_bus_script_t *script, ngx_uint_t load, ngx_str_t *argv,
-    ngx_uint_t keys, ngx_uint_t n, ngx_ws_bus_link_reply_pt handler,
-    void *data);
+    ngx_uint_t keys, ngx_uint_t n, ngx_uint_t replid,
+    ngx_ws_bus_link_reply_pt handler, void *data);
 
 
 /*
@@ -233,6 +233,11 @@ void ngx_ws_bus_bridge_disconnect(ngx_ws_bus_bridge_t *b);
  * 1 if there is no server for a slot, and this is not just the beginning.
  */
 ngx_uint_t ngx_ws_bus_bridge_failed(ngx_ws_bus_bridge_t *b, ngx_uint_t slot);
+
+/*
+ * 1 if all servers are listened to, but for those that have failed.
+ */
+ngx_uint_t ngx_ws_bus_bridge_settled(ngx_ws_bus_bridge_t *b);
 
 /*
  * "PUBLISH", or "SPUBLISH" if the server of a slot is to be asked so.

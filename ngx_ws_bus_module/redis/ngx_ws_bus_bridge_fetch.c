@@ -278,7 +278,7 @@ ngx_ws_bus_fetch_positions(ngx_ws_bus_fetch_t *f)
 
     return ngx_ws_bus_bridge_script(b, f->channels[0]->slot,
                                     &ngx_ws_bus_script_position, f->loaded,
-                                    argv, f->n, f->n + 4,
+                                    argv, f->n, f->n + 4, 0,
                                     ngx_ws_bus_fetch_compare_handler, f);
 }
 
@@ -558,7 +558,7 @@ ngx_ws_bus_fetch_history(ngx_ws_bus_fetch_t *f)
     argv[10].len = p - argv[10].data;
 
     return ngx_ws_bus_bridge_script(b, c->slot, &ngx_ws_bus_script_history,
-                                    f->loaded, argv, 2, 11,
+                                    f->loaded, argv, 2, 11, 9,
                                     ngx_ws_bus_fetch_handler, f);
 }
 

@@ -364,7 +364,7 @@ ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p, ngx_str_t *argv,
 {
     u_char               *d;
     uint64_t              log, meta;
-    ngx_uint_t            n;
+    ngx_uint_t            n, id;
     ngx_ws_bus_bridge_t  *b;
 
     static u_char  numbers[8 * NGX_INT64_LEN + NGX_WS_BUS_BRIDGE_EPOCH];
@@ -416,6 +416,7 @@ ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p, ngx_str_t *argv,
     d += NGX_WS_BUS_BRIDGE_EPOCH;
     n++;
 
+    id = n;
     argv[n++] = ngx_ws_bus_servers_replid(b->servers, p->slot);
 
     argv[n].data = d;
@@ -432,7 +433,7 @@ ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p, ngx_str_t *argv,
     }
 
     return ngx_ws_bus_bridge_script(b, p->slot, &ngx_ws_bus_script_publish,
-                                    p->loaded, argv, p->once ? 4 : 3, n,
+                                    p->loaded, argv, p->once ? 4 : 3, n, id,
                                     ngx_ws_bus_publish_handler, p);
 }
 
@@ -445,8 +446,8 @@ ngx_ws_bus_publish_delete(ngx_ws_bus_publication_t *p, ngx_str_t *argv)
 
     return ngx_ws_bus_bridge_script(p->bridge, p->slot,
                                     &ngx_ws_bus_script_delete, p->loaded,
-                                    argv, 3, 8, ngx_ws_bus_publish_handler,
-                                    p);
+                                    argv, 3, 8, 0,
+                                    ngx_ws_bus_publish_handler, p);
 }
 
 
@@ -536,7 +537,7 @@ ngx_ws_bus_publish_place(ngx_ws_bus_publication_t *p,
     place->hosts = (ngx_uint_t) el->integer;
     replid = el->next;
 
-    ngx_ws_bus_servers_set_replid(b->servers, p->slot, &replid->str);
+    ngx_ws_bus_servers_set_replid(b->servers, &replid->str);
 
     return NGX_OK;
 }

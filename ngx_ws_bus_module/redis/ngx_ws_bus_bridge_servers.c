@@ -133,6 +133,26 @@ ngx_ws_bus_bridge_failed(ngx_ws_bus_bridge_t *b, ngx_uint_t slot)
 }
 
 
+ngx_uint_t
+ngx_ws_bus_bridge_settled(ngx_ws_bus_bridge_t *b)
+{
+    ngx_ws_bus_server_t  *server;
+
+    for (server = ngx_ws_bus_servers_next(b->servers, NULL);
+         server;
+         server = ngx_ws_bus_servers_next(b->servers, server))
+    {
+        if (server->slots && !server->listening
+            && server->command->reason == NGX_WS_BUS_LINK_NEVER)
+        {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
 ngx_str_t
 ngx_ws_bus_bridge_verb(ngx_ws_bus_bridge_t *b, ngx_uint_t slot)
 {

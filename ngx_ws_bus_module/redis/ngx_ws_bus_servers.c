@@ -294,12 +294,11 @@ ngx_ws_bus_servers_replid(ngx_ws_bus_servers_t *ss, ngx_uint_t slot)
 
 
 void
-ngx_ws_bus_servers_set_replid(ngx_ws_bus_servers_t *ss, ngx_uint_t slot,
-    ngx_str_t *replid)
+ngx_ws_bus_servers_set_replid(ngx_ws_bus_servers_t *ss, ngx_str_t *replid)
 {
     ngx_ws_bus_node_t  *node;
 
-    node = (ngx_ws_bus_node_t *) ngx_ws_bus_servers_of(ss, slot);
+    node = ss->answering;
 
     if (node && replid->len == NGX_WS_BUS_SERVERS_REPLID) {
         ngx_memcpy(node->replid, replid->data, NGX_WS_BUS_SERVERS_REPLID);

@@ -119,12 +119,12 @@ ngx_ws_bus_server_t *ngx_ws_bus_servers_of(ngx_ws_bus_servers_t *servers,
 
 /*
  * The replication id of a slot's server, empty if it is not known; and what a
- * script has found it to be, if that is one.
+ * script has found it to be, if that is one, from the handler of its command.
  */
 ngx_str_t ngx_ws_bus_servers_replid(ngx_ws_bus_servers_t *servers,
     ngx_uint_t slot);
 void ngx_ws_bus_servers_set_replid(ngx_ws_bus_servers_t *servers,
-    ngx_uint_t slot, ngx_str_t *replid);
+    ngx_str_t *replid);
 
 /*
  * 1 if every slot has a server that is up.
@@ -142,6 +142,13 @@ ngx_int_t ngx_ws_bus_servers_command(ngx_ws_bus_servers_t *servers,
     ngx_uint_t slot, const ngx_str_t *argv, ngx_uint_t n,
     ngx_ws_bus_link_reply_pt handler, void *data,
     ngx_ws_bus_server_op_t **op);
+
+/*
+ * argv[i] of the command is the server's replication id: redirected to another
+ * server, it has that one's.
+ */
+void ngx_ws_bus_servers_with_replid(ngx_ws_bus_server_op_t *op,
+    ngx_uint_t i);
 
 /*
  * The handler of the command is not called.

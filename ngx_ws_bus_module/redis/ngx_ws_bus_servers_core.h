@@ -76,6 +76,7 @@ struct ngx_ws_bus_server_op_s {
     ngx_msec_t                      deadline;
     ngx_msec_t                      at;        /* not before */
     ngx_uint_t                      waits;     /* unsigned  waits:1; */
+    ngx_uint_t                      replid;    /* of argv, 0: none */
 
     ngx_uint_t                      n;         /* 0: is not sent again */
     ngx_str_t                       argv[1];
@@ -108,6 +109,7 @@ struct ngx_ws_bus_servers_s {
     ngx_queue_t                     ops;       /* sent */
     ngx_queue_t                     waiting;   /* to be sent again */
     size_t                          flying;    /* bytes of both */
+    ngx_ws_bus_node_t              *answering;
     ngx_event_t                     retry;
 
     /* of a Cluster */

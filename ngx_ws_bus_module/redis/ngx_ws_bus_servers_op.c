@@ -155,6 +155,13 @@ ngx_ws_bus_servers_send(ngx_ws_bus_server_op_t *op, const ngx_str_t *argv,
 
 
 void
+ngx_ws_bus_servers_with_replid(ngx_ws_bus_server_op_t *op, ngx_uint_t i)
+{
+    op->replid = i;
+}
+
+
+void
 ngx_ws_bus_servers_cancel(ngx_ws_bus_server_op_t *op)
 {
     op->handler = NULL;
@@ -180,7 +187,9 @@ ngx_ws_bus_servers_reply(void *data, ngx_int_t rc, ngx_ws_bus_reply_t *reply)
         || ngx_ws_bus_servers_refused(op, reply) != NGX_OK)
     {
         if (!ss->closed) {
+            ss->answering = (rc == NGX_OK) ? op->node : NULL;
             ngx_ws_bus_servers_finish(op, rc, reply);
+            ss->answering = NULL;
         }
     }
 
@@ -268,6 +277,12 @@ ngx_ws_bus_servers_redirect(ngx_ws_bus_server_op_t *op,
         op->ask = node;
 
     } else {
+
+        /* it may have another role, and another id when it is back */
+
+        op->node->server.replid.len = 0;
+        ngx_ws_bus_node_ask(op->node);
+
         ngx_ws_bus_cluster_move(ss, op->slot, node);
 
         if (ss->closed) {
@@ -327,6 +342,10 @@ ngx_ws_bus_servers_try(ngx_ws_bus_server_op_t *op)
     }
 
     op->node = node;
+
+    if (op->replid) {
+        op->argv[op->replid] = node->server.replid;
+    }
 
     if (op->ask && ngx_ws_bus_servers_ask(op) != NGX_OK) {
         return NGX_AGAIN;
