@@ -9,6 +9,7 @@ use warnings;
 use strict;
 
 use Test::More;
+use Time::HiRes qw/ sleep time /;
 
 use FindBin;
 use lib "$FindBin::Bin/lib";
@@ -28,6 +29,9 @@ my $other = Test::WsBus::Token->key('ES256', kid => 'a');
 my $required = qr/^\{"type":"auth_required","expires_in":\d+\}$/;
 my $ok = qr/^\{"type":"auth_ok","expires_in":\d+\}$/;
 
+# what a connection says at the end of its token, which nobody waits for
+my @later;
+
 $t->write_file('keys.jwks', jwks($key));
 $t->write_file_expand('nginx.conf', conf());
 
@@ -46,6 +50,7 @@ tls();
 lean();
 pieces();
 many();
+ended();
 reloaded();
 killed();
 logged();
@@ -82,25 +87,33 @@ http {
         ws_bus_jwt bus;
         ws_bus_jwt_key_file keys.jwks;
         ws_bus_publish on;
-        ws_bus_drain 20s;
+        ws_bus_drain 1h;
+        ws_bus_ping off;
 
         location = /a {
             ws_bus a;
         }
 
+        # what others publish is not heard here
+
+        location = /other {
+            ws_bus other;
+        }
+
         location = /late {
-            ws_bus a;
-            ws_bus_jwt_refresh 1s;
+            ws_bus late;
+            ws_bus_jwt_refresh 3s;
+            ws_bus_drain 1d;
         }
 
         location = /no-warning {
-            ws_bus a;
+            ws_bus no-warning;
             ws_bus_jwt_refresh 0;
         }
 
         location = /leeway {
-            ws_bus a;
-            ws_bus_jwt_leeway 2s;
+            ws_bus other;
+            ws_bus_jwt_leeway 5s;
         }
 
         location = /silent {
@@ -124,7 +137,7 @@ http {
         }
 
         location = /lean {
-            ws_bus a;
+            ws_bus lean;
             ws_bus_lean on;
         }
 
@@ -153,6 +166,25 @@ sub token {
 }
 
 
+# Tests that are made when so many seconds are over.
+
+sub later {
+    my ($seconds, $sub) = @_;
+
+    push @later, [ time() + $seconds, $sub ];
+}
+
+
+sub ended {
+    for my $test (sort { $a->[0] <=> $b->[0] } @later) {
+        my $left = $test->[0] - time();
+
+        sleep($left) if $left > 0;
+        $test->[1]->();
+    }
+}
+
+
 sub with { return (headers => [ Authorization => "Bearer $_[0]" ]) }
 
 
@@ -167,58 +199,71 @@ sub is_like {
 
 
 sub warned {
-    my $c = ws('/late', with(token(3)));
+    for my $case ([ '/late', 5, 'warned' ],
+                  [ '/a', 3, 'warned when half of a short life is over' ])
+    {
+        my ($path, $seconds, $name) = @$case;
+        my $c = ws($path, with(token($seconds)));
 
-    is_like($c, $required, 'warned');
-    is_closed($c, 4001, 'and closed', reason => qr/^token expired$/);
+        later($seconds, sub {
+            is_like($c, $required, $name);
+            is_closed($c, 4001, "$name: closed", reason => qr/^token expired$/);
+        });
+    }
 
-    $c = ws('/a', with(token(2)));
-    is_like($c, $required, 'of a short life when half of it is over');
-    is_closed($c, 4001, 'and closed', reason => qr/^token expired$/);
+    my $c = ws('/no-warning', with(token(3)));
 
-    $c = ws('/no-warning', with(token(2)));
-    is($c->recv(), undef, 'no warning');
-    is($c->close_code(), 4001, 'but closed');
+    later(3, sub {
+        is($c->recv(), undef, 'no warning');
+        is($c->close_code(), 4001, 'but closed');
+    });
 
-    $c = ws('/a', with(token(3600)));
-    ok($c->is_silent(0.2), 'a long life needs none');
+    my $d = ws('/a', with(token(3600)));
+    ok($d->is_silent(0.2), 'a long life needs none');
 }
 
 
 # Several of the claims are the newer token's.
 
 sub replaced {
-    my $c = ws('/late', with(token(2, n => 1)));
+    my $c = ws('/late', with(token(6, n => 1)));
+    my $d = ws('/late', with(token(6)));
 
     is_like($c, $required, 'warned');
     $c->text(refresh(token(3600, n => 2)));
     like($c->recv(), qr/^\{"type":"auth_ok","expires_in":3[56]\d\d\}$/,
         'refreshed');
-    ok($c->is_silent(2.5), 'and not closed any more');
-    $c->text('x');
-    is_message($c, 'x', 'still there');
-    is($c->finish(1000), 1000, 'until it goes');
 
-    $c = ws('/late', with(token(2)));
-    is_like($c, $required, 'warned');
-    $c->text(refresh(token(3)));
-    is_like($c, $ok, 'refreshed for a short time');
-    is_like($c, $required, 'warned again');
-    $c->text(refresh(token(2)));
-    is_like($c, $ok, 'refreshed again');
-    is_like($c, $required, 'warned again');
-    is_closed($c, 4001, 'and closed', reason => qr/^token expired$/);
+    later(7, sub {
+        ok($c->is_silent(0.2), 'and not closed any more');
+        $c->text('x');
+        is_message($c, 'x', 'still there');
+        is($c->finish(1000), 1000, 'until it goes');
+    });
 
-    $c = ws('/a', with(token(3600)));
-    $c->text(refresh(token(3600)));
-    is_like($c, $ok, 'refreshed without a warning');
-    $c->text(refresh(token(3600, exp => undef)));
-    is($c->recv(), '{"type":"auth_ok"}', 'for ever');
+    is_like($d, $required, 'warned');
+    $d->text(refresh(token(8)));
+    is_like($d, $ok, 'refreshed for a short time');
+    is_like($d, $required, 'warned again');
+    $d->text(refresh(token(4)));
+    is_like($d, $ok, 'refreshed again');
+
+    later(4, sub {
+        is_like($d, $required, 'warned again');
+        is_closed($d, 4001, 'and closed', reason => qr/^token expired$/);
+    });
+
+    my $e = ws('/other', with(token(3600)));
+    $e->text(refresh(token(3600)));
+    is_like($e, $ok, 'refreshed without a warning');
+    $e->text(refresh(token(3600, exp => undef)));
+    is($e->recv(), '{"type":"auth_ok"}', 'for ever');
 }
 
 
 sub json_replaced {
-    my $c = json('/a', with(token(2)));
+    my $c = json('/other', with(token(6)));
+    my $d = json('/other', with(token(3)));
 
     is($c->next()->{type}, 'subscribed', 'json: greeted');
     is($c->next()->{type}, 'auth_required', 'json: warned');
@@ -228,11 +273,15 @@ sub json_replaced {
         'json: refreshed');
     is($c->ask('auth', token => token(3600))->{type}, 'auth_ok',
         'json: "auth" is the same');
-    ok($c->is_silent(2.2), 'json: and not closed any more');
 
-    $c = json('/a', with(token(2)));
-    $c->next() for 1 .. 2;
-    is_closed($c, 4001, 'json: closed', reason => qr/^token expired$/);
+    later(7, sub {
+        ok($c->is_silent(0.2), 'json: and not closed any more');
+    });
+
+    later(3, sub {
+        $d->next() for 1 .. 2;
+        is_closed($d, 4001, 'json: closed', reason => qr/^token expired$/);
+    });
 }
 
 
@@ -286,11 +335,14 @@ sub bad_ones {
 
     # a refused one does not prolong anything
 
-    $c = json('/no-warning', with(token(2)));
-    $c->next();
-    is($c->ask('auth_refresh', token => token(-5))->{code}, 'unauthorized',
+    my $d = json('/no-warning', with(token(4)));
+    $d->next();
+    is($d->ask('auth_refresh', token => token(-5))->{code}, 'unauthorized',
         'refused');
-    is_closed($c, 4001, 'and closed', reason => qr/^token expired$/);
+
+    later(4, sub {
+        is_closed($d, 4001, 'and closed', reason => qr/^token expired$/);
+    });
 }
 
 
@@ -362,68 +414,82 @@ sub without_end {
     like($c->recv(), qr/^\{"type":"auth_refresh",/,
         'there is nothing to refresh: published');
 
-    $c = json('/a', with($key->token(sub => 'alice', exp => undef)));
-    $c->next();
-    is($c->ask('auth_refresh', token => token(2))->{type}, 'auth_ok',
+    my $d = json('/other', with($key->token(sub => 'alice', exp => undef)));
+    $d->next();
+    is($d->ask('auth_refresh', token => token(3))->{type}, 'auth_ok',
         'json: refreshed all the same');
-    is($c->next()->{type}, 'auth_required', 'json: now it has an end');
-    is_closed($c, 4001, 'json: and is closed');
+
+    later(3, sub {
+        is($d->next()->{type}, 'auth_required', 'json: now it has an end');
+        is_closed($d, 4001, 'json: and is closed');
+    });
 }
 
 
 sub leeway {
-    my $c = ws('/leeway', with(token(2)));
+    my $c = ws('/leeway', with(token(3)));
+    my $d = ws('/leeway', with(token(3)));
 
     is_like($c, $required, 'leeway: warned');
-    ok($c->is_silent(2), 'leeway: not closed at its end');
+    ok($c->is_silent(3), 'leeway: not closed at its end');
     $c->text(refresh(token(0)));
     is_like($c, $ok, 'leeway: refreshed by one that is just over');
-    is_closed($c, 4001, 'leeway: closed', reason => qr/^token expired$/);
+
+    later(10, sub {
+        is_closed($c, 4001, 'leeway: closed', reason => qr/^token expired$/);
+        is_like($d, $required, 'leeway: warned');
+        is_closed($d, 4001, 'leeway: over', reason => qr/^token expired$/);
+    });
 }
 
 
 sub streams {
-    my $answer = http(join("\r\n", 'GET /a HTTP/1.1', 'Host: localhost',
-        'Accept: text/event-stream', 'Authorization: Bearer ' . token(2),
+    my $answer = http(join("\r\n", 'GET /other HTTP/1.1', 'Host: localhost',
+        'Accept: text/event-stream', 'Authorization: Bearer ' . token(3),
         '', ''));
 
     like($answer, qr/^HTTP\/1.1 200 .*\r\n0\r\n\r\n$/s,
         'an event stream ends');
     unlike($answer, qr/auth_required/, 'without a warning');
 
-    my $r = request('GET', '/a?wait=30', with(token(2)), timeout => 20);
+    my $r = request('GET', '/other?wait=30', with(token(3)), timeout => 20);
 
     is($r->status(), 204, 'a poll is answered');
 }
 
 
 sub tls {
-    my $c = ws('/a', with(token(2)), port => port(8443), ssl => 1);
+    my $c = ws('/other', with(token(6)), port => port(8443), ssl => 1);
 
     is_like($c, $required, 'TLS: warned');
     $c->text(refresh(token(3600)));
     is_like($c, $ok, 'TLS: refreshed');
-    $c->text(refresh(token(2)));
+    $c->text(refresh(token(4)));
     is_like($c, $ok, 'TLS: for a short time');
-    is_like($c, $required, 'TLS: warned again');
-    is_closed($c, 4001, 'TLS: closed', reason => qr/^token expired$/);
+
+    later(4, sub {
+        is_like($c, $required, 'TLS: warned again');
+        is_closed($c, 4001, 'TLS: closed', reason => qr/^token expired$/);
+    });
 }
 
 
 sub lean {
-    my $c = ws('/lean', with(token(2)));
+    my $c = ws('/lean', with(token(6)));
+    my $d = ws('/lean', with(token(3)));
 
     is_like($c, $required, 'lean: warned');
     $c->text(refresh(token(3600)));
     is_like($c, $ok, 'lean: refreshed');
     $c->text('x');
     is_message($c, 'x', 'lean: still there');
-    $c->text(refresh(token(2, sub => 'bob')));
+    $c->text(refresh(token(3600, sub => 'bob')));
     is_closed($c, 4001, 'lean: another subject');
 
-    $c = ws('/lean', with(token(2)));
-    is_like($c, $required, 'lean: warned');
-    is_closed($c, 4001, 'lean: closed', reason => qr/^token expired$/);
+    later(3, sub {
+        is_like($d, $required, 'lean: warned');
+        is_closed($d, 4001, 'lean: closed', reason => qr/^token expired$/);
+    });
 }
 
 
@@ -446,7 +512,7 @@ sub pieces {
 # All in one moment, in all states.
 
 sub many {
-    my $token = token(3);
+    my $token = token(6);
     my @c = map { ws('/no-warning', with($token)) } 1 .. 50;
 
     $_->text(refresh(token(3600))) for @c[0 .. 9];
@@ -462,7 +528,7 @@ sub many {
 
     is_deeply(\%code, { 4001 => 30 }, 'closed together');
 
-    http_post('/pub/a', 'x');
+    http_post('/pub/no-warning', 'x');
     is_message($_, 'x', 'others are left alone') for @c[0 .. 1];
 }
 
@@ -470,8 +536,8 @@ sub many {
 # The old worker keeps its configuration and its tokens.
 
 sub reloaded {
-    my $c = ws('/late', with(token(4)));
-    my $d = ws('/late', with(token(4)));
+    my $c = ws('/late', with(token(6)));
+    my $d = ws('/late', with(token(6)));
 
     ok($t->reload(), 'reload');
 
@@ -487,7 +553,7 @@ sub reloaded {
 
 
 sub killed {
-    my $c = ws('/a', with(token(2)));
+    my $c = ws('/a', with(token(60)));
 
     kill('KILL', $t->workers());
     $t->expect_log(qr/exited on signal 9/);
@@ -510,7 +576,7 @@ sub logged {
         [ qr!^/late 101 \[PASSED\] \[alice\] \[2\] 1000$!m,
           'claims of the newer token' ],
         [ qr!^/late 101 \[EXPIRED\] \[alice\] \[-\] 4001$!m, 'EXPIRED' ],
-        [ qr!^/a 200 \[EXPIRED\] \[alice\]!m, 'EXPIRED: event stream' ],
+        [ qr!^/other 200 \[EXPIRED\] \[alice\]!m, 'EXPIRED: event stream' ],
         [ qr!^/a 101 \[REJECTED_TOKEN\] \[alice\] \[-\] 4001$!m,
           'REJECTED_TOKEN' ],
         [ qr!^/require 101 \[REJECTED_CLAIM\] \[alice\] \[1\] 4003$!m,

@@ -22,7 +22,9 @@ use Chromium;
 plan(skip_all => 'no chromium')
     unless Chromium::find() || $ENV{WS_BUS_TEST_BROWSER};
 
-my $t = Test::WsBus->new()->log_level('info')->time_limit(180);
+my $t = Test::WsBus->new()->has('load_module');
+
+$t->log_level('info')->time_limit(180);
 
 my $root = "$FindBin::Bin/..";
 my $dir = $t->testdir();

@@ -13,7 +13,7 @@ use Test::WsBus;
 use Test::WsBus::Json;
 
 
-my $t = Test::WsBus->new()->plan(15);
+my $t = Test::WsBus->new()->has('load_module')->plan(15);
 
 my $root = "$FindBin::Bin/..";
 my $run = $t->testdir() . '/run';

@@ -2,7 +2,7 @@
 
 # Tokens and keys made by other implementations, Perl's Crypt::JWT and
 # Python's PyJWT: each algorithm by each kind of key, and by keys that are not
-# for it.
+# for it.  What is said of them by the functions alone nginx says as well.
 
 use warnings;
 use strict;
@@ -13,6 +13,8 @@ use File::Temp qw/ tempdir /;
 use FindBin;
 use IPC::Open2;
 use JSON::PP;
+use lib "$FindBin::Bin/lib";
+use Test::WsBus;
 
 
 use constant NOW => 1700000000;
@@ -70,8 +72,7 @@ SKIP: {
 }
 
 run();
-
-done_testing();
+nginx();
 
 
 # A side is { keys => { kind => { jwk, pem } }, tokens => [ { alg, kind, kid,
@@ -174,6 +175,70 @@ sub run {
     waitpid($pid, 0);
 
     is($?, 0, 'the checker ends well');
+}
+
+
+# A location for each file of keys and each list of algorithms.  There the
+# time is not NOW: what is said of times is left to the functions.
+
+sub nginx {
+    my $t = Test::WsBus->new()->log_level('info')->time_limit(240);
+    my (%path, @locations);
+
+    my @asked = grep { $_->[4] !~ /^keys|expired|not valid yet|in the future/ }
+        @cases;
+
+    for my $case (@asked) {
+        my ($name, $file, $algs) = @$case;
+
+        next if $path{"$file $algs"};
+
+        my $path = $path{"$file $algs"} = '/' . (1 + keys %path);
+        my $list = $algs =~ tr/,/ /r;
+
+        push @locations, "location = $path { ws_bus a; ws_bus_jwt bus; "
+            . "ws_bus_jwt_key_file $file; ws_bus_jwt_algorithms $list; "
+            . "ws_bus_jwt_leeway 100y; }\n";
+    }
+
+    $t->write_file_expand('nginx.conf', "%%TEST_GLOBALS%%\n"
+        . "events { }\nhttp {\n%%TEST_GLOBALS_HTTP%%\n"
+        . "server { listen 127.0.0.1:%%PORT_8080%%;\n@locations}\n}\n");
+
+    $t->run();
+
+    my $http = Test::WsBus::HTTP->new(port => port(8080));
+    my (@wrong, @said);
+
+    for my $case (@asked) {
+        my ($name, $file, $algs, $token, $said) = @$case;
+        my $good = $said =~ /^ok/;
+
+        my $r = $http->request('GET', $path{"$file $algs"} . '?wait=0',
+            headers => [ Authorization => "Bearer $token" ]);
+
+        my $is = $r->status() . ' '
+            . ($r->header('WWW-Authenticate') // 'nothing');
+
+        push @wrong, "$name: $is" if $is ne ($good ? '204 nothing'
+            : '401 Bearer realm="bus", error="invalid_token", '
+              . 'error_description="the token is not valid"');
+        push @said, $said if !$good;
+
+        $http = Test::WsBus::HTTP->new(port => port(8080))
+            if ($r->header('Connection') // '') eq 'close';
+    }
+
+    is_deeply(\@wrong, [], 'nginx: ' . @asked . ' tokens');
+
+    my @logged = $t->read_file('error.log')
+        =~ /token refused: (.*?)(?: while |, client: )/g;
+
+    is_deeply(\@logged, \@said, 'nginx: the reasons are logged');
+
+    unlike($t->read_file('error.log'), qr/eyJ/, 'nginx: but no token');
+
+    $t->done_testing();
 }
 
 

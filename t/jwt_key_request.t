@@ -646,7 +646,7 @@ sub killed {
     $t->wait_until(sub { hits('kill') });
 
     my ($fetcher) = substr($t->read_file('error.log'), $mark)
-        =~ /(\d+)#\d+: \*\d+ ws bus keys: request/;
+        =~ /(\d+)#\d+: \*\d+ ws bus keys: request "\/_jwks\/kill"/;
 
     is(hits('kill'), 1, 'for one that fetches');
     $t->signal('KILL', $fetcher);
@@ -675,7 +675,7 @@ sub stalled_reload {
     $t->wait_until(sub { hits('stall') });
 
     my @fetcher = substr($t->read_file('error.log'), $mark)
-        =~ /(\d+)#\d+: \*\d+ ws bus keys: request/g;
+        =~ /(\d+)#\d+: \*\d+ ws bus keys: request "\/_jwks\/stall"/g;
 
     ok($t->reload(), 'reload during a fetch');
     ok(scalar(grep { $_ == $fetcher[0] } $t->workers()),

@@ -15,15 +15,20 @@ use FindBin;
 use lib "$FindBin::Bin/lib", "$FindBin::Bin/browser";
 use Test::WsBus;
 use Test::WsBus::Json;
+use Test::WsBus::Token;
 use WsBusTestWorkers;
 use Chromium;
 
-my $t = Test::WsBus->new()->has(qw/ http_ssl IO::Socket::SSL /);
+my $t = Test::WsBus->new()
+    ->has(qw/ http_ssl IO::Socket::SSL Crypt::JWT /);
 
 $t->log_level('info')->time_limit(240)->write_cert('localhost');
 
 $t->write_file_expand('nginx.conf', conf());
 $t->write_file('page.html', "<title>page</title>\n");
+
+my $key = Test::WsBus::Token->key('ES256', kid => 'a');
+$t->write_file('keys.jwks', jwks($key));
 
 $t->run();
 
@@ -107,6 +112,26 @@ http {
         location = /regex {
             ws_bus a;
             ws_bus_origin ~^https://[a-z]+\.example$;
+        }
+
+        location = /regex-slow {
+            ws_bus a;
+            ws_bus_origin ~^https://([a-z]+\.)*([a-z]+\.)*example\.com$
+                          ~^https://b\.;
+        }
+
+        location = /cookie {
+            ws_bus a;
+            ws_bus_publish on;
+            ws_bus_jwt bus token=$cookie_t;
+            ws_bus_jwt_key_file %%TESTDIR%%/keys.jwks;
+        }
+
+        location = /cookie-any {
+            ws_bus a;
+            ws_bus_origin any;
+            ws_bus_jwt bus token=$cookie_t;
+            ws_bus_jwt_key_file %%TESTDIR%%/keys.jwks;
         }
 
         location = /any {
@@ -430,6 +455,17 @@ sub regexes {
         'not matched');
     accepts('/regex-null', [ 'null' ], 'matched');
     refuses('/regex-null', [ 'NULL', 'xnull' ], 'not matched');
+
+    # PCRE by itself would come to an end of this one, after many more steps
+
+    my $long = 'a.' x 100;
+
+    refuses('/regex-slow', [ "https://${long}example.comx" ], 'too slow');
+    is($t->find_in_file('error.log',
+        qr/failed: -\d+ on origin "https:\/\/(a\.)+example\.comx"/), 1,
+        '/regex-slow: given up');
+    accepts('/regex-slow', [ "https://${long}example.com",
+        "https://b.${long}example.comx" ], 'matched');
 }
 
 
@@ -785,7 +821,7 @@ sub configuration {
 
 sub browser {
     SKIP: {
-        skip('no chromium', 12) unless Chromium::find()
+        skip('no chromium', 18) unless Chromium::find()
             || $ENV{WS_BUS_TEST_BROWSER};
 
         my $browser = Chromium->start($t->testdir());
@@ -850,8 +886,42 @@ EOF
         is($t->find_in_file('cookies.log', qr{^/same\?frame 403 ".*" "null"$}m,
             timeout => 5), 1, 'browser: whose origin is null');
 
+        hijack($browser, $home, $away, $server);
+
         $browser->stop();
     }
+}
+
+
+# Cross-site WebSocket hijacking: a token in a cookie, which is good wherever
+# the page is.
+
+sub hijack {
+    my ($browser, $home, $away, $server) = @_;
+
+    my $token = $key->token(sub => 'alice');
+
+    is(opened($home, "ws://$server/cookie"), 'closed',
+        'hijacking: no token, no connection');
+
+    $home->eval("document.cookie = 't=$token'");
+
+    is(opened($home, "ws://$server/cookie"), 'open',
+        'hijacking: a page of the same origin, with a token in a cookie');
+    is(opened($away, "ws://$server/cookie-any"), 'open',
+        'hijacking: the cookie goes along from another origin');
+
+    my $get = sub { my $r = status()->{refused};
+                    return "$r->{origin} $r->{token}" };
+
+    my ($origin, $tokens) = split(/ /, $get->());
+
+    is(opened($away, "ws://$server/cookie"), 'closed',
+        'hijacking: where it is of no use');
+    is($get->(), $origin + 1 . " $tokens", 'hijacking: refused by the origin');
+    is($t->find_in_file('cookies.log',
+        qr{^/cookie 403 "[^"]*t=\Q$token\E" "http://127}m, timeout => 5), 1,
+        'hijacking: with a token that is good');
 }
 
 

@@ -18,7 +18,7 @@ my $t = Test::WsBus->new();
 
 $t->log_level('info')->write_file_expand('nginx.conf', <<'EOF' =~ s/%%USER%%/$> ? '' : 'user root;'/er);
 
-load_module %%MODULE%%;
+%%LOAD_MODULE%%
 pid %%TESTDIR%%/nginx.pid;
 error_log %%TESTDIR%%/error.log info;
 %%USER%%

@@ -7,9 +7,13 @@ use strict;
 use warnings;
 
 use Cwd qw(abs_path);
+use Digest::SHA qw(hmac_sha256);
 use File::Basename qw(dirname);
 use File::Temp qw(tempdir);
+use IO::Handle;
 use IO::Socket::INET;
+use IPC::Open2 qw(open2);
+use MIME::Base64 qw(encode_base64url);
 use POSIX qw(WNOHANG);
 use Time::HiRes qw(sleep time);
 
@@ -38,6 +42,10 @@ $SIG{INT} = $SIG{TERM} = sub { exit 2 };
 my %location = (
 
     module => <<'EOT',
+        location ~ ^/pub/(.+)$ {
+            ws_bus_publisher  $1;
+        }
+
         location ~ ^/ws/(.+)$ {
             ws_bus          $1;
             ws_bus_publish  on;
@@ -49,6 +57,18 @@ my %location = (
             ws_bus_limit    rate=1000000r/s;
         }
 
+        location ~ ^/gates/(.+)$ {
+            set $token %token%;
+
+            ws_bus                $1;
+            ws_bus_publish        on;
+            ws_bus_limit          rate=1000000r/s;
+            ws_bus_jwt            bench token=$token;
+            ws_bus_jwt_key_file   %dir%/key.jwk;
+            ws_bus_jwt_algorithms HS256;
+            ws_bus_jwt_grants     bus;
+        }
+
         location = /ws/ {
             ws_bus;
             ws_bus_publish       on;
@@ -57,9 +77,6 @@ my %location = (
             ws_bus_history       2000;
         }
 
-        location ~ ^/pub/(.+)$ {
-            ws_bus_publisher  $1;
-        }
 EOT
 
     # No message is kept, no older one is looked for: the cheapest that Nchan
@@ -69,13 +86,13 @@ EOT
         nchan_message_buffer_length    0;
         nchan_subscriber_first_message newest;
 
-        location ~ ^/ws/(.+)$ {
-            nchan_pubsub      websocket;
+        location ~ ^/pub/(.+)$ {
+            nchan_publisher   http;
             nchan_channel_id  $1;
         }
 
-        location ~ ^/pub/(.+)$ {
-            nchan_publisher   http;
+        location ~ ^/ws/(.+)$ {
+            nchan_pubsub      websocket;
             nchan_channel_id  $1;
         }
 EOT
@@ -139,6 +156,8 @@ sub median {
 #             write into, <dir>/out
 #   child     that command stays and runs the server as its child
 #   settle    seconds until it must answer, 10
+#   http      directives instead of those that a server has there otherwise,
+#   location  and these
 #
 # Returns { port, pids => [ those that serve ], pid => the child to wait for,
 # main => the server's first process, dir }.
@@ -158,6 +177,8 @@ sub start {
         dir => $dir,
         port => free_port(),
         workers => $arg{workers} // 1,
+        http => $arg{http} // $http{$server},
+        location => $arg{location} // $location{$server},
     };
 
     my @command = $server eq 'floor'
@@ -165,7 +186,7 @@ sub start {
                   : nginx_command($s);
 
     unshift @command, map { s/%d/$dir\/out/gr } @{ $arg{under} // [] };
-    unshift @command, 'taskset', '-c', $arg{pin} if defined $arg{pin};
+    unshift @command, pinned($arg{pin});
     unshift @command, qw(sh -c), 'ulimit -n $(ulimit -Hn); exec "$@"', 'sh';
 
     $s->{pid} = fork() // die "fork: $!\n";
@@ -235,24 +256,113 @@ sub kill_server {
 sub load {
     my ($s, %arg) = @_;
 
-    my @command = ("$root/build/bench/wsload", '-p', $s->{port},
-                   '-P', join(',', @{ $s->{pids} }), @{ $arg{args} });
+    return generate(%arg, args => [ '-p', $s->{port},
+                                    '-P', join(',', @{ $s->{pids} }),
+                                    @{ $arg{args} } ]);
+}
 
-    unshift @command, 'taskset', '-c', $arg{pin} if defined $arg{pin};
 
-    open my $pipe, '-|', @command or die "wsload: $!\n";
-    my $line = do { local $/; <$pipe> } // '';
-    close $pipe;
+# The same with whatever arguments.  When the generator says "down", the
+# function "down" is called, and then it is told to go on.
+
+sub generate {
+    my (%arg) = @_;
+
+    my @command = ("$root/build/bench/wsload", @{ $arg{args} });
+
+    unshift @command, pinned($arg{pin});
+
+    my $pid = open2(my $out, my $in, @command);
+    my $line = '';
+
+    local $_;
+
+    while (<$out>) {
+        $line .= $_;
+
+        if ($_ eq "down\n") {
+            $arg{down}->();
+            print $in "back\n";
+            $in->flush();
+        }
+    }
+
+    waitpid $pid, 0;
 
     my $status = $?;
     my %result = $line =~ /(\w+)=(\S+)/g;
 
     if ($status) {
-        $result{failed} = "$command[-1]: " . ($line =~ s/\s+$//r
+        $result{failed} = "$command[-1]: " . ($line =~ s/\s+/ /gr
                                               || "status $status");
     }
 
     return \%result;
+}
+
+
+# Starts a Redis on a free port, or, given one that was killed, again.  It
+# keeps its data over that if "lasting" is set.  Returns { port, pid, dir }.
+
+sub start_redis {
+    my (%arg) = @_;
+
+    my $r = $arg{again} // {
+        name => 'redis',
+        dir => tempdir('ws-bench-XXXXXX', TMPDIR => 1, CLEANUP => 1),
+        port => free_port(),
+        lasting => $arg{lasting},
+        pin => $arg{pin},
+    };
+
+    my @command = ('redis-server', '--bind', '127.0.0.1', '--save', '',
+                   '--port', $r->{port}, '--dir', $r->{dir},
+                   '--logfile', "$r->{dir}/error.log",
+                   '--appendonly', $r->{lasting} ? 'yes' : 'no');
+
+    unshift @command, pinned($r->{pin});
+
+    $r->{pid} = fork() // die "fork: $!\n";
+
+    if ($r->{pid} == 0) {
+        open STDIN, '<', '/dev/null';
+        open STDOUT, '>', '/dev/null';
+        exec @command or POSIX::_exit(127);
+    }
+
+    $running{$r->{pid}} = $r;
+
+    for (1 .. 1000) {
+        return $r if redis_answers($r->{port});
+
+        die "redis did not start\n" if waitpid($r->{pid}, WNOHANG) != 0;
+        sleep 0.01;
+    }
+
+    die "redis does not answer\n";
+}
+
+
+sub redis_answers {
+    my ($port) = @_;
+
+    my $s = answers($port) or return 0;
+
+    print $s "PING\r\n";
+    $s->flush();
+
+    return (<$s> // '') =~ /^\+PONG/;
+}
+
+
+# Ends a Redis, which is not asked to save anything unless it is by TERM.
+
+sub kill_redis {
+    my ($r, $signal) = @_;
+
+    kill $signal // 'KILL', $r->{pid};
+    waitpid $r->{pid}, 0;
+    delete $running{$r->{pid}};
 }
 
 
@@ -285,6 +395,38 @@ sub round {
 }
 
 
+# A token for an hour, whose key is written beside the configuration; it is
+# nginx that brings it, so that the generator does the same everywhere.
+
+sub token {
+    my ($dir) = @_;
+
+    my $secret = 'the secret of a benchmark, which is none';
+    my $exp = time() + 3600;
+
+    open my $key, '>', "$dir/key.jwk" or die "$dir/key.jwk: $!\n";
+    print $key '{"kty":"oct","k":"', encode_base64url($secret), '"}';
+    close $key or die "$dir/key.jwk: $!\n";
+
+    my $signed = join '.', map { encode_base64url($_) }
+        '{"alg":"HS256","typ":"JWT"}',
+        sprintf('{"sub":"bench","exp":%d,'
+                . '"bus":{"subscribe":["**"],"publish":["**"]}}', $exp);
+
+    return "$signed." . encode_base64url(hmac_sha256($signed, $secret));
+}
+
+
+# What a command is to be run by: on one CPU, in front of all others.
+
+sub pinned {
+    my ($cpu) = @_;
+
+    return ($option{realtime} ? ('chrt', '--rr', 1) : (),
+            defined $cpu ? ('taskset', '-c', $cpu) : ());
+}
+
+
 sub nginx_command {
     my ($s) = @_;
 
@@ -296,6 +438,9 @@ sub nginx_command {
     my $temp = join '', map { "    ${_}_temp_path $dir/$_;\n" }
                qw(client_body proxy fastcgi uwsgi scgi);
 
+    my $locations = $s->{location} =~ s/%dir%/$dir/gr
+        =~ s/%token%/token($dir)/er;
+
     open my $conf, '>', "$dir/nginx.conf" or die "$dir/nginx.conf: $!\n";
 
     print $conf <<"EOT";
@@ -303,6 +448,7 @@ load_module $option{$name};
 
 daemon            off;
 worker_processes  $s->{workers};
+pcre_jit          on;
 $affinity
 
 error_log  $dir/error.log error;
@@ -318,11 +464,11 @@ http {
     keepalive_timeout   1h;
 
 $temp
-$http{$name}
+$s->{http}
     server {
         listen  127.0.0.1:$s->{port} backlog=4096 $reuseport;
 
-$location{$name}    }
+$locations    }
 }
 EOT
 

@@ -54,6 +54,8 @@ static const handlers_t  *on;
 static struct in_addr     source;
 static unsigned           opened;
 
+unsigned                  close_code;
+
 
 void
 die(const char *fmt, ...)
@@ -551,6 +553,7 @@ frame_parse(conn_t *c, u_char *p, size_t len)
         break;
 
     case OP_CLOSE:
+        close_code = size < 2 ? 0 : p[head] << 8 | p[head + 1];
         conn_lost(c);
         break;
     }

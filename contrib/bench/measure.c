@@ -4,15 +4,17 @@
  */
 
 
+#include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "wsload.h"
 
 
-static uint64_t process_cpu(pid_t pid);
 static uint64_t process_memory(pid_t pid, const char *what);
 
 
@@ -85,7 +87,7 @@ server_own_memory(void)
  * kernel does not give it, user and system time are in clock ticks.
  */
 
-static uint64_t
+uint64_t
 process_cpu(pid_t pid)
 {
     int                 n;
@@ -157,6 +159,57 @@ process_memory(pid_t pid, const char *what)
     }
 
     die("%s has no %s", path, what);
+}
+
+
+uint64_t
+redis_sent(void)
+{
+    int                  fd;
+    char                 reply[16384], *p;
+    size_t               len;
+    ssize_t              n;
+    struct sockaddr_in   sin;
+
+    static const char  command[] = "INFO stats\r\n";
+
+    if (options.redis == 0) {
+        return 0;
+    }
+
+    memset(&sin, 0, sizeof(sin));
+    sin.sin_family = AF_INET;
+    sin.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    sin.sin_port = htons(options.redis);
+
+    fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    if (fd == -1
+        || connect(fd, (struct sockaddr *) &sin, sizeof(sin)) == -1
+        || send(fd, command, sizeof(command) - 1, MSG_NOSIGNAL)
+           != sizeof(command) - 1)
+    {
+        die("Redis cannot be asked");
+    }
+
+    for (len = 0; len < sizeof(reply) - 1; len += n) {
+        n = recv(fd, reply + len, sizeof(reply) - 1 - len, 0);
+
+        if (n <= 0) {
+            break;
+        }
+
+        reply[len + n] = '\0';
+        p = strstr(reply, "total_net_output_bytes:");
+
+        if (p && strchr(p, '\r')) {
+            close(fd);
+            return strtoull(p + sizeof("total_net_output_bytes:") - 1, NULL,
+                            10);
+        }
+    }
+
+    die("Redis does not say what it has sent");
 }
 
 

@@ -280,6 +280,10 @@ faults_print(const faults_t *faults)
            (unsigned long long) faults->corrupt,
            (unsigned long long) faults->closed);
 
+    if (faults->closed) {
+        printf(" close_code=%u", close_code);
+    }
+
     return (faults->lost | faults->duplicate | faults->order | faults->corrupt
             | faults->closed)
            != 0;

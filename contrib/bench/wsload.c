@@ -21,10 +21,12 @@ typedef struct {
 
 static int usage(void);
 static void pids_read(char *list);
+static void hosts_read(char *list);
 
 
 options_t  options = {
     .prefix = "/ws/",
+    .publisher = "/ws/",
     .clients = 100,
     .window = 1,
     .size = 100,
@@ -45,6 +47,9 @@ static const workload_t  workloads[] = {
     { "delay", workload_delay },
     { "replay", workload_replay },
     { "subscriptions", workload_subscriptions },
+    { "hosts", workload_hosts },
+    { "burst", workload_burst },
+    { "outage", workload_outage },
     { NULL, NULL }
 };
 
@@ -57,7 +62,7 @@ main(int argc, char **argv)
 
     signal(SIGPIPE, SIG_IGN);
 
-    while ((ch = getopt(argc, argv, "p:P:u:n:w:s:k:j:J:r:d:c:t:b")) != -1) {
+    while ((ch = getopt(argc, argv, "p:P:u:n:w:s:k:j:J:r:d:c:t:bH:U:R:x")) != -1) {
 
         switch (ch) {
 
@@ -99,6 +104,7 @@ main(int argc, char **argv)
 
         case 'r':
             options.rate = atoi(optarg);
+            options.paced = 1;
             break;
 
         case 'd':
@@ -115,6 +121,22 @@ main(int argc, char **argv)
 
         case 'b':
             options.spin = 1;
+            break;
+
+        case 'H':
+            hosts_read(optarg);
+            break;
+
+        case 'U':
+            options.publisher = optarg;
+            break;
+
+        case 'R':
+            options.redis = atoi(optarg);
+            break;
+
+        case 'x':
+            options.apart = 1;
             break;
 
         default:
@@ -150,7 +172,7 @@ usage(void)
     fputs("usage: wsload -p port [options] workload\n"
           "\n"
           "workloads: fanout echo channels handshake idle delay replay\n"
-          "           subscriptions\n"
+          "           subscriptions hosts burst outage\n"
           "\n"
           "  -P pid,...  the server's processes, to account for\n"
           "  -u prefix   of a WebSocket's path, /ws/\n"
@@ -165,7 +187,18 @@ usage(void)
           "  -d seconds  measured time, 2\n"
           "  -c number   windows, or batches, instead of a time\n"
           "  -t seconds  without progress until all is lost, 10\n"
-          "  -b          wait busily: the server need not wake anybody\n",
+          "  -b          wait busily: the server need not wake anybody\n"
+          "\n"
+          "hosts, burst, outage:\n"
+          "\n"
+          "  -H port=number,...  each host's subscribers; the first one's\n"
+          "                      port is also where is published\n"
+          "  -U prefix           of a publisher's path, /ws/; with -J it is the\n"
+          "                      whole path\n"
+          "  -R port             of Redis, to ask what it has sent\n"
+          "  -r number           messages per second, instead of windows\n"
+          "  -x                  a publisher for each host, for hosts that do\n"
+          "                      not know each other\n",
           stderr);
 
     return 2;
@@ -184,5 +217,29 @@ pids_read(char *list)
         }
 
         options.pids[options.npids++] = atoi(pid);
+    }
+}
+
+
+static void
+hosts_read(char *list)
+{
+    char    *host;
+    host_t  *h;
+
+    for (host = strtok(list, ","); host; host = strtok(NULL, ",")) {
+        h = &options.hosts[options.nhosts];
+
+        if (options.nhosts == HOSTS_MAX
+            || sscanf(host, "%u=%u", &h->port, &h->clients) != 2)
+        {
+            die("hosts are given as port=clients, at most %d", HOSTS_MAX);
+        }
+
+        options.nhosts++;
+    }
+
+    if (options.nhosts) {
+        options.port = options.hosts[0].port;
     }
 }

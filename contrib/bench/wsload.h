@@ -14,6 +14,7 @@
 
 
 #define PIDS_MAX         64
+#define HOSTS_MAX        4
 #define WINDOW_MAX       64
 #define CHANNEL_MAX      64
 
@@ -32,6 +33,12 @@
 
 typedef struct {
     unsigned      port;
+    unsigned      clients;        /* subscribers */
+} host_t;
+
+
+typedef struct {
+    unsigned      port;
     const char   *prefix;         /* of a WebSocket's path, "/ws/" */
     unsigned      clients;
     unsigned      window;         /* messages in flight per publisher */
@@ -46,6 +53,12 @@ typedef struct {
     const char   *json;           /* ws-bus.v1.json: messages' type, or NULL */
     pid_t         pids[PIDS_MAX];
     unsigned      npids;
+    host_t        hosts[HOSTS_MAX];
+    unsigned      nhosts;
+    const char   *publisher;      /* the prefix of its path */
+    unsigned      redis;          /* port, or 0 */
+    int           apart;          /* hosts that know nothing of each other */
+    int           paced;          /* rate messages per second */
 } options_t;
 
 
@@ -105,6 +118,9 @@ typedef struct {
 
 extern options_t    options;
 
+/* of the last Close frame that came, 0: it had none */
+extern unsigned     close_code;
+
 
 /* measure.c */
 
@@ -113,6 +129,12 @@ uint64_t now_ns(void);
 
 /* CPU time that the server's processes used until now, ns */
 uint64_t server_cpu(void);
+
+/* the same of one process */
+uint64_t process_cpu(pid_t pid);
+
+/* bytes that Redis has sent until now, 0 if there is none */
+uint64_t redis_sent(void);
 
 /* proportional set size of the server's processes, bytes */
 uint64_t server_memory(void);
@@ -199,6 +221,13 @@ int workload_subscriptions(void);
 /* delay.c */
 
 int workload_delay(void);
+
+
+/* fleet.c, burst.c, outage.c */
+
+int workload_hosts(void);
+int workload_burst(void);
+int workload_outage(void);
 
 
 /* payload.c */

@@ -19,6 +19,13 @@
  */
 
 
+/*
+ * Steps of a regular expression, from each of the bytes where a match may
+ * begin: PCRE's own 10 million are seconds, for whoever sends a header.
+ */
+#define NGX_WS_BUS_ACCESS_STEPS  "(*LIMIT_MATCH=10000)"
+
+
 struct ngx_ws_bus_origins_s {
     ngx_array_t   patterns;     /* of ngx_ws_bus_origin_t */
 #if (NGX_PCRE)
@@ -32,6 +39,10 @@ struct ngx_ws_bus_origins_s {
 
 static ngx_int_t ngx_ws_bus_access_origin(ngx_http_request_t *r,
     ngx_ws_bus_origins_t *origins, ngx_str_t *value);
+#if (NGX_PCRE)
+static ngx_int_t ngx_ws_bus_access_exec(ngx_http_request_t *r,
+    ngx_array_t *regexes, ngx_str_t *value);
+#endif
 static ngx_uint_t ngx_ws_bus_access_same(ngx_http_request_t *r,
     ngx_ws_bus_origin_t *origin);
 static ngx_table_elt_t *ngx_ws_bus_access_header(ngx_http_request_t *r,
@@ -121,9 +132,6 @@ ngx_ws_bus_access_origin(ngx_http_request_t *r, ngx_ws_bus_origins_t *origins,
 {
     ngx_uint_t            i;
     ngx_ws_bus_origin_t   origin, *pattern;
-#if (NGX_PCRE)
-    ngx_regex_t         **regex;
-#endif
 
     if (ngx_ws_bus_origin_parse(value, &origin) != NGX_OK) {
         return NGX_DECLINED;
@@ -146,19 +154,44 @@ ngx_ws_bus_access_origin(ngx_http_request_t *r, ngx_ws_bus_origins_t *origins,
     }
 
 #if (NGX_PCRE)
+    return ngx_ws_bus_access_exec(r, &origins->regexes, value);
+#else
+    return NGX_DECLINED;
+#endif
+}
 
-    regex = origins->regexes.elts;
 
-    for (i = 0; i < origins->regexes.nelts; i++) {
-        if (ngx_regex_exec(regex[i], value, NULL, 0) >= 0) {
+#if (NGX_PCRE)
+
+static ngx_int_t
+ngx_ws_bus_access_exec(ngx_http_request_t *r, ngx_array_t *regexes,
+    ngx_str_t *value)
+{
+    ngx_int_t      rc;
+    ngx_uint_t     i;
+    ngx_regex_t  **regex;
+
+    regex = regexes->elts;
+
+    for (i = 0; i < regexes->nelts; i++) {
+
+        rc = ngx_regex_exec(regex[i], value, NULL, 0);
+
+        if (rc >= 0) {
             return NGX_OK;
+        }
+
+        if (rc < NGX_REGEX_NO_MATCHED) {
+            ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                          ngx_regex_exec_n " failed: %i on origin \"%V\"",
+                          rc, value);
         }
     }
 
-#endif
-
     return NGX_DECLINED;
 }
+
+#endif
 
 
 static ngx_uint_t
@@ -316,25 +349,38 @@ ngx_ws_bus_access_regex(ngx_conf_t *cf, ngx_ws_bus_origins_t *origins,
 {
 #if (NGX_PCRE)
 
+    size_t                 len;
     ngx_str_t              empty = ngx_string("empty regex");
     ngx_regex_t          **regex;
     ngx_regex_compile_t    rc;
     u_char                 errstr[NGX_MAX_CONF_ERRSTR];
 
-    ngx_memzero(&rc, sizeof(ngx_regex_compile_t));
-
-    rc.pattern.data = value->data + 1;
-    rc.pattern.len = value->len - 1;
-    rc.pool = cf->pool;
-    rc.options = NGX_REGEX_CASELESS;
-    rc.err.len = NGX_MAX_CONF_ERRSTR;
-    rc.err.data = errstr;
-
-    if (rc.pattern.len == 0) {
+    if (value->len == 1) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid origin \"%V\": %V", value, &empty);
         return NGX_CONF_ERROR;
     }
+
+    ngx_memzero(&rc, sizeof(ngx_regex_compile_t));
+
+    len = sizeof(NGX_WS_BUS_ACCESS_STEPS) - 1;
+
+    rc.pattern.len = len + value->len - 1;
+    rc.pattern.data = ngx_pnalloc(cf->pool, rc.pattern.len + 1);
+
+    if (rc.pattern.data == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    /* the zero behind it as well, which PCRE 1 needs */
+
+    ngx_memcpy(rc.pattern.data, NGX_WS_BUS_ACCESS_STEPS, len);
+    ngx_memcpy(rc.pattern.data + len, value->data + 1, value->len);
+
+    rc.pool = cf->pool;
+    rc.options = NGX_REGEX_CASELESS;
+    rc.err.len = NGX_MAX_CONF_ERRSTR;
+    rc.err.data = errstr;
 
     if (ngx_regex_compile(&rc) != NGX_OK) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,

@@ -261,6 +261,14 @@ ngx_msec_int_t ngx_ws_bus_auth_left(ngx_ws_bus_session_t *s);
 void ngx_ws_bus_auth_tick(ngx_ws_bus_session_t *s);
 
 /*
+ * When a session without a token, s->pending, has to be gone: a client that
+ * has shown nothing is not waited for, after a Close either.  Milliseconds,
+ * as ngx_current_msec; no later than the argument.
+ */
+ngx_msec_t ngx_ws_bus_auth_deadline(ngx_ws_bus_session_t *s,
+    ngx_msec_t deadline);
+
+/*
  * Frees whatever the session has of tokens.
  */
 void ngx_ws_bus_auth_leave(ngx_ws_bus_session_t *s);

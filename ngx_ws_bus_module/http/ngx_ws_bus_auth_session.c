@@ -203,6 +203,12 @@ ngx_ws_bus_auth_is_refresh(u_char *data, size_t len)
     ngx_uint_t                found;
     ngx_ws_bus_json_object_t  o;
 
+    /* every message comes here, and most are no objects */
+
+    if (len == 0 || (data[0] != '{' && data[0] > ' ')) {
+        return NGX_DECLINED;
+    }
+
     if (len > NGX_WS_BUS_AUTH_MESSAGE_MAX
         || ngx_ws_bus_json_object(&o, data, len) != NGX_OK
         || memmem(data, len, "\"auth_refresh\"", 14) == NULL)
@@ -617,6 +623,17 @@ ngx_ws_bus_auth_left(ngx_ws_bus_session_t *s)
     left -= ngx_ws_bus_auth_now();
 
     return (ngx_msec_int_t) ngx_min(ngx_max(left, 0), NGX_WS_BUS_AUTH_NEVER);
+}
+
+
+ngx_msec_t
+ngx_ws_bus_auth_deadline(ngx_ws_bus_session_t *s, ngx_msec_t deadline)
+{
+    ngx_msec_int_t  left;
+
+    left = (ngx_msec_int_t) (s->inband->deadline - deadline);
+
+    return left < 0 ? s->inband->deadline : deadline;
 }
 
 

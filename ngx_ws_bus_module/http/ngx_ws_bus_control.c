@@ -9,7 +9,7 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
-#include "ngx_ws_bus_http.h"
+#include "ngx_ws_bus_auth.h"
 
 
 /*
@@ -131,6 +131,10 @@ ngx_ws_bus_control_send_close(ngx_ws_bus_session_t *s, ngx_uint_t code,
     s->deadline = ngx_current_msec + (code == NGX_WS_BUS_CLOSE_TRY_LATER
                                       ? NGX_WS_BUS_CONTROL_SLOW
                                       : NGX_WS_BUS_CONTROL_CLOSE);
+
+    if (s->pending) {
+        s->deadline = ngx_ws_bus_auth_deadline(s, s->deadline);
+    }
 
     ngx_ws_bus_control_send(s, frame, last - frame);
 

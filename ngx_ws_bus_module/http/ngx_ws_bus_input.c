@@ -218,7 +218,7 @@ static ngx_int_t
 ngx_ws_bus_input_append(ngx_ws_bus_session_t *s, u_char *p, size_t n)
 {
     u_char  *message;
-    size_t   size, need;
+    size_t   size, need, max;
 
     if (n == 0) {
         return NGX_OK;
@@ -230,7 +230,10 @@ ngx_ws_bus_input_append(ngx_ws_bus_session_t *s, u_char *p, size_t n)
 
         /* grows with what arrives, not with what is announced */
 
+        max = s->message_max + ngx_ws_bus_input_slack(s->message_max);
+
         size = ngx_max(s->message_size * 2, NGX_WS_BUS_INPUT_SIZE);
+        size = ngx_min(size, max);
         size = ngx_max(size, need);
 
         message = ngx_alloc(size, s->connection->log);

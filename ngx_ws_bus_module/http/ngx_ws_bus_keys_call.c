@@ -394,11 +394,14 @@ ngx_ws_bus_keys_log_error(ngx_log_t *log, u_char *buf, size_t len)
 static void
 ngx_ws_bus_keys_call_start(ngx_event_t *ev)
 {
-    ngx_connection_t  *c;
+    ngx_connection_t    *c;
+    ngx_http_request_t  *r;
 
     c = ev->data;
+    r = c->data;
 
-    ngx_log_debug0(NGX_LOG_DEBUG_HTTP, c->log, 0, "ws bus keys: request");
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, c->log, 0,
+                   "ws bus keys: request \"%V\"", &r->uri);
 
     ev->handler = ngx_ws_bus_keys_call_event;
 

@@ -664,8 +664,13 @@ ngx_ws_bus_session_timeout(ngx_ws_bus_session_t *s)
     if (s->close_sent) {
 
         if ((ngx_msec_int_t) (s->deadline - now) <= 0) {
-            ngx_log_error(NGX_LOG_INFO, s->connection->log, 0,
-                          "client did not answer the Close frame in time");
+
+            if (!s->pending) {
+                ngx_log_error(NGX_LOG_INFO, s->connection->log, 0,
+                              "client did not answer the Close frame "
+                              "in time");
+            }
+
             ngx_ws_bus_session_end(s);
             return;
         }

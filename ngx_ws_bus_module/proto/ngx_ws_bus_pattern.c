@@ -27,6 +27,9 @@
 /* RFC 1035, 2.3.4 */
 #define NGX_WS_BUS_ORIGIN_HOST      255
 
+/* regular expressions see all of an origin: it is not longer than it needs */
+#define NGX_WS_BUS_ORIGIN_SCHEME    64
+
 
 typedef struct {
     u_char                       *dst;
@@ -635,7 +638,13 @@ ngx_ws_bus_origin_split(const ngx_str_t *text, ngx_ws_bus_origin_t *origin,
         return NGX_ERROR;
     }
 
-    return origin->scheme.len ? NGX_OK : NGX_ERROR;
+    if (origin->scheme.len == 0
+        || origin->scheme.len > NGX_WS_BUS_ORIGIN_SCHEME)
+    {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
 }
 
 

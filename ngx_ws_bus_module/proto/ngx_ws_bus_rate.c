@@ -137,6 +137,12 @@ ngx_ws_bus_rate_leak(const ngx_ws_bus_rate_t *rate,
 
     ms = (ngx_msec_int_t) (now - s->last);
 
+    /* of many messages most come in the millisecond of another one */
+
+    if (ms == 0) {
+        return 0;
+    }
+
     if (ms < -NGX_WS_BUS_RATE_BACK) {
         ms = 1;
 

@@ -283,7 +283,10 @@ static const origin_case_t  origins[] = {
     { "app://localhost", "https://localhost", 0 },
     { "app://localhost", "app://localhost:1", 0 },
     { "app://localhost:*", "app://localhost:1", 1 },
-    { "chrome-extension://abcdefghij", "chrome-extension://abcdefghij", 1 }
+    { "chrome-extension://abcdefghij", "chrome-extension://abcdefghij", 1 },
+    { "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijkl://a",
+      "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijkl://a",
+      1 }
 };
 
 
@@ -297,6 +300,7 @@ static const char  *not_origins[] = {
     "https://user@a.example", "https://user:pass@a.example",
     "https://a.example https://b.example", "https://a.example,",
     "https://a.example ", " https://a.example", "https://a.example:",
+    "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklm://a",
     "https://a.example:0", "https://a.example:080", "https://a.example:65536",
     "https://a.example:99999", "https://a.example:123456",
     "https://a.example:8a", "https://a.example:-1", "https://a.example:*",

@@ -123,6 +123,10 @@ sub _lacks {
             ? undef : "no $name";
     }
 
+    if ($feature eq 'load_module') {
+        return $self->{module} ne '' ? undef : 'the module is in nginx';
+    }
+
     if ($feature =~ /^nginx>=(\d+)\.(\d+)\.(\d+)$/) {
         my $want = $1 * 1e6 + $2 * 1e3 + $3;
         return $self->version() >= $want ? undef : "needs $feature";
@@ -290,13 +294,24 @@ sub write_file_expand {
 
     $content =~ s/%%TEST_GLOBALS%%/$self->globals()/ge;
     $content =~ s/%%TEST_GLOBALS_HTTP%%/$self->globals_http()/ge;
+    $content =~ s/%%LOAD_MODULE%%/$self->load_module()/ge;
     $content =~ s/%%TESTDIR%%/$self->{dir}/g;
     $content =~ s/%%MODULE%%/$self->{module}/g;
     $content =~ s/%%PORT_(\d+)%%/port($1)/ge;
+    $content =~ s/%%PORT_(\d+)_UDP%%/port($1, 'udp')/ge;
 
     $content =~ /%%(\w+)%%/ and croak("unknown %%$1%%");
 
     return $self->write_file($name, $content);
+}
+
+
+# The module is in nginx already when it has no file.
+
+sub load_module {
+    my ($self) = @_;
+
+    return $self->{module} eq '' ? '' : "load_module $self->{module};";
 }
 
 
@@ -306,7 +321,7 @@ sub globals {
     my $user = $> == 0 ? 'user root root;' : '';
 
     return <<EOF;
-load_module $self->{module};
+%%LOAD_MODULE%%
 pid $self->{dir}/nginx.pid;
 error_log $self->{dir}/error.log $self->{level};
 daemon off;
@@ -378,28 +393,27 @@ sub write_cert {
 
 
 # Ports.  A number in a configuration is only a name; the real port is free
-# and stays reserved for this process by a UDP socket bound to it.
+# and stays reserved for this process by a socket of the other protocol, UDP
+# or TCP, bound to it.
 
 sub port {
-    my ($name) = @_;
+    my ($name, $protocol) = @_;
 
     return $ports{$name} if $ports{$name};
 
     for (1 .. 500) {
         my $port = 10000 + int rand 20000;
 
-        my $lock = IO::Socket::INET->new(
+        my $udp = IO::Socket::INET->new(
             Proto => 'udp', LocalAddr => '127.0.0.1', LocalPort => $port
         ) or next;
 
-        my $try = IO::Socket::INET->new(
+        my $tcp = IO::Socket::INET->new(
             Proto => 'tcp', LocalAddr => '127.0.0.1', LocalPort => $port,
             Listen => 1, ReuseAddr => 1
         ) or next;
 
-        close($try);
-
-        $locks{$name} = $lock;
+        $locks{$name} = ($protocol // 'tcp') eq 'tcp' ? $udp : $tcp;
 
         return $ports{$name} = $port;
     }
@@ -414,7 +428,7 @@ sub run {
     my ($self) = @_;
 
     croak("no module at $self->{module}: run make first")
-        unless -f $self->{module};
+        unless $self->{module} eq '' || -f $self->{module};
 
     my $pid = $self->_spawn('-c', "$self->{dir}/nginx.conf");
 
@@ -979,7 +993,8 @@ The nginx binary; C<nginx> from the PATH by default.
 
 =item WS_BUS_TEST_MODULE
 
-The module; F<build/ngx_ws_bus_module.so> by default.
+The module; F<build/ngx_ws_bus_module.so> by default.  Empty for an nginx that
+was built with C<--add-module>.
 
 =item WS_BUS_TEST_PRELOAD
 
@@ -1015,7 +1030,7 @@ A temporary directory; nothing runs yet.
 
 Skips the test when one is missing: an nginx module (C<http_ssl>), a Perl
 module (C<IO::Socket::SSL>), a program (C<bin/redis-server>), a version
-(C<< nginx>=1.25.1 >>).
+(C<< nginx>=1.25.1 >>), a module that is a file (C<load_module>).
 
 =item plan(n)
 
@@ -1040,8 +1055,9 @@ The default is C<debug>, 120 s.  Tests that move much data want C<info>.
 
 In the test's directory.  Expanded are C<%%TEST_GLOBALS%%> (load_module, pid,
 error_log, daemon off, user), C<%%TEST_GLOBALS_HTTP%%> (root, access_log,
-temporary paths), C<%%TESTDIR%%>, C<%%MODULE%%> and C<%%PORT_n%%>: a free port
-that goes by the name C<n>, the one that port(n) returns.
+temporary paths), C<%%LOAD_MODULE%%>, C<%%TESTDIR%%>, C<%%MODULE%%> and
+C<%%PORT_n%%>: a free port that goes by the name C<n>, the one that port(n)
+returns; C<%%PORT_n_UDP%%> is one for QUIC.
 
 =item write_cert(name)
 
