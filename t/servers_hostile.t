@@ -1,7 +1,8 @@
 # Copyright (C) the ngx_ws_bus_module authors
 
 # Nodes that say they are a cluster: redirections without an end, to anywhere;
-# maps of too many nodes, of none, of nonsense; answers that never come.
+# maps of too many nodes, of none, of nonsense; answers that never come; a
+# sentinel that lies.
 
 use warnings;
 use strict;
@@ -19,7 +20,7 @@ use WsBusTestServers;
 my $t = servers_test()->log_level('info');
 
 my @roles = qw/ moved stray ask tryagain down many nonsense overlap disabled
-    nameless noinfo silent replica /;
+    nameless noinfo silent replica liar /;
 my %port = map { $roles[$_] => 6600 + $_ } 0 .. $#roles;
 
 my ($blocks, $servers) = ('', '');
@@ -27,9 +28,11 @@ my ($blocks, $servers) = ('', '');
 for my $role (@roles) {
     my $port = port($port{$role});
 
+    my $mode = $role eq 'liar' ? 'sentinel bus' : 'cluster';
+
     $blocks .= <<"EOF";
     servers_redis $role {
-        mode cluster;
+        mode $mode;
         server 127.0.0.1:$port;
         timeout 600ms;
         reconnect 20ms 100ms;
@@ -111,6 +114,17 @@ is(command('silent', ['k', 'GET', 'k']), 'lost', 'nobody knows');
 wait_for($t, 'replica', sub { @{$_[0]{servers}} });
 is(command('replica', ['k', 'GET', 'k']), 'down', 'a master that is none');
 
+# a sentinel that names what is no address, then a good one, then another
+
+ok($t->find_in_file('error.log',
+   qr/\[error\].*"liar": sentinel \S+ names a master "\S+:0" that cannot be/,
+   timeout => 5), 'no address of a master');
+ok(wait_for($t, 'liar', sub {
+    return grep { $_->{up} && $_->{name} =~ /:\Q@{[ port($port{noinfo}) ]}\E$/ }
+        @{$_[0]{servers}};
+}), 'it says better later');
+is(command('liar', ['k', 'GET', 'k']), '+OK', 'a master');
+
 $t->done_testing();
 
 
@@ -153,7 +167,7 @@ sub play {
     my ($role, $s) = @_;
 
     my $me = port($port{$role});
-    my $n = 0;
+    my ($n, $asked) = (0, 0);
 
     my %error = (
         moved    => sub { "MOVED $_[0] 127.0.0.1:$me" },
@@ -173,6 +187,18 @@ sub play {
 
         } elsif ($name eq 'PING') {
             print $s "+PONG\r\n";
+
+        } elsif ($name eq 'SUBSCRIBE') {
+            print $s "*3\r\n\$9\r\nsubscribe\r\n\$1\r\nx\r\n:1\r\n";
+
+        } elsif ($name eq 'SENTINEL' && uc $args[1] eq 'MASTER') {
+            print $s "*2\r\n\$12\r\nconfig-epoch\r\n\$1\r\n0\r\n";
+
+        } elsif ($name eq 'SENTINEL') {
+            my $to = $asked++ < 2 ? 0 : port($port{noinfo});
+
+            print $s "*2\r\n\$9\r\n127.0.0.1\r\n\$" . length($to)
+                . "\r\n$to\r\n";
 
         } elsif ($name eq 'CLUSTER') {
             print $s slots($role, $me);

@@ -42,6 +42,7 @@ struct ngx_ws_bus_sentinel_s {
     ngx_log_t                       *log;
     ngx_event_t                      timer;
 
+    ngx_uint_t                       trusted;   /* unsigned  trusted:1; */
     uint64_t                         epoch;     /* of the configuration */
     ngx_pool_t                      *pool;      /* of the master */
     ngx_ws_bus_link_server_t        *master;    /* NULL: not known */
@@ -112,7 +113,7 @@ ngx_ws_bus_sentinel_create(ngx_ws_bus_redis_t *redis,
         }
     }
 
-    ngx_add_timer(&st->timer, NGX_WS_BUS_SENTINEL_ASK);
+    ngx_add_timer(&st->timer, NGX_WS_BUS_SENTINEL_SUSPECT);
 
     return st;
 }
@@ -183,6 +184,8 @@ ngx_ws_bus_sentinel_suspect(ngx_ws_bus_sentinel_t *st)
 {
     ngx_msec_int_t  left;
 
+    st->trusted = 0;
+
     if (st->timer.timer_set) {
         left = (ngx_msec_int_t) (st->timer.timer.key - ngx_current_msec);
 
@@ -192,6 +195,13 @@ ngx_ws_bus_sentinel_suspect(ngx_ws_bus_sentinel_t *st)
     }
 
     ngx_add_timer(&st->timer, NGX_WS_BUS_SENTINEL_SUSPECT);
+}
+
+
+void
+ngx_ws_bus_sentinel_trust(ngx_ws_bus_sentinel_t *st)
+{
+    st->trusted = 1;
 }
 
 
@@ -208,7 +218,8 @@ ngx_ws_bus_sentinel_timer_handler(ngx_event_t *ev)
         ngx_ws_bus_sentinel_ask(&st->peers[i]);
     }
 
-    ngx_add_timer(ev, NGX_WS_BUS_SENTINEL_ASK);
+    ngx_add_timer(ev, st->trusted ? NGX_WS_BUS_SENTINEL_ASK
+                                  : NGX_WS_BUS_SENTINEL_SUSPECT);
 }
 
 
@@ -460,6 +471,7 @@ ngx_ws_bus_sentinel_learn(ngx_ws_bus_sentinel_peer_t *peer, ngx_str_t *ip,
 
     old = st->pool;
 
+    st->trusted = 0;
     st->pool = pool;
     st->master = server;
 

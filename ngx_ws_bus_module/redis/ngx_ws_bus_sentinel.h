@@ -51,10 +51,11 @@ ngx_ws_bus_sentinel_t *ngx_ws_bus_sentinel_create(ngx_ws_bus_redis_t *redis,
 void ngx_ws_bus_sentinel_close(ngx_ws_bus_sentinel_t *sentinel);
 
 /*
- * The master does not answer, or says that it is none: asks again, at most
- * once in a short while.
+ * The master does not answer, or says that it is none: asks again and again,
+ * at most once in a short while; until it does, and is.
  */
 void ngx_ws_bus_sentinel_suspect(ngx_ws_bus_sentinel_t *sentinel);
+void ngx_ws_bus_sentinel_trust(ngx_ws_bus_sentinel_t *sentinel);
 
 
 #endif /* _NGX_WS_BUS_SENTINEL_H_INCLUDED_ */

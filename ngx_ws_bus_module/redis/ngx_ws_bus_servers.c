@@ -807,6 +807,10 @@ ngx_ws_bus_node_set_up(ngx_ws_bus_node_t *node)
 
     node->server.up = 1;
 
+    if (ss->sentinel) {
+        ngx_ws_bus_sentinel_trust(ss->sentinel);
+    }
+
     if (ss->handlers.up) {
         ss->handlers.up(ss->handlers.data, &node->server);
     }
