@@ -271,6 +271,14 @@ ngx_uint_t ngx_ws_bus_bridge_control(ngx_ws_bus_bridge_t *b,
 
 
 /*
+ * Settings of the server at the other end, ngx_ws_bus_bridge_check.c: what
+ * an operator should hear of is logged, once they are known.
+ */
+void ngx_ws_bus_bridge_check(ngx_ws_bus_bridge_t *b,
+    ngx_ws_bus_link_t *link);
+
+
+/*
  * The owner's channels, ngx_ws_bus_bridge_subs.c.
  *
  * Somebody wants the channel: it is subscribed to, fetched and made live.

@@ -191,6 +191,8 @@ ngx_ws_bus_peer_up(void *data, ngx_ws_bus_server_t *server)
     (void) ngx_ws_bus_link_command(server->command, memory, 2,
                                    ngx_ws_bus_peer_memory_handler, b, NULL);
 
+    ngx_ws_bus_bridge_check(b, server->command);
+
     ngx_ws_bus_peer_splice(&b->fetch, &b->stalled);
 
     ngx_post_event(&b->work, &ngx_posted_events);
