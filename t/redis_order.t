@@ -33,4 +33,14 @@ is($sum->{gaps}, 0, 'without a gap');
 is($f->redis_status($_)->{gaps}{lost}, 0, "host $_ has lost nothing")
     for 0 .. 2;
 
+# each worker has a connection of its own, all of them are counted
+
+for my $n (0 .. 2) {
+    my ($count) = $f->request($n, 'GET', '/prometheus')->body()
+        =~ /^ws_bus_redis_rtt_seconds_count\{zone="bus"} (\d+)$/m;
+
+    cmp_ok($count, '>=', $f->status($n)->{zones}{bus}{messages_in},
+           "host $n has measured each publication");
+}
+
 $f->done_testing();

@@ -40,7 +40,9 @@ is($r->{received}, 1, 'received');
 
 my $text = $f->request(0, 'GET', '/prometheus')->body();
 
-for my $metric (qw/ up 1 live_channels 1 received_total 1 errors_total 0 /) {
+for my $metric (qw/ up 1 live_channels 1 received_total 1 errors_total 0
+                    timeouts_total 0 gaps_found_total 0 /)
+{
     next if $metric =~ /^\d/;
     like($text, qr/^ws_bus_redis_$metric\{zone="bus"} \d+$/m, $metric);
 }
@@ -122,12 +124,25 @@ ok($t->wait_until(sub { $f->redis_status(0)->{state} eq 'down' }, 10),
 $j->say('publish', id => $_, channel => 'q', data => \"\"n$_\"") for 1 .. 5;
 is($j->surplus(), '', 'answers wait');
 
+$r = $f->redis_status(0)->{publications};
+is($r->{waiting}, 5, 'so many');
+cmp_ok($r->{waiting_bytes}, '>', 5 * length('"n1"'), 'and their bytes');
+is($r->{sent}, 0, 'none is on its way');
+
+like($f->request(0, 'GET', '/prometheus')->body(),
+     qr/^ws_bus_redis_publications\{zone="bus",state="waiting"} 5$/m,
+     'in Prometheus, too');
+
 is($f->post(0, '/pub/q', 'x' x 20000)->status(), 503, 'more than fits');
 
 $f->redis()->start();
 
 is_next($j, { type => 'published', id => $_, channel => 'q', epoch => EPOCH,
               seq => $_ }, "published $_") for 1 .. 5;
+
+is_deeply($f->redis_status(0)->{publications},
+          { waiting => 0, waiting_bytes => 0, sent => 0, sent_bytes => 0 },
+          'nothing is left in the queue');
 
 $f->wait_up();
 $a = $f->ws(0, '/ws/q?last=5');

@@ -34,7 +34,12 @@ push @names, 'y' x 3800, '"' x 1900, '\\' x 1900;
 write_conf(map { "'" . s/\\/\\\\/gr . "'" } @names);
 $t->run();
 
-my $r = http_get('/status');
+my $r;
+
+$t->wait_until(sub {
+    $r = http_get('/status');
+    return 2 == @{$r->json()->{zones}{$names[-1]}{workers}};
+});
 
 is_deeply([ sort keys %{$r->json()->{zones}} ], [ sort @names ], 'names');
 is($r->header('Content-Length'), length $r->body(), 'content length');

@@ -275,12 +275,10 @@ sub generate {
     my $pid = open2(my $out, my $in, @command);
     my $line = '';
 
-    local $_;
+    while (defined(my $part = <$out>)) {
+        $line .= $part;
 
-    while (<$out>) {
-        $line .= $_;
-
-        if ($_ eq "down\n") {
+        if ($part eq "down\n") {
             $arg{down}->();
             print $in "back\n";
             $in->flush();

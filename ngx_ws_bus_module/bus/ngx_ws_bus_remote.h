@@ -33,9 +33,6 @@
 
 #define NGX_WS_BUS_REMOTE_NAME  255
 
-/* counters of the owner's links, whatever they are */
-#define NGX_WS_BUS_REMOTE_LINK  32
-
 
 /*
  * What a node of such a zone has besides, behind its name.  An epoch of 0 is
@@ -80,7 +77,6 @@ typedef struct {
     uint64_t             resets;          /* of a channel's order */
     uint64_t             received;        /* messages */
     uint64_t             invalid;         /* that could not be read */
-    uint64_t             errors;          /* of scripts */
     uint64_t             takeovers;
 } ngx_ws_bus_remote_stats_t;
 
@@ -106,7 +102,6 @@ struct ngx_ws_bus_remote_sh_s {
     uint64_t             rtt;        /* microseconds */
 
     ngx_ws_bus_remote_stats_t  stats;
-    uint64_t             link[NGX_WS_BUS_REMOTE_LINK];  /* a link's own */
 
     uint64_t             wanted;     /* number of requests so far */
     struct {

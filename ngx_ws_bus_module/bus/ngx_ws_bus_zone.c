@@ -245,6 +245,8 @@ ngx_ws_bus_zone_enter(ngx_ws_bus_zone_t *zone, ngx_log_t *log)
 
     slot->stats.connections = 0;
     slot->stats.subscriptions = 0;
+    ngx_memzero(&slot->stats.waiting, sizeof(ngx_ws_bus_load_t));
+    ngx_memzero(&slot->stats.sent, sizeof(ngx_ws_bus_load_t));
     slot->pending = 0;
     slot->clean = 0;
     slot->generation = zone->generation;

@@ -48,6 +48,16 @@ typedef enum {
 #define NGX_WS_BUS_CLOSED_N         16
 
 
+/* counters of a worker's links to other hosts, whatever they are */
+#define NGX_WS_BUS_REMOTE_LINK      32
+
+
+typedef struct {
+    uint64_t  n;
+    uint64_t  bytes;
+} ngx_ws_bus_load_t;
+
+
 /*
  * Written by the slot's process only, read by anybody.  The gauges are
  * zeroed when a process takes the slot, so that totals heal after a crash.
@@ -57,6 +67,10 @@ typedef struct {
     /* gauges */
     uint64_t  connections;
     uint64_t  subscriptions;
+
+    /* publications of a zone that spans hosts */
+    ngx_ws_bus_load_t  waiting;                   /* for a link */
+    ngx_ws_bus_load_t  sent;                      /* without an answer yet */
 
     /* counters */
     uint64_t  messages_in;
@@ -71,6 +85,8 @@ typedef struct {
     uint64_t  dropped[NGX_WS_BUS_DROPPED_N];
     uint64_t  refused[NGX_WS_BUS_REFUSED_N];
     uint64_t  closed[NGX_WS_BUS_CLOSED_N];
+    uint64_t  remote_errors;                      /* commands refused */
+    uint64_t  remote_link[NGX_WS_BUS_REMOTE_LINK];
 } ngx_ws_bus_stats_t;
 
 

@@ -254,6 +254,10 @@ ngx_ws_bus_status_sum(ngx_ws_bus_stats_t *total, ngx_ws_bus_slot_t *slot)
     if (slot->pid) {
         total->connections += stats->connections;
         total->subscriptions += stats->subscriptions;
+        total->waiting.n += stats->waiting.n;
+        total->waiting.bytes += stats->waiting.bytes;
+        total->sent.n += stats->sent.n;
+        total->sent.bytes += stats->sent.bytes;
     }
 
     total->messages_in += stats->messages_in;
@@ -279,6 +283,12 @@ ngx_ws_bus_status_sum(ngx_ws_bus_stats_t *total, ngx_ws_bus_slot_t *slot)
 
     for (i = 0; i < NGX_WS_BUS_CLOSED_N; i++) {
         total->closed[i] += stats->closed[i];
+    }
+
+    total->remote_errors += stats->remote_errors;
+
+    for (i = 0; i < NGX_WS_BUS_REMOTE_LINK; i++) {
+        total->remote_link[i] += stats->remote_link[i];
     }
 }
 

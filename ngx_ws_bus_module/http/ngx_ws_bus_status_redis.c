@@ -24,7 +24,9 @@ typedef struct {
     const char  *type;
     const char  *labels;
     const char  *help;            /* NULL: of the same name as before */
-    size_t       offset;          /* in ngx_ws_bus_remote_sh_t */
+    ngx_uint_t   workers;         /* unsigned  workers:1; summed up */
+    size_t       offset;          /* in ngx_ws_bus_stats_t then, otherwise in
+                                     ngx_ws_bus_remote_sh_t */
 } ngx_ws_bus_status_redis_t;
 
 
@@ -33,7 +35,14 @@ static void ngx_ws_bus_status_rtt(ngx_ws_bus_status_page_t *page,
 
 
 #define ngx_ws_bus_status_redis(field)                                        \
-    offsetof(ngx_ws_bus_remote_sh_t, field)
+    0, offsetof(ngx_ws_bus_remote_sh_t, field)
+
+#define ngx_ws_bus_status_worker(field)                                       \
+    1, offsetof(ngx_ws_bus_stats_t, field)
+
+#define ngx_ws_bus_status_link(field)                                         \
+    1, offsetof(ngx_ws_bus_stats_t, remote_link)                              \
+       + offsetof(ngx_ws_bus_link_stats_t, field)
 
 
 static const ngx_ws_bus_status_redis_t  ngx_ws_bus_status_redises[] = {
@@ -68,11 +77,43 @@ static const ngx_ws_bus_status_redis_t  ngx_ws_bus_status_redises[] = {
 
     { "ws_bus_redis_errors_total", "counter", "",
       "Commands that Redis has refused.",
-      ngx_ws_bus_status_redis(stats.errors) },
+      ngx_ws_bus_status_worker(remote_errors) },
+
+    { "ws_bus_redis_commands_total", "counter", "",
+      "Commands sent.",
+      ngx_ws_bus_status_link(commands) },
+
+    { "ws_bus_redis_timeouts_total", "counter", "",
+      "Commands that were not answered in time.",
+      ngx_ws_bus_status_link(timeouts) },
+
+    { "ws_bus_redis_connects_total", "counter", "",
+      "Connections of workers that were made.",
+      ngx_ws_bus_status_link(connects) },
+
+    { "ws_bus_redis_publications", "gauge", ",state=\"waiting\"",
+      "Publications that wait for a connection, or for an answer.",
+      ngx_ws_bus_status_worker(waiting.n) },
+
+    { "ws_bus_redis_publications", "gauge", ",state=\"sent\"",
+      NULL,
+      ngx_ws_bus_status_worker(sent.n) },
+
+    { "ws_bus_redis_publications_bytes", "gauge", ",state=\"waiting\"",
+      "Memory of these publications.",
+      ngx_ws_bus_status_worker(waiting.bytes) },
+
+    { "ws_bus_redis_publications_bytes", "gauge", ",state=\"sent\"",
+      NULL,
+      ngx_ws_bus_status_worker(sent.bytes) },
 
     { "ws_bus_redis_resets_total", "counter", "",
       "Channels of which Redis had lost messages.",
       ngx_ws_bus_status_redis(stats.resets) },
+
+    { "ws_bus_redis_gaps_found_total", "counter", "",
+      "Times that messages were missed.",
+      ngx_ws_bus_status_redis(stats.gaps) },
 
     { "ws_bus_gaps_total", "counter", ",repaired=\"yes\"",
       "Messages missed, by whether they could be fetched.",
@@ -82,7 +123,7 @@ static const ngx_ws_bus_status_redis_t  ngx_ws_bus_status_redises[] = {
       NULL,
       ngx_ws_bus_status_redis(stats.lost) },
 
-    { NULL, NULL, NULL, NULL, 0 }
+    { NULL, NULL, NULL, NULL, 0, 0 }
 };
 
 
@@ -90,11 +131,15 @@ void
 ngx_ws_bus_status_json_redis(ngx_ws_bus_status_page_t *page,
     ngx_ws_bus_status_zone_t *sz)
 {
+    ngx_ws_bus_stats_t         *total;
     ngx_ws_bus_remote_sh_t     *remote;
+    ngx_ws_bus_link_stats_t    *link;
     ngx_ws_bus_remote_stats_t  *stats;
 
     remote = sz->zone->sh->remote;
     stats = &remote->stats;
+    total = &sz->total;
+    link = (ngx_ws_bus_link_stats_t *) total->remote_link;
 
     ngx_ws_bus_status_print(page, ",\"redis\":{\"state\":\"%s\",\"since\":%T,"
                             "\"owner\":%P,\"channels\":%uL,\"live\":%uL,"
@@ -108,11 +153,19 @@ ngx_ws_bus_status_json_redis(ngx_ws_bus_status_page_t *page,
                             "\"reconnects\":%uL,\"takeovers\":%uL,"
                             "\"errors\":%uL,\"gaps\":{\"found\":%uL,"
                             "\"repaired\":%uL,\"lost\":%uL,"
-                            "\"resets\":%uL}}",
+                            "\"resets\":%uL}",
                             stats->received, stats->invalid,
                             stats->reconnects, stats->takeovers,
-                            stats->errors, stats->gaps, stats->repaired,
-                            stats->lost, stats->resets);
+                            total->remote_errors, stats->gaps,
+                            stats->repaired, stats->lost, stats->resets);
+
+    ngx_ws_bus_status_print(page, ",\"commands\":%uL,\"timeouts\":%uL,"
+                            "\"connects\":%uL,\"publications\":{"
+                            "\"waiting\":%uL,\"waiting_bytes\":%uL,"
+                            "\"sent\":%uL,\"sent_bytes\":%uL}}",
+                            link->commands, link->timeouts, link->connects,
+                            total->waiting.n, total->waiting.bytes,
+                            total->sent.n, total->sent.bytes);
 }
 
 
@@ -120,6 +173,7 @@ void
 ngx_ws_bus_status_prometheus_redis(ngx_ws_bus_status_page_t *page,
     ngx_array_t *zones)
 {
+    u_char                           *p;
     ngx_uint_t                        i;
     ngx_ws_bus_remote_sh_t           *remote;
     ngx_ws_bus_status_zone_t         *sz;
@@ -149,10 +203,11 @@ ngx_ws_bus_status_prometheus_redis(ngx_ws_bus_status_page_t *page,
             remote = sz[i].zone->sh->remote;
 
             if (remote) {
+                p = m->workers ? (u_char *) &sz[i].total : (u_char *) remote;
+
                 ngx_ws_bus_status_print(page, "%s{zone=\"%V\"%s} %uL\n",
                                         m->name, &sz[i].label, m->labels,
-                                        *(uint64_t *) ((u_char *) remote
-                                                       + m->offset));
+                                        *(uint64_t *) (p + m->offset));
             }
         }
     }
@@ -182,7 +237,7 @@ ngx_ws_bus_status_rtt(ngx_ws_bus_status_page_t *page, ngx_array_t *zones)
             continue;
         }
 
-        stats = (ngx_ws_bus_link_stats_t *) sz[i].zone->sh->remote->link;
+        stats = (ngx_ws_bus_link_stats_t *) sz[i].total.remote_link;
         n = 0;
 
         for (k = 0; k < NGX_WS_BUS_LINK_RTT_N - 1; k++) {

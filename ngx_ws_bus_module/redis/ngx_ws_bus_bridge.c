@@ -479,7 +479,7 @@ void
 ngx_ws_bus_bridge_error(ngx_ws_bus_bridge_t *b, const char *what,
     const ngx_str_t *channel, ngx_ws_bus_reply_t *reply)
 {
-    b->zone->sh->remote->stats.errors++;
+    b->hub->slot->stats.remote_errors++;
 
     if (b->logged == ngx_time()) {
         return;

@@ -78,6 +78,10 @@ static ngx_int_t ngx_ws_bus_publish_local(ngx_ws_bus_bridge_t *b,
     ngx_ws_bus_place_t *place);
 static ngx_uint_t ngx_ws_bus_publish_listeners(ngx_ws_bus_bridge_t *b,
     const ngx_str_t *name);
+static void ngx_ws_bus_publish_load(ngx_ws_bus_load_t *load,
+    ngx_ws_bus_publication_t *p);
+static void ngx_ws_bus_publish_unload(ngx_ws_bus_load_t *load,
+    ngx_ws_bus_publication_t *p);
 
 
 ngx_int_t
@@ -183,6 +187,7 @@ ngx_ws_bus_publish_begin(ngx_ws_bus_publication_t *p, ngx_ws_bus_op_t *op)
 
     } else if (rc == NGX_OK) {
         b->flying += p->size;
+        ngx_ws_bus_publish_load(&b->hub->slot->stats.sent, p);
     }
 
     if (rc != NGX_OK) {
@@ -259,6 +264,7 @@ ngx_ws_bus_publish_wait(ngx_ws_bus_publication_t *p)
     p->deadline = ngx_current_msec + wait;
 
     b->waiting_size += p->size;
+    ngx_ws_bus_publish_load(&b->hub->slot->stats.waiting, p);
     ngx_queue_insert_tail(&b->waiting, &p->queue);
     ngx_ws_bus_publish_set_waits(b, p->slot);
 
@@ -472,6 +478,7 @@ ngx_ws_bus_publish_handler(void *data, ngx_int_t rc,
     }
 
     p->bridge->flying -= p->size;
+    ngx_ws_bus_publish_unload(&p->bridge->hub->slot->stats.sent, p);
 
     ngx_memzero(&place, sizeof(ngx_ws_bus_place_t));
 
@@ -611,9 +618,11 @@ ngx_ws_bus_bridge_publish_up(ngx_ws_bus_bridge_t *b)
 
         ngx_queue_remove(q);
         b->waiting_size -= p->size;
+        ngx_ws_bus_publish_unload(&b->hub->slot->stats.waiting, p);
 
         if (rc == NGX_OK) {
             b->flying += p->size;
+            ngx_ws_bus_publish_load(&b->hub->slot->stats.sent, p);
             continue;
         }
 
@@ -655,6 +664,7 @@ ngx_ws_bus_bridge_publish_refuse(ngx_ws_bus_bridge_t *b, ngx_uint_t all)
         ngx_queue_remove(q);
         ngx_queue_insert_tail(&refused, q);
         b->waiting_size -= p->size;
+        ngx_ws_bus_publish_unload(&b->hub->slot->stats.waiting, p);
     }
 
     ngx_memzero(&place, sizeof(ngx_ws_bus_place_t));
@@ -710,4 +720,21 @@ ngx_ws_bus_publish_listeners(ngx_ws_bus_bridge_t *b, const ngx_str_t *name)
 
     return (ngx_ws_bus_remote_look(b->zone, name, &rc) == NGX_OK)
            ? rc.subscribers : 0;
+}
+
+
+static void
+ngx_ws_bus_publish_load(ngx_ws_bus_load_t *load, ngx_ws_bus_publication_t *p)
+{
+    load->n++;
+    load->bytes += p->size;
+}
+
+
+static void
+ngx_ws_bus_publish_unload(ngx_ws_bus_load_t *load,
+    ngx_ws_bus_publication_t *p)
+{
+    load->n--;
+    load->bytes -= p->size;
 }

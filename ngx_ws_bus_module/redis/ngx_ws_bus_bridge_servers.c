@@ -73,13 +73,8 @@ ngx_ws_bus_bridge_connect(ngx_ws_bus_bridge_t *b)
     handlers.gone = ngx_ws_bus_peer_gone;
     handlers.data = b;
 
-    if (ngx_worker == 0) {
-
-        /* one of them counts for all to see */
-
-        handlers.stats = (ngx_ws_bus_link_stats_t *)
-                             b->zone->sh->remote->link;
-    }
+    handlers.stats = (ngx_ws_bus_link_stats_t *)
+                         b->hub->slot->stats.remote_link;
 
     b->since = ngx_current_msec;
 
