@@ -14,6 +14,7 @@
 # NGINX_SRC   its source or header tree
 # NGINX_ARGS  arguments for its configure, by default those of NGINX
 # TESTS       what "make test" and "make debug" run, e.g. TESTS=t/style.t
+# WS_BUS_TEST_REDIS   the server of Redis or Valkey that the tests run
 # V=1         shows the commands
 
 
@@ -28,7 +29,11 @@ PORT ?=		8080
 FUZZ_TIME ?=	60
 JOBS ?=		2
 PROVE =		prove -j$(JOBS)
-TESTS =		$(wildcard t/*.t) $(UNIT)
+
+# what takes seconds is the first to fail
+
+FIRST =		t/style.t t/layers.t t/symbols.t t/docs.t t/config.t
+TESTS =		$(FIRST) $(UNIT) $(filter-out $(FIRST),$(wildcard t/*.t))
 
 MODULE =	ngx_ws_bus_module
 BUILD =		build
@@ -66,6 +71,9 @@ export PATH :=	$(PATH):/usr/sbin:/usr/local/sbin
 
 DEPS =		NGINX_BIN="$(NGINX)" NGINX_SRC="$(NGINX_SRC)" \
 		contrib/scripts/deps
+
+SUBMAKE =	$(MAKE) --no-print-directory \
+		$(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 
 ifeq ($(V),)
 Q =		@
@@ -172,7 +180,7 @@ $(BUILD)/unit/%.t: t/unit/%.c Makefile $(TREE)/stamp
 
 fuzz:
 	$(DEPS) fuzz
-	@$(MAKE) --no-print-directory fuzz-build
+	@$(SUBMAKE) fuzz-build
 	@set -e; for name in $(notdir $(FUZZ)); do \
 		echo "FUZZ $$name, $(FUZZ_TIME) s"; \
 		mkdir -p $(BUILD)/fuzz/corpus/$$name $(BUILD)/fuzz/found; \
@@ -206,12 +214,12 @@ $(BUILD)/fuzz/%.replay: t/fuzz/%.c Makefile $(TREE)/stamp
 
 test:
 	$(DEPS) test
-	@$(MAKE) --no-print-directory all unit fuzz-replay link-test
+	@$(SUBMAKE) all unit fuzz-replay link-test
 	WS_BUS_TEST_NGINX="$(NGINX)" $(PROVE) $(TESTS)
 
 debug:
 	$(DEPS) test
-	@$(MAKE) --no-print-directory all debug-build unit fuzz-replay \
+	@$(SUBMAKE) all debug-build unit fuzz-replay \
 		debug-link-test
 	WS_BUS_TEST_NGINX="$(NGINX)" \
 	WS_BUS_TEST_MODULE="$(abspath $(BUILD)/debug/$(MODULE).so)" \
@@ -221,12 +229,12 @@ debug:
 
 run:
 	$(DEPS) build
-	@$(MAKE) --no-print-directory all
+	@$(SUBMAKE) all
 	@NGINX_BIN="$(NGINX)" PORT="$(PORT)" contrib/demo/run
 
 bench:
 	$(DEPS) build
-	@$(MAKE) --no-print-directory all
+	@$(SUBMAKE) all
 	@NGINX_BIN="$(NGINX)" contrib/bench/run
 
 install:	all

@@ -5,6 +5,7 @@
 use warnings;
 use strict;
 
+use IO::Socket::INET;
 use Test::More;
 
 use FindBin;
@@ -44,7 +45,7 @@ my $pid = $t->run_daemon(sub {
     exec("$root/contrib/demo/run");
 });
 
-ok($t->waitforsocket(8080, 10), 'the demonstration starts')
+ok($t->waitforsocket(8080, 60), 'the demonstration starts')
     or diag($t->read_file('error.log'));
 
 my $r = http_get('/');
@@ -72,16 +73,21 @@ is(http_get('/pub/lobby')->json()->{messages}, 1, 'kept');
 is(http_get('/status')->status(), 200, 'status');
 like(http_get('/metrics')->body(), qr/^ws_bus_connections\{/m, 'metrics');
 
-my @workers = grep { /worker process/ } map { cmdline($_) }
-    children($t->read_file('run/nginx.pid'));
-
-is(scalar(@workers), 4, 'four workers');
+ok($t->wait_until(sub {
+    4 == grep { /worker process/ } map { cmdline($_) // '' }
+        children($t->read_file('run/nginx.pid'));
+}), 'four workers');
 
 $c->disconnect();
 kill('TERM', $pid);
 
-ok($t->wait_until(sub { !$t->waitforsocket(8080, 0) }, 10),
+ok($t->wait_until(sub { !listens($port) }, 60),
    'ends with its script');
+
+
+sub listens {
+    return IO::Socket::INET->new(PeerAddr => "127.0.0.1:$_[0]");
+}
 
 
 sub children {

@@ -406,6 +406,7 @@ sub first {
     my %pid = waiting($mark);
 
     cmp_ok(scalar(keys %pid), '>', 1, 'several workers wait');
+    $t->wait_until(sub { hits('main') });
     is(hits('main'), 1, 'for one request');
 
     my $gone = shift @c;

@@ -367,9 +367,21 @@ sub nominal_rate {
         ws_everywhere([ $t->workers() ], 4, '/rate?key=nominal');
     my $before = status();
     my $from = time();
+    my $last = $from;
     my $sent = 0;
+    my $lost = 0;
 
     while (time() - $from < SECONDS) {
+
+        # what a busy machine did not let us send: no more than the burst is
+        # made up for
+
+        my $now = time();
+        my $idle = RATE * ($now - $last) - BURST;
+
+        $lost += $idle if $idle > 0;
+        $last = $now;
+
         $_->text('x') for @c;
         $sent += @c;
 
@@ -391,8 +403,9 @@ sub nominal_rate {
 
     is($passed + $after->{dropped}{limit} - $before->{dropped}{limit}, $sent,
         'each message passed or was dropped');
-    cmp_ok($sent, '>', 1.5 * $nominal, 'there were more than may pass');
-    cmp_ok($passed, '>=', 0.95 * $nominal, 'as many as the rate allows');
+    cmp_ok($sent, '>', 1.5 * ($nominal - $lost), 'there were more than may pass');
+    cmp_ok($passed, '>=', 0.95 * $nominal - $lost,
+        'as many as the rate allows');
     cmp_ok($passed, '<=', 1.05 * $nominal, 'and no more');
 
     $_->disconnect() for @c;

@@ -158,6 +158,10 @@ my ($epoch, $seq, $messages) = @{$r->json()}{qw/ epoch seq messages /};
 
 is("@seqs", join(' ', $to + 1 .. $seq), 'what is still there follows');
 
+# its answer may have had all that there was
+
+post('/pub/news', ++$n . ".$body");
+
 $r = $lost->request('GET', "/ws/news?wait=10&last_seq=$seq&epoch=$epoch");
 
 ok($r->json()->{recovered}, 'then recovered');

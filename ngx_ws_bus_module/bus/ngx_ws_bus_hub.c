@@ -19,6 +19,14 @@
 #define NGX_WS_BUS_HUB_GIVE      512           /* subscribers */
 #define NGX_WS_BUS_HUB_SLICE     128           /* of one group */
 
+/* time for reading in one turn, microseconds */
+#define NGX_WS_BUS_HUB_TIME      500
+
+/* bytes of records that the clock is asked once for */
+#ifndef NGX_WS_BUS_HUB_WORK
+#define NGX_WS_BUS_HUB_WORK      4096
+#endif
+
 /* sends that the clock is asked once for */
 #define NGX_WS_BUS_HUB_CLOCK     16
 
@@ -348,6 +356,9 @@ ngx_ws_bus_hub_deliver_handler(ngx_event_t *ev)
         hub->zone->remote->wanted(hub);
     }
 
+    hub->slice.until = 0;
+    hub->slice.work = 0;
+
     ngx_ws_bus_hub_read(hub, NGX_WS_BUS_HUB_BACKLOG);
 
     ngx_ws_bus_hub_give(hub);
@@ -360,7 +371,7 @@ ngx_ws_bus_hub_deliver_handler(ngx_event_t *ev)
 
 /*
  * Reads the log from the cursor on and encodes what somebody here listens
- * to, until "backlog" bytes wait.
+ * to, until "backlog" bytes wait, or this turn has taken its time.
  *
  * A publisher moves the head, then looks at the pending flag; here the flag
  * is cleared, then the head is looked at.  So either this sees the record, or
@@ -384,6 +395,10 @@ ngx_ws_bus_hub_read(ngx_ws_bus_hub_t *hub, size_t backlog)
 
     log = &hub->zone->sh->log;
 
+    if (hub->refilling && ngx_ws_bus_hub_refill(hub, backlog) != NGX_OK) {
+        return;
+    }
+
     if (hub->caught_up) {
 
         if (__atomic_load_n(&hub->slot->pending, __ATOMIC_ACQUIRE) == 0) {
@@ -404,7 +419,7 @@ ngx_ws_bus_hub_read(ngx_ws_bus_hub_t *hub, size_t backlog)
 
     for (n = 0; n < NGX_WS_BUS_HUB_READ; n++) {
 
-        if (hub->backlog >= backlog) {
+        if (ngx_ws_bus_hub_enough(hub, backlog)) {
             return;
         }
 
@@ -428,11 +443,25 @@ ngx_ws_bus_hub_read(ngx_ws_bus_hub_t *hub, size_t backlog)
 
         if (rc == NGX_DECLINED) {
             ngx_ws_bus_hub_overrun(hub);
+            (void) ngx_ws_bus_hub_refill(hub, backlog);
             return;
         }
 
         hub->cursor += rec.size;
     }
+}
+
+
+ngx_uint_t
+ngx_ws_bus_hub_enough(ngx_ws_bus_hub_t *hub, size_t backlog)
+{
+    if (hub->backlog >= backlog) {
+        return 1;
+    }
+
+    /* a publisher's own reading is bounded by what it publishes */
+
+    return backlog != (size_t) -1 && ngx_ws_bus_slice_over(&hub->slice);
 }
 
 
@@ -451,6 +480,12 @@ ngx_ws_bus_hub_accept(ngx_ws_bus_channel_t *ch, ngx_ws_bus_record_t *rec,
 
     if (!ngx_ws_bus_rec_is_told(rec)) {
         return ngx_ws_bus_hub_moved(ch, rec, payload);
+    }
+
+    /* numbers have no holes: what is not here has been missed */
+
+    if (rec->seq > ch->seq + 1) {
+        ngx_ws_bus_hub_lost(ch, rec->seq - 1, rec->pos - 1);
     }
 
     for (group = &ch->group; group; group = group->next) {
@@ -492,6 +527,31 @@ ngx_ws_bus_hub_accept(ngx_ws_bus_channel_t *ch, ngx_ws_bus_record_t *rec,
 }
 
 
+ngx_uint_t
+ngx_ws_bus_slice_over(ngx_ws_bus_slice_t *slice)
+{
+    uint64_t  now;
+
+    if (slice->work < NGX_WS_BUS_HUB_WORK) {
+        return 0;
+    }
+
+    now = ngx_ws_bus_time();
+
+    if (slice->until == 0) {
+        slice->until = now + NGX_WS_BUS_HUB_TIME;
+    }
+
+    if (now >= slice->until) {
+        return 1;
+    }
+
+    slice->work = 0;
+
+    return 0;
+}
+
+
 /*
  * Encodes the record for a group.  NGX_OK, NGX_DECLINED if it was overwritten
  * meanwhile, NGX_ERROR without memory.
@@ -524,6 +584,8 @@ ngx_ws_bus_hub_gather(ngx_ws_bus_group_t *group, ngx_ws_bus_record_t *rec,
 
     run = debt->gathering;
     len = run->len;
+
+    hub->slice.work += rec->size;
 
     rc = group->format->encode(group->format, run, group->channel->node,
                                group->channel->epoch, rec, payload);

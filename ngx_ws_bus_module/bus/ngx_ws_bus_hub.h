@@ -151,6 +151,17 @@ typedef struct {
 } ngx_ws_bus_owner_t;
 
 
+/*
+ * What one turn of the event loop may take for encoding: zeroed when it
+ * begins.  "work" is in bytes of records; the clock is asked now and then.
+ */
+
+typedef struct {
+    uint64_t                until;
+    size_t                  work;
+} ngx_ws_bus_slice_t;
+
+
 struct ngx_ws_bus_hub_s {
     ngx_ws_bus_zone_t      *zone;
     ngx_ws_bus_slot_t      *slot;
@@ -169,6 +180,8 @@ struct ngx_ws_bus_hub_s {
     ngx_queue_t             debts;
     ngx_queue_t             free_debts;
     size_t                  backlog;   /* bytes of their runs */
+    ngx_ws_bus_slice_t      slice;     /* of reading */
+    ngx_uint_t              refill;    /* the next of channels[] */
 
     ngx_connection_t       *bell;      /* the doorbell, or NULL */
     ngx_event_t             deliver;
@@ -186,6 +199,7 @@ struct ngx_ws_bus_hub_s {
     ngx_queue_t             leavers;
 
     unsigned                caught_up:1;
+    unsigned                refilling:1;
 };
 
 
@@ -241,6 +255,11 @@ ngx_int_t ngx_ws_bus_hub_delete(ngx_ws_bus_hub_t *hub, const ngx_str_t *name,
     ngx_ws_bus_op_t *op);
 
 /*
+ * 1 if the slice is over: what is left is for the next turn.
+ */
+ngx_uint_t ngx_ws_bus_slice_over(ngx_ws_bus_slice_t *slice);
+
+/*
  * Encodes the message at a position of the log, the channel's of this epoch,
  * into the run, as one more mark.  NGX_OK, NGX_DECLINED if it has been
  * forgotten, NGX_ERROR without memory.
@@ -271,10 +290,10 @@ void ngx_ws_bus_hub_appended(ngx_ws_bus_hub_t *hub, ngx_uint_t *rings,
     ngx_uint_t n);
 
 /*
- * Between hub.c, refill.c and subs.c.
+ * Between hub.c, overrun.c, refill.c and subs.c.
  *
- * Encodes a record for all groups.  NGX_OK, or NGX_DECLINED if it was
- * overwritten meanwhile.
+ * Encodes a record for all groups, and tells before it of numbers that were
+ * skipped.  NGX_OK, or NGX_DECLINED if it was overwritten meanwhile.
  */
 ngx_int_t ngx_ws_bus_hub_accept(ngx_ws_bus_channel_t *ch,
     ngx_ws_bus_record_t *rec, u_char *payload);
@@ -292,13 +311,37 @@ void ngx_ws_bus_hub_deleted(ngx_ws_bus_channel_t *ch, uint64_t pos,
     uint64_t epoch);
 
 /*
- * The log has gone past this worker's cursor.
+ * 1 if no more is to be read now: "backlog" bytes wait to be given, or this
+ * turn of the event loop has taken its time.  Without a bound, (size_t) -1,
+ * the latter does not count.
+ */
+ngx_uint_t ngx_ws_bus_hub_enough(ngx_ws_bus_hub_t *hub, size_t backlog);
+
+/*
+ * The log has gone past this worker's cursor, which is moved to the head:
+ * what was missed is to be refilled.
  */
 void ngx_ws_bus_hub_overrun(ngx_ws_bus_hub_t *hub);
 
 /*
+ * Goes on to read from histories what was missed before the cursor, and to
+ * tell of what is not there any more.  NGX_OK when all is done, NGX_AGAIN
+ * after ngx_ws_bus_hub_enough().
+ */
+ngx_int_t ngx_ws_bus_hub_refill(ngx_ws_bus_hub_t *hub, size_t backlog);
+
+/*
+ * By what was before pos, the numbers go on in another epoch; or they begin
+ * anew behind "seq", and what was before is void.
+ */
+void ngx_ws_bus_hub_follow(ngx_ws_bus_channel_t *ch, uint64_t pos,
+    uint64_t epoch);
+void ngx_ws_bus_hub_reset(ngx_ws_bus_channel_t *ch, uint64_t pos,
+    uint64_t epoch, uint64_t seq);
+
+/*
  * The kept messages after the last one read, up to "seq" at "pos", are lost
- * to this worker.
+ * to this worker; it is the last one read then.
  */
 void ngx_ws_bus_hub_lost(ngx_ws_bus_channel_t *ch, uint64_t seq,
     uint64_t pos);

@@ -13,8 +13,8 @@
 
 
 /*
- * What is missing, and what is read again: a lapped worker, losses, another
- * order of the channel, and records for who catches up.
+ * What is missing, and what is read again: losses, another order of the
+ * channel, and records for who catches up.
  */
 
 
@@ -24,15 +24,6 @@
 
 #define ngx_ws_bus_hub_owner(sub)                                             \
     (((ngx_ws_bus_owner_t *) (sub)->owner)->handlers)
-
-
-static void ngx_ws_bus_hub_refill(ngx_ws_bus_channel_t *ch);
-static ngx_uint_t ngx_ws_bus_hub_refill_epoch(ngx_ws_bus_channel_t *ch,
-    ngx_ws_bus_view_t *view);
-static void ngx_ws_bus_hub_follow(ngx_ws_bus_channel_t *ch, uint64_t pos,
-    uint64_t epoch);
-static void ngx_ws_bus_hub_reset(ngx_ws_bus_channel_t *ch, uint64_t pos,
-    uint64_t epoch, uint64_t seq);
 
 
 void
@@ -61,160 +52,6 @@ ngx_ws_bus_hub_deleted(ngx_ws_bus_channel_t *ch, uint64_t pos, uint64_t epoch)
             }
         }
     }
-}
-
-
-/*
- * The log has gone past this worker's cursor.  What has a history is refilled
- * from there, so far as it still is there.
- */
-
-void
-ngx_ws_bus_hub_overrun(ngx_ws_bus_hub_t *hub)
-{
-    ngx_uint_t             i;
-    ngx_ws_bus_channel_t  *ch;
-
-    hub->slot->stats.overruns++;
-
-    ngx_log_error(NGX_LOG_WARN, hub->log, 0,
-                  "ws_bus_zone \"%V\": this worker was lapped by the log and "
-                  "lost messages, a larger zone is needed", &hub->zone->name);
-
-    hub->cursor = ngx_ws_bus_log_head(&hub->zone->sh->log);
-
-    if (hub->revoked) {
-        hub->revoked(hub, NULL);
-    }
-
-    for (i = 0; i <= hub->mask; i++) {
-        for (ch = hub->channels[i]; ch; ch = ch->next) {
-            ngx_ws_bus_hub_refill(ch);
-        }
-    }
-}
-
-
-static void
-ngx_ws_bus_hub_refill(ngx_ws_bus_channel_t *ch)
-{
-    u_char                *payload;
-    uint64_t               pos, to, last;
-    ngx_uint_t             i, n;
-    ngx_ws_bus_hub_t      *hub;
-    ngx_ws_bus_view_t      view;
-    ngx_ws_bus_record_t    rec;
-    ngx_ws_bus_history_t   h;
-
-    hub = ch->hub;
-
-    ngx_ws_bus_channel_view(hub->zone, ch->node, &view);
-
-    if (hub->zone->remote && view.live) {
-        ngx_ws_bus_hub_ready(ch, hub->cursor - 1);
-    }
-
-    if (view.epoch != ch->epoch
-        && !ngx_ws_bus_hub_refill_epoch(ch, &view))
-    {
-        ch->seq = view.seq;
-        return;
-    }
-
-    if (view.seq == ch->seq) {
-        return;
-    }
-
-    if (ngx_ws_bus_channel_history(hub->zone, &view, ch->seq, (ngx_uint_t) -1,
-                                   0, (ngx_uint_t) -1, &h, hub->log)
-        != NGX_OK)
-    {
-        ngx_ws_bus_hub_lost(ch, view.seq, view.last);
-        ch->seq = view.seq;
-        return;
-    }
-
-    /* what is at the cursor and after it will be read from there */
-
-    n = h.n;
-    to = view.seq;
-    last = view.last;
-
-    while (n && h.pos[n - 1] >= hub->cursor) {
-        n--;
-        to--;
-        last = n ? h.pos[n - 1] : h.pos[0] - 1;
-    }
-
-    if (n == 0) {
-
-        if (to > ch->seq) {
-            ngx_ws_bus_hub_lost(ch, to, last);
-        }
-
-    } else {
-
-        if (h.first > ch->seq + 1) {
-            pos = h.pos[0];
-
-            if (ngx_ws_bus_log_read(&hub->zone->sh->log, &pos, pos + 1, &rec,
-                                    &payload)
-                != NGX_OK)
-            {
-                rec.prev = pos;
-            }
-
-            ngx_ws_bus_hub_lost(ch, h.first - 1, rec.prev);
-            ch->seq = h.first - 1;
-        }
-
-        for (i = 0; i < n; i++) {
-            pos = h.pos[i];
-
-            if (ngx_ws_bus_log_read(&hub->zone->sh->log, &pos, pos + 1, &rec,
-                                    &payload)
-                != NGX_OK
-                || ngx_ws_bus_hub_accept(ch, &rec, payload) != NGX_OK)
-            {
-                ngx_ws_bus_hub_lost(ch, to, last);
-                break;
-            }
-        }
-    }
-
-    ch->seq = to;
-
-    if (h.pos) {
-        ngx_free(h.pos);
-    }
-}
-
-
-/*
- * The epoch has changed, and the record of that was among what was lost.
- * Returns 1 if the numbers go on.
- */
-
-static ngx_uint_t
-ngx_ws_bus_hub_refill_epoch(ngx_ws_bus_channel_t *ch, ngx_ws_bus_view_t *view)
-{
-    uint64_t  pos;
-
-    pos = ch->hub->cursor - 1;
-
-    if (ch->hub->zone->remote == NULL || view->epoch == 0) {
-        ngx_ws_bus_hub_deleted(ch, pos, view->epoch);
-        return 0;
-    }
-
-    if (view->prev == ch->epoch && ch->seq <= view->base) {
-        ngx_ws_bus_hub_follow(ch, pos, view->epoch);
-        return 1;
-    }
-
-    ngx_ws_bus_hub_reset(ch, pos, view->epoch, view->seq);
-
-    return 0;
 }
 
 
@@ -249,6 +86,8 @@ ngx_ws_bus_hub_lost(ngx_ws_bus_channel_t *ch, uint64_t seq, uint64_t pos)
             }
         }
     }
+
+    ch->seq = seq;
 }
 
 
@@ -268,7 +107,6 @@ ngx_ws_bus_hub_moved(ngx_ws_bus_channel_t *ch, ngx_ws_bus_record_t *rec,
 
     case NGX_WS_BUS_REC_LOST:
         ngx_ws_bus_hub_lost(ch, rr.seq, rec->pos);
-        ch->seq = rr.seq;
         break;
 
     case NGX_WS_BUS_REC_RESET:
@@ -297,7 +135,7 @@ ngx_ws_bus_hub_moved(ngx_ws_bus_channel_t *ch, ngx_ws_bus_record_t *rec,
  * The numbers go on, in another epoch: a position is told by its name.
  */
 
-static void
+void
 ngx_ws_bus_hub_follow(ngx_ws_bus_channel_t *ch, uint64_t pos, uint64_t epoch)
 {
     ngx_queue_t         *q;
@@ -332,7 +170,7 @@ ngx_ws_bus_hub_follow(ngx_ws_bus_channel_t *ch, uint64_t pos, uint64_t epoch)
  * The channel has begun anew: what a subscriber knows of its order is void.
  */
 
-static void
+void
 ngx_ws_bus_hub_reset(ngx_ws_bus_channel_t *ch, uint64_t pos, uint64_t epoch,
     uint64_t seq)
 {

@@ -257,9 +257,19 @@ ngx_ws_bus_remote_place(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
 
     node = ngx_ws_bus_channel_find_locked(zone, name);
 
-    if (node == NULL
-        || !ngx_ws_bus_channel_subscribers_locked(zone, node))
-    {
+    if (node == NULL) {
+        rc = NGX_DECLINED;
+        goto done;
+    }
+
+    if (!ngx_ws_bus_channel_subscribers_locked(zone, node)) {
+
+        /* whoever comes next has to fetch it */
+
+        if (seq && (node->epoch != epoch || seq > node->seq)) {
+            ngx_ws_bus_remote_node(node)->live = 0;
+        }
+
         rc = NGX_DECLINED;
         goto done;
     }

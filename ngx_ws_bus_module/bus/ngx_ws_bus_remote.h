@@ -243,7 +243,7 @@ ngx_int_t ngx_ws_bus_remote_look(ngx_ws_bus_zone_t *zone,
  * NGX_OK        it is in the log
  * NGX_DONE      it was already
  * NGX_AGAIN     it does not follow: there is a gap, or another epoch
- * NGX_DECLINED  nobody wants it
+ * NGX_DECLINED  nobody wants it: the channel is not live any more
  * NGX_ERROR     larger than the log
  */
 ngx_int_t ngx_ws_bus_remote_place(ngx_ws_bus_zone_t *zone,

@@ -861,6 +861,25 @@ ngx_int_t ngx_ws_bus_out_flush(ngx_ws_bus_session_t *s);
 void ngx_ws_bus_out_sent(ngx_ws_bus_session_t *s, size_t n);
 
 /*
+ * For out.c: writes from the front of the queue, which is not a gap yet to be
+ * told, as much as one system call or TLS record takes; the queue stays, see
+ * ngx_ws_bus_out_sent().  Returns as c->send().
+ */
+ssize_t ngx_ws_bus_out_write(ngx_ws_bus_session_t *s);
+
+/*
+ * Writes these bytes, or the first of them.  What is given must be, or come
+ * to be, the front of the queue if that is not all.  Returns as c->send().
+ */
+ssize_t ngx_ws_bus_out_send(ngx_ws_bus_session_t *s, u_char *data,
+    size_t len);
+
+/*
+ * Takes a stretch off the queue and frees it.
+ */
+void ngx_ws_bus_out_unlink(ngx_ws_bus_session_t *s, ngx_ws_bus_out_t **prev);
+
+/*
  * Drops the messages that wait behind the one being written.  Returns their
  * number.
  */

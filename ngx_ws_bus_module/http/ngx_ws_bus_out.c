@@ -12,13 +12,8 @@
 #include "ngx_ws_bus_http.h"
 
 
-#define NGX_WS_BUS_OUT_IOVS   64
-
 /* bytes of answers in a run, beyond which the next one begins */
 #define NGX_WS_BUS_OUT_SHARED  16384
-
-/* one TLS record */
-#define NGX_WS_BUS_OUT_TLS    16384
 
 
 /*
@@ -47,9 +42,6 @@ typedef struct {
 
 static ngx_int_t ngx_ws_bus_out_queue(ngx_ws_bus_session_t *s,
     ngx_ws_bus_node_t *node, ngx_ws_bus_run_t *run, size_t pos, size_t last);
-static ssize_t ngx_ws_bus_out_send(ngx_ws_bus_session_t *s, u_char *data,
-    size_t len);
-static ssize_t ngx_ws_bus_out_writev(ngx_ws_bus_session_t *s);
 static ngx_ws_bus_out_t *ngx_ws_bus_out_first(ngx_ws_bus_session_t *s);
 static size_t ngx_ws_bus_out_being_written(ngx_ws_bus_session_t *s);
 static ngx_ws_bus_out_t **ngx_ws_bus_out_waiting(ngx_ws_bus_session_t *s);
@@ -69,8 +61,6 @@ static ngx_int_t ngx_ws_bus_out_tell(ngx_ws_bus_session_t *s,
     ngx_ws_bus_gap_t *gap);
 static ngx_uint_t ngx_ws_bus_out_count(ngx_ws_bus_out_t *out);
 static void ngx_ws_bus_out_broken(ngx_ws_bus_session_t *s);
-static void ngx_ws_bus_out_unlink(ngx_ws_bus_session_t *s,
-    ngx_ws_bus_out_t **prev);
 
 
 void
@@ -292,13 +282,7 @@ ngx_ws_bus_out_flush(ngx_ws_bus_session_t *s)
             return NGX_ERROR;
         }
 
-        if (out->next && !ngx_ws_bus_is_ssl(s->connection)) {
-            n = ngx_ws_bus_out_writev(s);
-
-        } else {
-            n = ngx_ws_bus_out_send(s, out->run->data + out->pos,
-                                    out->last - out->pos);
-        }
+        n = ngx_ws_bus_out_write(s);
 
         if (n == NGX_ERROR) {
             s->broken = 1;
@@ -322,80 +306,6 @@ ngx_ws_bus_out_flush(ngx_ws_bus_session_t *s)
     }
 
     return NGX_AGAIN;
-}
-
-
-/*
- * OpenSSL wants a write that did not go through repeated with the same bytes:
- * s->trying says how many of them must stay.
- */
-
-static ssize_t
-ngx_ws_bus_out_send(ngx_ws_bus_session_t *s, u_char *data, size_t len)
-{
-    ssize_t            n;
-    ngx_connection_t  *c;
-
-    c = s->connection;
-
-    if (!ngx_ws_bus_is_ssl(c)) {
-        return c->send(c, data, len);
-    }
-
-    if (s->trying == 0) {
-        s->trying = ngx_min(len, NGX_WS_BUS_OUT_TLS);
-    }
-
-    n = c->send(c, data, s->trying);
-
-    if (n > 0) {
-        s->trying -= n;
-    }
-
-    return n;
-}
-
-
-static ssize_t
-ngx_ws_bus_out_writev(ngx_ws_bus_session_t *s)
-{
-    ssize_t            n;
-    ngx_iovec_t        vec;
-    struct iovec       iovs[NGX_WS_BUS_OUT_IOVS];
-    ngx_connection_t  *c;
-    ngx_ws_bus_out_t  *out;
-
-    c = s->connection;
-
-    vec.iovs = iovs;
-    vec.nalloc = NGX_WS_BUS_OUT_IOVS;
-    vec.count = 0;
-    vec.size = 0;
-
-    for (out = s->out;
-         out && out->run && vec.count < vec.nalloc;
-         out = out->next)
-    {
-        iovs[vec.count].iov_base = out->run->data + out->pos;
-        iovs[vec.count].iov_len = out->last - out->pos;
-        vec.size += out->last - out->pos;
-        vec.count++;
-    }
-
-    n = ngx_writev(c, &vec);
-
-    if (n == NGX_ERROR) {
-        c->write->error = 1;
-
-    } else if (n < (ssize_t) vec.size) {
-        c->write->ready = 0;
-    }
-
-    if (n > 0) {
-        c->sent += n;
-    }
-
-    return n;
 }
 
 
@@ -936,7 +846,7 @@ ngx_ws_bus_out_count(ngx_ws_bus_out_t *out)
 }
 
 
-static void
+void
 ngx_ws_bus_out_unlink(ngx_ws_bus_session_t *s, ngx_ws_bus_out_t **prev)
 {
     ngx_ws_bus_out_t   *out;

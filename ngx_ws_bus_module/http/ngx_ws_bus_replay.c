@@ -38,7 +38,7 @@ struct ngx_ws_bus_replay_s {
 
 
 static ngx_int_t ngx_ws_bus_replay_start(ngx_ws_bus_session_t *s,
-    ngx_ws_bus_sub_t *sub, ngx_ws_bus_view_t *view, ngx_ws_bus_history_t *h);
+    ngx_ws_bus_sub_t *sub, ngx_ws_bus_view_t *view, uint64_t seq);
 static ngx_int_t ngx_ws_bus_replay_more(ngx_ws_bus_session_t *s);
 static ngx_int_t ngx_ws_bus_replay_epoch(ngx_ws_bus_session_t *s,
     ngx_ws_bus_view_t *view);
@@ -73,9 +73,8 @@ ngx_int_t
 ngx_ws_bus_resume(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub,
     ngx_ws_bus_resume_t *resume, ngx_ws_bus_view_t *view)
 {
-    uint64_t               after, age;
-    ngx_uint_t             count;
-    ngx_ws_bus_history_t   h;
+    uint64_t    after, age, first;
+    ngx_uint_t  count;
 
     resume->seq = view->seq;
 
@@ -106,29 +105,19 @@ ngx_ws_bus_resume(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub,
         return NGX_OK;
     }
 
-    if (ngx_ws_bus_channel_history(s->hub->zone, view, after, count, age,
-                                   NGX_WS_BUS_REPLAY_FIND, &h,
-                                   s->connection->log)
-        != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
+    first = ngx_ws_bus_channel_oldest(s->hub->zone, view, after, count, age);
 
-    if (resume->resume && h.first != after + 1) {
+    if (resume->resume && first != after + 1) {
 
         /* not all of it can be had: the stream starts live */
-
-        if (h.pos) {
-            ngx_free(h.pos);
-        }
 
         return NGX_OK;
     }
 
     resume->recovered = 1;
-    resume->seq = h.first - 1;
+    resume->seq = first - 1;
 
-    return ngx_ws_bus_replay_start(s, sub, view, &h);
+    return ngx_ws_bus_replay_start(s, sub, view, first - 1);
 }
 
 
@@ -198,28 +187,29 @@ ngx_ws_bus_resume_headers(ngx_ws_bus_session_t *s,
 }
 
 
+/*
+ * What follows "seq" is looked for in turns of its own: a client may ask for
+ * many channels at once.
+ */
+
 static ngx_int_t
 ngx_ws_bus_replay_start(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub,
-    ngx_ws_bus_view_t *view, ngx_ws_bus_history_t *h)
+    ngx_ws_bus_view_t *view, uint64_t seq)
 {
     ngx_ws_bus_replay_t  *replay, **last;
 
-    if (h->n == 0) {
+    if (seq == view->seq) {
         return NGX_OK;
     }
 
-    replay = ngx_alloc(sizeof(ngx_ws_bus_replay_t), s->connection->log);
+    replay = ngx_calloc(sizeof(ngx_ws_bus_replay_t), s->connection->log);
     if (replay == NULL) {
-        ngx_free(h->pos);
         return NGX_ERROR;
     }
 
-    replay->next = NULL;
     replay->sub = sub;
-    replay->h = *h;
-    replay->i = 0;
     replay->epoch = view->epoch;
-    replay->seq = h->first - 1;
+    replay->seq = seq;
     replay->head = view->head;
 
     sub->from = NGX_WS_BUS_LOG_NONE;
@@ -238,6 +228,7 @@ ngx_ws_bus_replay_next(ngx_ws_bus_session_t *s)
     ngx_int_t             rc;
     ngx_uint_t            n;
     ngx_ws_bus_run_t     *run;
+    ngx_ws_bus_slice_t    slice;
     ngx_ws_bus_group_t   *group;
     ngx_ws_bus_replay_t  *replay;
 
@@ -263,10 +254,13 @@ ngx_ws_bus_replay_next(ngx_ws_bus_session_t *s)
         goto failed;
     }
 
+    ngx_memzero(&slice, sizeof(ngx_ws_bus_slice_t));
+
     for (n = 0;
          n < NGX_WS_BUS_REPLAY_N
          && run->len < NGX_WS_BUS_REPLAY
-         && replay->i < replay->h.n;
+         && replay->i < replay->h.n
+         && !ngx_ws_bus_slice_over(&slice);
          n++)
     {
         rc = ngx_ws_bus_hub_encode_at(group->channel, group->format,
@@ -288,6 +282,8 @@ ngx_ws_bus_replay_next(ngx_ws_bus_session_t *s)
 
         replay->i++;
         replay->seq = run->marks[run->n - 1].seq;
+
+        slice.work += sizeof(ngx_ws_bus_record_t) + run->marks[run->n - 1].len;
     }
 
     ngx_ws_bus_replay_send(s, run);

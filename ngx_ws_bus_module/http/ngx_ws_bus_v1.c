@@ -281,6 +281,8 @@ ngx_ws_bus_v1_close(ngx_ws_bus_session_t *s)
         }
     }
 
+    ngx_ws_bus_v1_looks_end(v1);
+
     if (v1->buckets) {
         ngx_free(v1->buckets);
     }

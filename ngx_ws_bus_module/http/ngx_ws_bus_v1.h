@@ -16,10 +16,14 @@
  * The subscriptions of a connection, by the channel's hash.
  */
 
+typedef struct ngx_ws_bus_v1_look_s  ngx_ws_bus_v1_look_t;
+
 struct ngx_ws_bus_v1_s {
     ngx_ws_bus_sub_t           **buckets;
     ngx_uint_t                   mask;
     ngx_uint_t                   n;
+
+    ngx_ws_bus_v1_look_t        *looks;     /* "history" that waits */
 
     ngx_uint_t                   errors;
     ngx_msec_t                   since;
@@ -36,6 +40,21 @@ const ngx_ws_bus_message_error_t *ngx_ws_bus_v1_history(
     ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q);
 const ngx_ws_bus_message_error_t *ngx_ws_bus_v1_presence(
     ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q);
+
+/*
+ * Answers to "history" with what the host has at this view.
+ */
+const ngx_ws_bus_message_error_t *ngx_ws_bus_v1_history_answer(
+    ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q,
+    ngx_ws_bus_view_t *view);
+
+/*
+ * The host may lack messages of the channel: "history" is answered once it
+ * has them.  Returns as above; and what has not been answered is given up.
+ */
+const ngx_ws_bus_message_error_t *ngx_ws_bus_v1_look(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_request_t *q);
+void ngx_ws_bus_v1_looks_end(ngx_ws_bus_v1_t *v1);
 
 /*
  * Says from where a subscription starts.

@@ -139,12 +139,9 @@ ngx_ws_bus_v1_presence_items(ngx_ws_bus_session_t *s,
 const ngx_ws_bus_message_error_t *
 ngx_ws_bus_v1_history(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
 {
-    ngx_int_t               rc;
-    ngx_uint_t              limit;
-    ngx_ws_bus_run_t       *body;
-    ngx_ws_bus_sub_t       *sub;
-    ngx_ws_bus_view_t       view;
-    ngx_ws_bus_history_t    h;
+    ngx_int_t           rc;
+    ngx_ws_bus_sub_t   *sub;
+    ngx_ws_bus_view_t   view;
 
     sub = *ngx_ws_bus_v1_find(s, &q->channel);
 
@@ -156,15 +153,36 @@ ngx_ws_bus_v1_history(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
         return &ngx_ws_bus_v1_no_history;
     }
 
+    rc = NGX_OK;
+
     if (sub) {
         ngx_ws_bus_channel_view(s->hub->zone, sub->group->channel->node,
                                 &view);
 
-    } else if (ngx_ws_bus_channel_peek(s->hub->zone, &q->channel, &view)
-               != NGX_OK)
-    {
+    } else {
+        rc = ngx_ws_bus_channel_peek(s->hub->zone, &q->channel, &view);
+    }
+
+    if (s->hub->zone->remote && (rc != NGX_OK || !view.live)) {
+        return ngx_ws_bus_v1_look(s, q);
+    }
+
+    if (rc != NGX_OK) {
         return &ngx_ws_bus_message_errors[NGX_WS_BUS_CODE_NOT_FOUND];
     }
+
+    return ngx_ws_bus_v1_history_answer(s, q, &view);
+}
+
+
+const ngx_ws_bus_message_error_t *
+ngx_ws_bus_v1_history_answer(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q,
+    ngx_ws_bus_view_t *view)
+{
+    ngx_int_t               rc;
+    ngx_uint_t              limit;
+    ngx_ws_bus_run_t       *body;
+    ngx_ws_bus_history_t    h;
 
     limit = NGX_WS_BUS_V1_HISTORY;
 
@@ -172,7 +190,7 @@ ngx_ws_bus_v1_history(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
         limit = q->limit;
     }
 
-    if (ngx_ws_bus_channel_history(s->hub->zone, &view, q->seq,
+    if (ngx_ws_bus_channel_history(s->hub->zone, view, q->seq,
                                    s->conf->history,
                                    (uint64_t) s->conf->history_age * 1000000,
                                    limit, &h, s->connection->log)
@@ -188,10 +206,10 @@ ngx_ws_bus_v1_history(ngx_ws_bus_session_t *s, ngx_ws_bus_request_t *q)
                                        s->connection->log))
     {
         body->len = ngx_ws_bus_message_history(body->data, &q->id,
-                                               &q->channel, view.epoch)
+                                               &q->channel, view->epoch)
                     - body->data;
 
-        rc = ngx_ws_bus_v1_history_items(s, &h, view.seq, body);
+        rc = ngx_ws_bus_v1_history_items(s, &h, view->seq, body);
     }
 
     if (rc == NGX_OK) {

@@ -63,6 +63,7 @@ struct ngx_ws_bus_resp_s {
 
 static size_t ngx_ws_bus_resp_digits(size_t n);
 static u_char *ngx_ws_bus_resp_head(u_char *p, u_char type, size_t n);
+static ngx_str_t ngx_ws_bus_reply_refusal(const ngx_str_t *error);
 static void *ngx_ws_bus_resp_alloc(ngx_ws_bus_resp_t *resp, size_t size);
 static void ngx_ws_bus_resp_reset(ngx_ws_bus_resp_t *resp);
 static ngx_int_t ngx_ws_bus_resp_bounded(ngx_ws_bus_resp_t *resp);
@@ -307,14 +308,58 @@ ngx_ws_bus_reply_at(const ngx_ws_bus_reply_t *reply, ngx_uint_t i)
 ngx_uint_t
 ngx_ws_bus_reply_is_error(const ngx_ws_bus_reply_t *reply, const char *code)
 {
-    size_t  len;
+    size_t     len;
+    ngx_str_t  text;
+
+    if (reply->type != NGX_WS_BUS_REPLY_ERROR) {
+        return 0;
+    }
 
     len = ngx_strlen(code);
+    text = ngx_ws_bus_reply_refusal(&reply->str);
 
-    return reply->type == NGX_WS_BUS_REPLY_ERROR
-           && reply->str.len >= len
-           && ngx_memcmp(reply->str.data, code, len) == 0
-           && (reply->str.len == len || reply->str.data[len] == ' ');
+    return text.len >= len
+           && ngx_memcmp(text.data, code, len) == 0
+           && (text.len == len || text.data[len] == ' ');
+}
+
+
+/*
+ * Redis before 7 says in front of the code where in a script a command was
+ * refused: "@user_script: 83: -OOM ...", and if the script ends by that,
+ * "ERR Error running script (...): @user_script:83: @user_script: 83: -OOM".
+ */
+
+static ngx_str_t
+ngx_ws_bus_reply_refusal(const ngx_str_t *error)
+{
+    size_t     i, n;
+    ngx_str_t  text;
+
+    static const ngx_str_t  begins[] = {
+        ngx_string("@user_script: "),
+        ngx_string("ERR Error running script ")
+    };
+
+    text = *error;
+
+    for (n = 0; n < 2; n++) {
+        if (text.len > begins[n].len
+            && ngx_memcmp(text.data, begins[n].data, begins[n].len) == 0)
+        {
+            break;
+        }
+    }
+
+    for (i = 0; n < 2 && i + 3 <= text.len; i++) {
+        if (ngx_memcmp(text.data + i, ": -", 3) == 0) {
+            text.data += i + 3;
+            text.len -= i + 3;
+            break;
+        }
+    }
+
+    return text;
 }
 
 

@@ -111,7 +111,8 @@ ngx_ws_bus_reply_t *ngx_ws_bus_reply_at(const ngx_ws_bus_reply_t *reply,
     ngx_uint_t i);
 
 /*
- * 1 if the reply is an error whose first word is this code, "NOSCRIPT".
+ * 1 if the reply is an error whose first word is this code, "NOSCRIPT", or
+ * one in a script's command, where Redis before 7 has a place in front of it.
  */
 ngx_uint_t ngx_ws_bus_reply_is_error(const ngx_ws_bus_reply_t *reply,
     const char *code);

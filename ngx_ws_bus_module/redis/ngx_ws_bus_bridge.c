@@ -493,20 +493,46 @@ ngx_ws_bus_bridge_error(ngx_ws_bus_bridge_t *b, const char *what,
 }
 
 
+ngx_uint_t
+ngx_ws_bus_bridge_logs(ngx_ws_bus_bridge_t *b)
+{
+    if (b->noted == ngx_time()) {
+        return 0;
+    }
+
+    b->noted = ngx_time();
+
+    return 1;
+}
+
+
 ngx_int_t
 ngx_ws_bus_bridge_epoch(u_char *p)
 {
-    u_char  random[NGX_WS_BUS_BRIDGE_EPOCH / 2];
+    u_char  *random;
 
-    if (RAND_bytes(random, sizeof(random)) != 1) {
-        return NGX_ERROR;
+    static u_char  bytes[64 * NGX_WS_BUS_BRIDGE_EPOCH / 2];
+    static size_t  used = sizeof(bytes);
+
+    /* one at a time they would be a third of what a publication costs */
+
+    if (used == sizeof(bytes)) {
+
+        if (RAND_bytes(bytes, sizeof(bytes)) != 1) {
+            return NGX_ERROR;
+        }
+
+        used = 0;
     }
+
+    random = bytes + used;
+    used += NGX_WS_BUS_BRIDGE_EPOCH / 2;
 
     /* 0 is none */
 
     random[0] |= 1;
 
-    (void) ngx_hex_dump(p, random, sizeof(random));
+    (void) ngx_hex_dump(p, random, NGX_WS_BUS_BRIDGE_EPOCH / 2);
 
     return NGX_OK;
 }

@@ -177,10 +177,12 @@ ngx_ws_bus_bridge_place(ngx_ws_bus_bridge_t *b, const ngx_str_t *name,
 
     } else if (rc == NGX_ERROR) {
 
-        ngx_log_error(NGX_LOG_ERR, b->log, 0,
-                      "ws_bus_redis \"%V\": a message on \"%V\" is larger "
-                      "than the log of the zone",
-                      &b->redis->link.name, name);
+        if (ngx_ws_bus_bridge_logs(b)) {
+            ngx_log_error(NGX_LOG_ERR, b->log, 0,
+                          "ws_bus_redis \"%V\": a message on \"%V\" is "
+                          "larger than the log of the zone",
+                          &b->redis->link.name, name);
+        }
 
         ngx_ws_bus_fetch_lost(b, name, e->seq);
     }

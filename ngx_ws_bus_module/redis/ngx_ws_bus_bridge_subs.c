@@ -491,9 +491,12 @@ ngx_ws_bus_subs_message(ngx_ws_bus_bridge_t *b, ngx_ws_bus_server_t *server,
     if (ngx_ws_bus_envelope_read(&e, value->data, value->len) != NGX_OK) {
         stats->invalid++;
 
-        ngx_log_error(NGX_LOG_INFO, b->log, 0,
-                      "ws_bus_redis \"%V\": invalid message on \"%V\"",
-                      &b->redis->link.name, name);
+        if (ngx_ws_bus_bridge_logs(b)) {
+            ngx_log_error(NGX_LOG_INFO, b->log, 0,
+                          "ws_bus_redis \"%V\": invalid message on \"%V\"",
+                          &b->redis->link.name, name);
+        }
+
         return;
     }
 
@@ -522,6 +525,11 @@ ngx_ws_bus_subs_message(ngx_ws_bus_bridge_t *b, ngx_ws_bus_server_t *server,
     }
 
     rc = ngx_ws_bus_bridge_place(b, name, &e, 0);
+
+    if (rc == NGX_DECLINED && e.seq && c) {
+        ngx_ws_bus_subs_dead(b, c);
+        return;
+    }
 
     if (rc != NGX_AGAIN || c == NULL
         || c->state != NGX_WS_BUS_BRIDGE_SUBSCRIBED)

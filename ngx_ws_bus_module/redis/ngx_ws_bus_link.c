@@ -118,6 +118,7 @@ ngx_ws_bus_link_create(ngx_ws_bus_link_conf_t *conf,
     link->stats = handlers->stats ? handlers->stats : &link->own;
     link->flags = flags;
     link->delay = conf->reconnect;
+    link->gone_at = ngx_current_msec;
 
     link->log = *log;
     link->log.handler = ngx_ws_bus_link_log_handler;
@@ -437,7 +438,7 @@ ngx_ws_bus_link_fail(ngx_ws_bus_link_t *link, ngx_ws_bus_link_reason_e reason)
 static void
 ngx_ws_bus_link_later(ngx_ws_bus_link_t *link, ngx_msec_t up)
 {
-    ngx_msec_t  delay;
+    ngx_msec_t  delay, gone;
 
     if (link->tried < link->naddrs) {
         ngx_add_timer(&link->timer, 0);
@@ -450,9 +451,15 @@ ngx_ws_bus_link_later(ngx_ws_bus_link_t *link, ngx_msec_t up)
 
     if (up >= link->conf->reconnect_max) {
         link->delay = link->conf->reconnect;
+        link->gone_at = ngx_current_msec;
     }
 
-    delay = link->delay / 2 + 1;
+    /* a short absence is not made much longer */
+
+    gone = (ngx_current_msec - link->gone_at) / 2;
+
+    delay = ngx_min(link->delay, ngx_max(gone, link->conf->reconnect));
+    delay = delay / 2 + 1;
     delay += (ngx_msec_t) ngx_random() % delay;
 
     link->delay = ngx_min(link->delay * 2, link->conf->reconnect_max);

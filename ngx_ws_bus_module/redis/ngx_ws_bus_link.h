@@ -205,6 +205,7 @@ struct ngx_ws_bus_link_s {
     ngx_uint_t                  next;      /* address */
 
     ngx_msec_t                  delay;
+    ngx_msec_t                  gone_at;   /* it stayed until then */
     ngx_msec_t                  up_at;
     ngx_msec_t                  read_at;   /* something came */
     uint64_t                    turn;      /* of the event loop, usec */

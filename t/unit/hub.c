@@ -6,10 +6,13 @@
 
 #define BUS_WITH_HUB  1
 
+#define NGX_WS_BUS_HUB_WORK  256
+
 #include "bus.h"
 
 #include "ngx_ws_bus_run.c"
 #include "ngx_ws_bus_hub.c"
+#include "ngx_ws_bus_overrun.c"
 #include "ngx_ws_bus_refill.c"
 #include "ngx_ws_bus_subs.c"
 #include "ngx_ws_bus_presence.c"
@@ -81,10 +84,12 @@ static void test_own_lap(void);
 static void test_idle(void);
 static void test_many(void);
 static void test_refill(void);
+static void test_refill_slices(void);
+static void test_refill_deleted(void);
 static void test_lost(void);
 static void test_deleted(void);
 static void test_table(void);
-static void test_random(ngx_uint_t failing, ngx_uint_t many,
+static void test_random(ngx_uint_t failing, ngx_uint_t takes, ngx_uint_t many,
     const char *name);
 
 static ngx_int_t encode(ngx_ws_bus_format_t *format, ngx_ws_bus_run_t *run,
@@ -93,6 +98,7 @@ static ngx_int_t encode(ngx_ws_bus_format_t *format, ngx_ws_bus_run_t *run,
 static void deliver(ngx_ws_bus_sub_t *sub, ngx_ws_bus_run_t *run,
     ngx_uint_t first);
 static void lost(ngx_ws_bus_sub_t *sub, uint64_t from, uint64_t to);
+static ngx_uint_t lapped(void);
 static void deleted(ngx_ws_bus_sub_t *sub);
 
 
@@ -119,6 +125,8 @@ static ngx_uint_t         number;        /* of the last message */
 static ngx_uint_t         encoded;
 static ngx_uint_t         clock_given;
 static ngx_uint_t         overrun;       /* in this turn */
+static uint64_t           lapped_to;     /* what was missed is before it */
+static ngx_uint_t         slow;          /* to encode takes it, microseconds */
 static ngx_uint_t         failing;       /* memory runs out now and then */
 
 static ngx_connection_t   bell;
@@ -236,13 +244,18 @@ main(void)
     test_idle();
     test_many();
     test_refill();
+    test_refill_slices();
+    test_refill_deleted();
     test_lost();
     test_deleted();
     test_table();
 
-    test_random(0, 12, "random operations, few subscribers");
-    test_random(0, SUBS, "random operations, many subscribers");
-    test_random(1, 60, "random operations, not enough memory");
+    test_random(0, 0, 12, "random operations, few subscribers");
+    test_random(0, 0, SUBS, "random operations, many subscribers");
+    test_random(0, 200, 12, "random operations, slowly, few subscribers");
+    test_random(0, 200, SUBS, "random operations, slowly, many subscribers");
+    test_random(1, 0, 60, "random operations, not enough memory");
+    test_random(1, 200, 60, "random operations, slowly, not enough memory");
 
     zone_free();
     free(pool_memory);
@@ -307,6 +320,7 @@ encode(ngx_ws_bus_format_t *format, ngx_ws_bus_run_t *run,
     run->len += OVERHEAD + f->pad + rec->len;
 
     encoded++;
+    test_now += slow;
 
     /* what was written is taken back then */
 
@@ -473,6 +487,15 @@ lost(ngx_ws_bus_sub_t *sub, uint64_t from, uint64_t to)
 }
 
 
+/* what was missed is being looked for */
+
+static ngx_uint_t
+lapped(void)
+{
+    return overrun || hub->refilling;
+}
+
+
 static void
 deleted(ngx_ws_bus_sub_t *sub)
 {
@@ -483,11 +506,11 @@ deleted(ngx_ws_bus_sub_t *sub)
 
     /* of several at once it is told one, with all that was in between */
 
-    while (overrun && s->first < s->n && s->due[s->first].pos < hub->cursor) {
+    while (s->first < s->n && s->due[s->first].pos < lapped_to) {
         s->first++;
     }
 
-    if (overrun) {
+    if (lapped()) {
         return;
     }
 
@@ -515,6 +538,7 @@ overrun_handler(void)
     test_sub_t  *s;
 
     overrun = 1;
+    lapped_to = sh->log.head;
 
     for (s = subs; s < subs + SUBS; s++) {
         for (i = s->first; s->used && i < s->n; i++) {
@@ -559,7 +583,9 @@ hub_create(size_t size)
 
     hub = test_zone.hub;
     overrun = 0;
+    lapped_to = 0;
     failing = 0;
+    slow = 0;
 }
 
 
@@ -744,6 +770,10 @@ send_to(ngx_uint_t ch, ngx_uint_t keep, ngx_uint_t slot, size_t len)
         node = sub->group->channel->node;
         size = ngx_ws_bus_log_align(sizeof(ngx_ws_bus_record_t) + n);
         left = sh->log.size - sh->log.head % sh->log.size;
+
+        if (keep && (node->seq + 1) % NGX_WS_BUS_HISTORY_STEP == 0) {
+            size += 2 * sizeof(uint64_t);          /* its links */
+        }
 
         owe(ch, number, sh->log.head + (left < size ? left : 0), node->epoch,
             keep ? node->seq + 1 : 0);
@@ -1182,6 +1212,117 @@ test_refill(void)
 }
 
 
+/* the history is long, and to encode takes its time */
+
+static void
+test_refill_slices(void)
+{
+    ngx_uint_t   i, n, before;
+    test_sub_t  *s, *late;
+
+    hub_create(60000);
+
+    for (i = 0; i < 8; i++) {
+        subscribe(i, i % 2);
+    }
+
+    s = subs;
+    send_to(0, 1, OTHER, 10);
+    lap();
+
+    for (i = 0; i < 400; i++) {
+        send_to(i % 8, 1, OTHER, 10);
+    }
+
+    slow = 100;
+    n = 0;
+    late = NULL;
+
+    do {
+        before = encoded;
+        turn();
+
+        tap_each(encoded - before <= 10, "%lu are encoded in one turn",
+                 (u_long) (encoded - before));
+
+        if (hub->refilling) {
+
+            /* messages, subscribers and channels come meanwhile, and go */
+
+            send_to(n % 8, 1, n % 3 ? OTHER : WORKER, 10);
+            send_to(n % 8, 0, OTHER, 10);
+            subscribe(100 + n, n % 2);
+
+            if (n == 10) {
+                late = subscribe(0, 0);
+                send_to(0, 1, OTHER, 10);
+                unsubscribe(&subs[7]);
+            }
+        }
+
+        n++;
+
+    } while (n < 1000 && hub->refilling);
+
+    slow = 0;
+    settle();
+
+    tap_ok(n > 40 && n < 1000, "a long refill takes many turns");
+    tap_ok(hub->slot->stats.overruns == 1 && s->lost == 1 && s->to == 1
+           && s->given >= 50, "and misses nothing but what is gone");
+    tap_ok(late && late->lost == 0 && late->given >= 1,
+           "who comes meanwhile gets what comes then");
+
+    hub_end("a refill in slices");
+}
+
+
+/* a channel is deleted before it is its turn to be refilled */
+
+static void
+test_refill_deleted(void)
+{
+    ngx_uint_t   i;
+    test_sub_t  *s;
+
+    hub_create(60000);
+
+    for (i = 0; i < 8; i++) {
+        subscribe(i, 0);
+    }
+
+    s = &subs[7];
+    send_to(7, 1, OTHER, 10);
+    lap();
+
+    for (i = 0; i < 100; i++) {
+        send_to(i % 7, 1, OTHER, 10);
+    }
+
+    send_to(7, 1, OTHER, 10);
+
+    slow = 200;
+    turn();
+
+    tap_ok(hub->refilling && s->given == 0, "a refill takes its time");
+
+    send_to(7, 1, OTHER, 10);
+    send_to(7, 0, OTHER, 10);
+    send_to(7, 1, OTHER, 10);
+    delete_channel(7, OTHER);
+    send_to(7, 1, OTHER, 10);
+
+    settle();
+
+    tap_ok(s->lost == 1 && s->from == 1 && s->to == 2,
+           "what was missed before is lost");
+    tap_ok(s->deleted == 1 && s->given == 4,
+           "what is still to be read comes, and the deletion in its place");
+
+    hub_end("a deletion during a refill");
+}
+
+
 static void
 test_lost(void)
 {
@@ -1414,7 +1555,8 @@ excuse(void)
 
 
 static void
-test_random(ngx_uint_t without_memory, ngx_uint_t many, const char *name)
+test_random(ngx_uint_t without_memory, ngx_uint_t takes, ngx_uint_t many,
+    const char *name)
 {
     ngx_uint_t   i, j;
     test_sub_t  *s;
@@ -1422,6 +1564,7 @@ test_random(ngx_uint_t without_memory, ngx_uint_t many, const char *name)
     hub_create(8000);
 
     failing = without_memory;
+    slow = takes;
 
     for (i = 0; i < STEPS; i++) {
         random_step(many);

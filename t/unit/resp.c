@@ -29,6 +29,7 @@ static int endless(const char *start);
 static void test_large(void);
 static void test_pending(void);
 static void test_views(void);
+static void test_refusals(void);
 static size_t print_reply(char *p, ngx_ws_bus_reply_t *reply);
 static const char *read_reply(const char *in, size_t len, size_t step);
 
@@ -92,6 +93,7 @@ main(void)
     test_large();
     test_pending();
     test_views();
+    test_refusals();
 
     return tap_done();
 }
@@ -437,6 +439,57 @@ test_views(void)
     tap_ok(ngx_ws_bus_reply_is_error(ngx_ws_bus_reply_at(reply, 2), "ERR"),
            "a code alone");
     tap_ok(!ngx_ws_bus_reply_is_error(reply->first, "ERR"), "no error");
+
+    ngx_ws_bus_resp_destroy(resp);
+}
+
+
+/* a refusal inside of a script, as Redis 6 tells it */
+
+static void
+test_refusals(void)
+{
+    ngx_uint_t           i;
+    ngx_ws_bus_resp_t   *resp;
+    ngx_ws_bus_reply_t  *reply;
+
+    static const struct {
+        const char      *text;
+        const char      *code;
+        ngx_uint_t       is;
+    } cases[] = {
+        { "@user_script: 83: -OOM command not allowed", "OOM", 1 },
+        { "@user_script: 83: -OOM", "OOM", 1 },
+        { "@user_script: 83: -OOMS", "OOM", 0 },
+        { "@user_script: 83: -ERR a: -OOM b", "OOM", 0 },
+        { "@user_script: 83: -", "OOM", 0 },
+        { "@user_script: 83:", "OOM", 0 },
+        { "@user_script: ", "OOM", 0 },
+        { "ERR Error running script (call to f_0a): @user_script:57: "
+          "@user_script: 57: -READONLY You can't", "READONLY", 1 },
+        { "ERR Error running script (call to f_0a): @user_script:57: "
+          "user_script:57: bad argument", "READONLY", 0 },
+        { "ERR Error running script ", "ERR", 1 },
+        { "ERR not: -OOM", "OOM", 0 },
+        { "READONLY You can't write", "READONLY", 1 },
+    };
+
+    resp = ngx_ws_bus_resp_create(MAX_SIZE, MAX_ELEMENTS);
+
+    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        ngx_ws_bus_resp_feed(resp, (u_char *) "-", 1);
+        ngx_ws_bus_resp_feed(resp, (u_char *) cases[i].text,
+                             strlen(cases[i].text));
+        ngx_ws_bus_resp_feed(resp, (u_char *) "\r\n", 2);
+
+        if (ngx_ws_bus_resp_next(resp, &reply) != NGX_OK) {
+            tap_ok(0, cases[i].text);
+            break;
+        }
+
+        tap_is(ngx_ws_bus_reply_is_error(reply, cases[i].code), cases[i].is,
+               cases[i].text);
+    }
 
     ngx_ws_bus_resp_destroy(resp);
 }

@@ -119,7 +119,11 @@ sub _lacks {
 
     if ($feature =~ m!^bin/(.+)$!) {
         my $name = $1;
-        return (grep { -x "$_/$name" } split /:/, $ENV{PATH})
+
+        $name = $ENV{WS_BUS_TEST_REDIS} || $name if $name eq 'redis-server';
+
+        return (grep { -x "$_$name" }
+                $name =~ m!/! ? '' : map { "$_/" } split /:/, $ENV{PATH})
             ? undef : "no $name";
     }
 
@@ -995,6 +999,10 @@ The nginx binary; C<nginx> from the PATH by default.
 
 The module; F<build/ngx_ws_bus_module.so> by default.  Empty for an nginx that
 was built with C<--add-module>.
+
+=item WS_BUS_TEST_REDIS
+
+The path of another server for C<bin/redis-server>, see L<Test::WsBus::Redis>.
 
 =item WS_BUS_TEST_PRELOAD
 

@@ -41,6 +41,30 @@ sub socket_path { return "$_[0]{dir}/socket" }
 sub pid { return $_[0]{pid} }
 
 
+# The program, and its version: 6.002, 7, 8.001.  Valkey, which counts on from
+# Redis 7.2, is no earlier one by its number either.
+
+sub binary { return $ENV{WS_BUS_TEST_REDIS} || 'redis-server' }
+
+
+my %versions;
+
+sub version {
+    my $binary = binary();
+
+    return $versions{$binary} //= do {
+        open(my $fh, '-|', $binary, '--version')
+            or croak("no $binary: $!");
+
+        my $line = <$fh> // '';
+
+        $line =~ /\bv=(\d+)\.(\d+)/ or croak("no version of $binary: $line");
+
+        $1 + $2 / 1000;
+    };
+}
+
+
 # Life of the server.
 
 sub start {
@@ -50,7 +74,7 @@ sub start {
 
     $self->_write_config();
 
-    $self->{pid} = $self->{t}->run_daemon('redis-server',
+    $self->{pid} = $self->{t}->run_daemon(binary(),
         "$self->{dir}/redis.conf", $self->{sentinel} ? '--sentinel' : ());
 
     return $self->wait_ready() if !$self->{no_wait};
@@ -79,8 +103,11 @@ sub _write_config {
 
     if (!$self->{sentinel}) {
         push @lines, 'save ""', "unixsocket $self->{dir}/socket",
-            'unixsocketperm 777', 'enable-debug-command yes',
-            'repl-diskless-sync-delay 0';
+            'unixsocketperm 777', 'repl-diskless-sync-delay 0';
+
+        # before 7 it has no setting, and is always there
+
+        push @lines, 'enable-debug-command yes' if version() >= 7;
 
         push @lines, 'appendonly ' . ($self->{aof} ? 'yes' : 'no'),
             'appendfsync always';
@@ -400,9 +427,23 @@ A connection of its own: C<command(args)>, C<send(args)>, C<reply([timeout])>
 (an error is a reference to its text), C<disconnect()>.
 C<Test::WsBus::Redis::Client::encode(args)> makes the bytes of a command.
 
+=item binary(), version()
+
+The program that start() runs, and its version as a number: C<6.002> for 6.2.
+
 =item info(field), clients()
 
 A field of INFO; CLIENT LIST as a list of hashes, without the one that asks.
+
+=back
+
+=head1 ENVIRONMENT
+
+=over
+
+=item WS_BUS_TEST_REDIS
+
+The server to run, of Redis or Valkey; C<redis-server> from the PATH by default.
 
 =back
 
