@@ -135,24 +135,26 @@ $(BUILD)/debug/obj/%.o: $(MODULE)/%.c Makefile $(TREE)/stamp
 	$(Q)$(COMPILE) $(SANITIZE) $(INCS) -MMD -MP -o $@ $<
 
 
-# a module for tests only, which gives HTTP to the links of redis/
+# modules for tests only, which give HTTP to the links and servers of redis/
 
 LINK_TEST =	$(filter-out %/ngx_ws_bus_module.o %/http/%,$(1))
 
-link-test:	$(BUILD)/test/link.so
+TEST_MODS =	$(notdir $(wildcard t/mod/*.c))
+
+link-test:	$(TEST_MODS:%.c=$(BUILD)/test/%.so)
 	@:
 
-debug-link-test: $(BUILD)/debug/test/link.so
+debug-link-test: $(TEST_MODS:%.c=$(BUILD)/debug/test/%.so)
 	@:
 
-$(BUILD)/test/link.so: t/mod/link.c $(OBJS)
+$(BUILD)/test/%.so: t/mod/%.c $(OBJS)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(COMPILE) $(INCS) -MMD -MP -MF $@.d -MT $@ -o $@.o $<
 	$(Q)$(LINK) -o $@.new $@.o $(call LINK_TEST,$(OBJS)) $(LIBS)
 	$(Q)mv $@.new $@
 
-$(BUILD)/debug/test/link.so: t/mod/link.c $(DEBUG_OBJS)
+$(BUILD)/debug/test/%.so: t/mod/%.c $(DEBUG_OBJS)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(COMPILE) $(SANITIZE) $(INCS) -MMD -MP -MF $@.d -MT $@ -o $@.o $<

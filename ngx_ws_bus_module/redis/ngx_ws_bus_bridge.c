@@ -14,7 +14,7 @@
 
 
 /*
- * Who owns the bridge, and its links.
+ * Who owns the bridge.
  *
  * The first worker of a configuration takes it.  On a reload the old owner
  * goes on until the new one has subscribed to everything: then the new one
@@ -32,33 +32,14 @@
 
 static ngx_int_t ngx_ws_bus_bridge_init(ngx_ws_bus_zone_t *zone,
     ngx_cycle_t *cycle);
-static ngx_ws_bus_link_server_t *ngx_ws_bus_bridge_server(
-    ngx_ws_bus_bridge_t *b);
 static void ngx_ws_bus_bridge_exit(ngx_ws_bus_zone_t *zone);
 static void ngx_ws_bus_bridge_wanted(ngx_ws_bus_hub_t *hub);
 static ngx_int_t ngx_ws_bus_bridge_take(ngx_ws_bus_bridge_t *b);
-static void ngx_ws_bus_bridge_give(ngx_ws_bus_bridge_t *b);
 static void ngx_ws_bus_bridge_work_handler(ngx_event_t *ev);
 static void ngx_ws_bus_bridge_tick_handler(ngx_event_t *ev);
 static void ngx_ws_bus_bridge_hold_handler(ngx_event_t *ev);
 static void ngx_ws_bus_bridge_leave(ngx_ws_bus_bridge_t *b);
-static void ngx_ws_bus_bridge_marker(ngx_ws_bus_bridge_t *b);
-static void ngx_ws_bus_bridge_active(ngx_ws_bus_bridge_t *b);
 static void ngx_ws_bus_bridge_walk(ngx_ws_bus_bridge_t *b);
-
-static void ngx_ws_bus_bridge_command_up(void *data);
-static void ngx_ws_bus_bridge_command_down(void *data,
-    ngx_ws_bus_link_reason_e reason);
-static void ngx_ws_bus_bridge_info_handler(void *data, ngx_int_t rc,
-    ngx_ws_bus_reply_t *reply);
-static void ngx_ws_bus_bridge_memory_handler(void *data, ngx_int_t rc,
-    ngx_ws_bus_reply_t *reply);
-static ngx_int_t ngx_ws_bus_bridge_info(ngx_ws_bus_reply_t *reply,
-    const char *name, ngx_str_t *value);
-static void ngx_ws_bus_bridge_subscriber_up(void *data);
-static void ngx_ws_bus_bridge_subscriber_down(void *data,
-    ngx_ws_bus_link_reason_e reason);
-static void ngx_ws_bus_bridge_open(ngx_ws_bus_bridge_t *b);
 
 
 /* timers want something shaped like a connection */
@@ -95,9 +76,7 @@ ngx_ws_bus_bridge_create(ngx_pool_t *pool, ngx_ws_bus_zone_t *zone,
 static ngx_int_t
 ngx_ws_bus_bridge_init(ngx_ws_bus_zone_t *zone, ngx_cycle_t *cycle)
 {
-    ngx_ws_bus_bridge_t         *b;
-    ngx_ws_bus_link_server_t    *server;
-    ngx_ws_bus_link_handlers_t   handlers;
+    ngx_ws_bus_bridge_t  *b;
 
     b = ngx_ws_bus_bridge(zone);
 
@@ -115,6 +94,8 @@ ngx_ws_bus_bridge_init(ngx_ws_bus_zone_t *zone, ngx_cycle_t *cycle)
     ngx_queue_init(&b->subscribe);
     ngx_queue_init(&b->compare);
     ngx_queue_init(&b->fetch);
+    ngx_queue_init(&b->deaf);
+    ngx_queue_init(&b->stalled);
 
     ngx_ws_bus_bridge_dumb.fd = (ngx_socket_t) -1;
 
@@ -131,20 +112,7 @@ ngx_ws_bus_bridge_init(ngx_ws_bus_zone_t *zone, ngx_cycle_t *cycle)
     b->hold.data = &ngx_ws_bus_bridge_dumb;
     b->hold.log = cycle->log;
 
-    ngx_memzero(&handlers, sizeof(ngx_ws_bus_link_handlers_t));
-
-    handlers.up = ngx_ws_bus_bridge_command_up;
-    handlers.down = ngx_ws_bus_bridge_command_down;
-    handlers.data = b;
-
-    handlers.stats = (ngx_ws_bus_link_stats_t *)
-                         b->hub->slot->stats.remote_link;
-
-    server = ngx_ws_bus_bridge_server(b);
-
-    b->command = ngx_ws_bus_link_create(&b->redis->link, server, &handlers, 0,
-                                        cycle->log);
-    if (b->command == NULL) {
+    if (ngx_ws_bus_bridge_connect(b) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -158,17 +126,6 @@ ngx_ws_bus_bridge_init(ngx_ws_bus_zone_t *zone, ngx_cycle_t *cycle)
 }
 
 
-/*
- * Where messages are published and subscribed to.
- */
-
-static ngx_ws_bus_link_server_t *
-ngx_ws_bus_bridge_server(ngx_ws_bus_bridge_t *b)
-{
-    return b->redis->servers.elts;
-}
-
-
 static void
 ngx_ws_bus_bridge_exit(ngx_ws_bus_zone_t *zone)
 {
@@ -178,12 +135,9 @@ ngx_ws_bus_bridge_exit(ngx_ws_bus_zone_t *zone)
 
     if (b->token) {
         ngx_ws_bus_remote_leave(zone, b->token);
-        ngx_ws_bus_link_close(b->subscriber);
     }
 
-    if (b->command) {
-        ngx_ws_bus_link_close(b->command);
-    }
+    ngx_ws_bus_bridge_disconnect(b);
 }
 
 
@@ -194,27 +148,9 @@ ngx_ws_bus_bridge_exit(ngx_ws_bus_zone_t *zone)
 static ngx_int_t
 ngx_ws_bus_bridge_take(ngx_ws_bus_bridge_t *b)
 {
-    ngx_ws_bus_link_server_t    *server;
-    ngx_ws_bus_remote_sh_t      *sh;
-    ngx_ws_bus_link_handlers_t   handlers;
+    ngx_ws_bus_remote_sh_t  *sh;
 
     sh = b->zone->sh->remote;
-
-    ngx_memzero(&handlers, sizeof(ngx_ws_bus_link_handlers_t));
-
-    handlers.up = ngx_ws_bus_bridge_subscriber_up;
-    handlers.down = ngx_ws_bus_bridge_subscriber_down;
-    handlers.push = ngx_ws_bus_bridge_push;
-    handlers.data = b;
-
-    server = ngx_ws_bus_bridge_server(b);
-
-    b->subscriber = ngx_ws_bus_link_create(&b->redis->link, server, &handlers,
-                                           NGX_WS_BUS_LINK_SUBSCRIBER,
-                                           b->log);
-    if (b->subscriber == NULL) {
-        return NGX_ERROR;
-    }
 
     /* an owner that works goes on for a while */
 
@@ -238,6 +174,8 @@ ngx_ws_bus_bridge_take(ngx_ws_bus_bridge_t *b)
                                  &b->redis->prefix, sh->host)
                      - b->control_name;
 
+    ngx_ws_bus_servers_listen(b->servers, 1, NULL);
+
     ngx_add_timer(&b->hold, NGX_WS_BUS_BRIDGE_HOLD);
 
     ngx_log_debug3(NGX_LOG_DEBUG_CORE, b->log, 0,
@@ -252,7 +190,7 @@ ngx_ws_bus_bridge_take(ngx_ws_bus_bridge_t *b)
  * Another process goes on.
  */
 
-static void
+void
 ngx_ws_bus_bridge_give(ngx_ws_bus_bridge_t *b)
 {
     ngx_log_debug2(NGX_LOG_DEBUG_CORE, b->log, 0,
@@ -264,8 +202,7 @@ ngx_ws_bus_bridge_give(ngx_ws_bus_bridge_t *b)
     b->token = 0;
     b->up = 0;
 
-    ngx_ws_bus_link_close(b->subscriber);
-    b->subscriber = NULL;
+    ngx_ws_bus_servers_listen(b->servers, 0, NULL);
 
     ngx_ws_bus_bridge_free_channels(b);
 
@@ -362,6 +299,11 @@ ngx_ws_bus_bridge_work_handler(ngx_event_t *ev)
     b = (ngx_ws_bus_bridge_t *) ((u_char *) ev
                                  - offsetof(ngx_ws_bus_bridge_t, work));
 
+    if (b->moving) {
+        b->moving = 0;
+        ngx_ws_bus_bridge_move(b);
+    }
+
     if (b->walking) {
         ngx_ws_bus_bridge_walk(b);
     }
@@ -376,56 +318,10 @@ ngx_ws_bus_bridge_work_handler(ngx_event_t *ev)
     /* all is subscribed to: the old owner may stop */
 
     if (b->passive && !b->handing && b->up && b->ready
-        && ngx_queue_empty(&b->subscribe) && b->subscribing == 0)
+        && ngx_queue_empty(&b->subscribe) && b->subscribing == 0
+        && ngx_ws_bus_bridge_settled(b))
     {
         ngx_ws_bus_bridge_marker(b);
-    }
-}
-
-
-/*
- * Everything is subscribed to: what follows the marker is appended here.
- */
-
-static void
-ngx_ws_bus_bridge_marker(ngx_ws_bus_bridge_t *b)
-{
-    u_char     token[NGX_INT64_LEN];
-    ngx_str_t  argv[3];
-
-    ngx_str_set(&argv[0], "PUBLISH");
-    argv[1] = b->control;
-    argv[2].data = token;
-    argv[2].len = ngx_sprintf(token, "%uL", b->token) - token;
-
-    if (ngx_ws_bus_link_command(b->command, argv, 3, NULL, NULL, NULL)
-        == NGX_OK)
-    {
-        b->handing = 1;
-        b->handing_since = ngx_current_msec;
-    }
-}
-
-
-void
-ngx_ws_bus_bridge_marked(ngx_ws_bus_bridge_t *b, ngx_str_t *value)
-{
-    ngx_int_t  token;
-
-    token = ngx_atoi(value->data, value->len);
-
-    if (token == NGX_ERROR) {
-        return;
-    }
-
-    if ((uint64_t) token == b->token) {
-
-        if (b->passive) {
-            ngx_ws_bus_bridge_active(b);
-        }
-
-    } else if ((uint64_t) token > b->token) {
-        ngx_ws_bus_bridge_give(b);
     }
 }
 
@@ -434,7 +330,7 @@ ngx_ws_bus_bridge_marked(ngx_ws_bus_bridge_t *b, ngx_str_t *value)
  * What the old owner has made live is so no longer.
  */
 
-static void
+void
 ngx_ws_bus_bridge_active(ngx_ws_bus_bridge_t *b)
 {
     ngx_ws_bus_remote_sh_t  *sh;
@@ -443,6 +339,8 @@ ngx_ws_bus_bridge_active(ngx_ws_bus_bridge_t *b)
 
     b->passive = 0;
     b->handing = 0;
+
+    ngx_ws_bus_bridge_unmark(b);
 
     sh->up = b->up;
     sh->since = ngx_time();
@@ -453,6 +351,13 @@ ngx_ws_bus_bridge_active(ngx_ws_bus_bridge_t *b)
 
     /* whoever came meanwhile may have been told that it is live */
 
+    ngx_ws_bus_bridge_begin_walk(b);
+}
+
+
+void
+ngx_ws_bus_bridge_begin_walk(ngx_ws_bus_bridge_t *b)
+{
     b->walking = 1;
     b->bucket = 0;
     b->skip = 0;
@@ -493,6 +398,7 @@ static void
 ngx_ws_bus_bridge_tick_handler(ngx_event_t *ev)
 {
     ngx_ws_bus_bridge_t     *b;
+    ngx_ws_bus_server_t     *server;
     ngx_ws_bus_remote_sh_t  *sh;
 
     b = (ngx_ws_bus_bridge_t *) ((u_char *) ev
@@ -500,11 +406,16 @@ ngx_ws_bus_bridge_tick_handler(ngx_event_t *ev)
     sh = b->zone->sh->remote;
 
     b->ticks++;
+    b->redirects = 0;
 
+    ngx_ws_bus_bridge_publish_up(b);
     ngx_ws_bus_bridge_publish_refuse(b, 0);
 
     if (b->token) {
-        sh->rtt = b->command->rtt;
+        ngx_ws_bus_bridge_open(b);
+
+        server = ngx_ws_bus_servers_next(b->servers, NULL);
+        sh->rtt = server ? server->command->rtt : 0;
 
         if (b->passive
             && (!sh->up
@@ -537,254 +448,7 @@ ngx_ws_bus_bridge_tick_handler(ngx_event_t *ev)
 }
 
 
-/*
- * The command link: of every worker, to publish, and of the owner, to fetch.
- */
-
-static void
-ngx_ws_bus_bridge_command_up(void *data)
-{
-    ngx_ws_bus_bridge_t *b = data;
-
-    ngx_str_t  argv[2];
-
-    b->replid_len = 0;
-    b->ready = 1;
-
-    ngx_str_set(&argv[0], "INFO");
-    ngx_str_set(&argv[1], "replication");
-
-    (void) ngx_ws_bus_link_command(b->command, argv, 2,
-                                   ngx_ws_bus_bridge_info_handler, b, NULL);
-
-    ngx_ws_bus_bridge_publish_up(b);
-
-    if (b->token) {
-        ngx_str_set(&argv[1], "memory");
-
-        (void) ngx_ws_bus_link_command(b->command, argv, 2,
-                                       ngx_ws_bus_bridge_memory_handler, b,
-                                       NULL);
-
-        ngx_ws_bus_bridge_check(b, b->command);
-
-        ngx_post_event(&b->work, &ngx_posted_events);
-        ngx_ws_bus_bridge_open(b);
-    }
-}
-
-
-static void
-ngx_ws_bus_bridge_info_handler(void *data, ngx_int_t rc,
-    ngx_ws_bus_reply_t *reply)
-{
-    ngx_ws_bus_bridge_t *b = data;
-
-    ngx_str_t  role, replid;
-
-    if (rc != NGX_OK
-        || ngx_ws_bus_bridge_info(reply, "role:", &role) != NGX_OK
-        || role.len != 6
-        || ngx_strncmp(role.data, "master", 6) != 0)
-    {
-        return;
-    }
-
-    if (ngx_ws_bus_bridge_info(reply, "master_replid:", &replid) == NGX_OK
-        && replid.len == NGX_WS_BUS_BRIDGE_REPLID)
-    {
-        b->replid_len = NGX_WS_BUS_BRIDGE_REPLID;
-        ngx_memcpy(b->replid, replid.data, NGX_WS_BUS_BRIDGE_REPLID);
-    }
-}
-
-
-/*
- * A server that evicts keys forgets messages that clients count on.
- */
-
-static void
-ngx_ws_bus_bridge_memory_handler(void *data, ngx_int_t rc,
-    ngx_ws_bus_reply_t *reply)
-{
-    ngx_ws_bus_bridge_t *b = data;
-
-    ngx_str_t  max, policy;
-
-    if (rc != NGX_OK
-        || ngx_ws_bus_bridge_info(reply, "maxmemory:", &max) != NGX_OK
-        || ngx_ws_bus_bridge_info(reply, "maxmemory_policy:", &policy)
-           != NGX_OK)
-    {
-        return;
-    }
-
-    if ((max.len == 1 && max.data[0] == '0')
-        || (policy.len == 10
-            && ngx_strncmp(policy.data, "noeviction", 10) == 0))
-    {
-        return;
-    }
-
-    ngx_log_error(NGX_LOG_WARN, b->log, 0,
-                  "ws_bus_redis \"%V\" may evict messages, its "
-                  "maxmemory-policy is \"%V\"",
-                  &b->redis->link.name, &policy);
-}
-
-
-/*
- * The value of a line of INFO.  NGX_OK, or NGX_DECLINED if there is none.
- */
-
-static ngx_int_t
-ngx_ws_bus_bridge_info(ngx_ws_bus_reply_t *reply, const char *name,
-    ngx_str_t *value)
-{
-    u_char  *p, *last;
-    size_t   len;
-
-    if (reply->type != NGX_WS_BUS_REPLY_STRING) {
-        return NGX_DECLINED;
-    }
-
-    len = ngx_strlen(name);
-    p = reply->str.data;
-    last = p + reply->str.len;
-
-    while (p && (size_t) (last - p) > len) {
-
-        if (ngx_strncmp(p, name, len) == 0) {
-            value->data = p + len;
-
-            for (p = value->data; p < last && *p != CR && *p != LF; p++) {
-                /* void */
-            }
-
-            value->len = p - value->data;
-
-            return NGX_OK;
-        }
-
-        p = ngx_strlchr(p, last, LF);
-        p = p ? p + 1 : NULL;
-    }
-
-    return NGX_DECLINED;
-}
-
-
-static void
-ngx_ws_bus_bridge_command_down(void *data, ngx_ws_bus_link_reason_e reason)
-{
-    ngx_ws_bus_bridge_t *b = data;
-
-    (void) reason;
-
-    b->ready = 0;
-
-    if (b->redis->when_down != NGX_WS_BUS_REDIS_QUEUE) {
-        ngx_ws_bus_bridge_publish_refuse(b, 1);
-    }
-
-    if (b->token) {
-        ngx_ws_bus_bridge_open(b);
-    }
-}
-
-
-static void
-ngx_ws_bus_bridge_subscriber_up(void *data)
-{
-    ngx_ws_bus_bridge_t *b = data;
-
-    ngx_str_t                argv[2];
-    ngx_ws_bus_remote_sh_t  *sh;
-
-    sh = b->zone->sh->remote;
-
-    b->up = 1;
-
-    ngx_log_error(NGX_LOG_NOTICE, b->log, 0,
-                  "ws_bus_zone \"%V\" is joined by redis \"%V\"",
-                  &b->zone->name, &b->redis->link.name);
-
-    if (!b->passive) {
-        sh->up = 1;
-        sh->since = ngx_time();
-    }
-
-    ngx_str_set(&argv[0], "SUBSCRIBE");
-    argv[1] = b->control;
-
-    (void) ngx_ws_bus_link_command(b->subscriber, argv, 2, NULL, NULL, NULL);
-
-    /* also what was asked for, and not answered, by another owner */
-
-    b->walking = 1;
-    b->bucket = 0;
-    b->skip = 0;
-
-    ngx_ws_bus_bridge_open(b);
-
-    ngx_post_event(&b->work, &ngx_posted_events);
-}
-
-
-/*
- * Nothing is heard of any channel: none is live.
- */
-
-static void
-ngx_ws_bus_bridge_subscriber_down(void *data, ngx_ws_bus_link_reason_e reason)
-{
-    ngx_ws_bus_bridge_t *b = data;
-
-    ngx_ws_bus_remote_sh_t  *sh;
-
-    (void) reason;
-
-    sh = b->zone->sh->remote;
-
-    if (b->up) {
-        sh->stats.reconnects++;
-    }
-
-    b->up = 0;
-    b->handing = 0;
-
-    ngx_ws_bus_bridge_unsubscribed(b);
-
-    if (b->passive) {
-        return;
-    }
-
-    if (sh->up) {
-        sh->up = 0;
-        sh->since = ngx_time();
-    }
-
-    if (sh->token != b->token) {
-
-        /* another one follows, and need not wait */
-
-        ngx_ws_bus_bridge_give(b);
-        return;
-    }
-
-    b->token = ngx_ws_bus_remote_take(b->zone);
-    ngx_ws_bus_remote_floor(b->zone, b->token);
-
-    ngx_ws_bus_bridge_open(b);
-}
-
-
-/*
- * "when_down local": while there is no Redis, channels are served with what
- * this host has.
- */
-
-static void
+void
 ngx_ws_bus_bridge_open(ngx_ws_bus_bridge_t *b)
 {
     ngx_uint_t               open;
@@ -794,7 +458,7 @@ ngx_ws_bus_bridge_open(ngx_ws_bus_bridge_t *b)
 
     open = (b->redis->when_down == NGX_WS_BUS_REDIS_LOCAL
             && !b->up
-            && b->subscriber->reason != NGX_WS_BUS_LINK_NEVER);
+            && ngx_ws_bus_bridge_failed(b, 0));
 
     if (sh->open == open) {
         return;
@@ -806,11 +470,7 @@ ngx_ws_bus_bridge_open(ngx_ws_bus_bridge_t *b)
 
         /* whoever waits is told, channel by channel */
 
-        b->walking = 1;
-        b->bucket = 0;
-        b->skip = 0;
-
-        ngx_post_event(&b->work, &ngx_posted_events);
+        ngx_ws_bus_bridge_begin_walk(b);
     }
 }
 
@@ -900,12 +560,14 @@ ngx_ws_bus_bridge_read_epoch(const ngx_str_t *value)
 
 
 ngx_int_t
-ngx_ws_bus_bridge_script(ngx_ws_bus_bridge_t *b,
+ngx_ws_bus_bridge_script(ngx_ws_bus_bridge_t *b, ngx_uint_t slot,
     const ngx_ws_bus_script_t *script, ngx_uint_t load, ngx_str_t *argv,
-    ngx_uint_t keys, ngx_uint_t n, ngx_ws_bus_link_reply_pt handler,
-    void *data, ngx_ws_bus_link_op_t **op)
+    ngx_uint_t keys, ngx_uint_t n, ngx_uint_t replid,
+    ngx_ws_bus_link_reply_pt handler, void *data)
 {
-    u_char  number[NGX_INT_T_LEN];
+    u_char                   number[NGX_INT_T_LEN];
+    ngx_int_t                rc;
+    ngx_ws_bus_server_op_t  *op;
 
     if (load) {
         ngx_str_set(&argv[0], "EVAL");
@@ -919,5 +581,12 @@ ngx_ws_bus_bridge_script(ngx_ws_bus_bridge_t *b,
     argv[2].data = number;
     argv[2].len = ngx_sprintf(number, "%ui", keys) - number;
 
-    return ngx_ws_bus_link_command(b->command, argv, n, handler, data, op);
+    rc = ngx_ws_bus_servers_command(b->servers, slot, argv, n, handler, data,
+                                    &op);
+
+    if (rc == NGX_OK) {
+        ngx_ws_bus_servers_with_replid(op, replid);
+    }
+
+    return rc;
 }

@@ -20,6 +20,7 @@
 #include "ngx_ws_bus_redis_key.h"
 #include "ngx_ws_bus_remote.h"
 #include "ngx_ws_bus_script.h"
+#include "ngx_ws_bus_servers.h"
 
 
 /*
@@ -37,6 +38,9 @@
 /* commands on their way at once */
 #define NGX_WS_BUS_BRIDGE_SUBSCRIBES  64
 #define NGX_WS_BUS_BRIDGE_FETCHES     64
+
+/* subscriptions that follow their slot at once, in a tick */
+#define NGX_WS_BUS_BRIDGE_REDIRECTS   256
 
 /* messages, and about so many bytes, in one answer */
 #define NGX_WS_BUS_BRIDGE_MESSAGES    512
@@ -79,7 +83,9 @@ typedef enum {
 struct ngx_ws_bus_bridge_channel_s {
     ngx_ws_bus_bridge_channel_t  *next;       /* in the table */
     ngx_queue_t                   queue;      /* of what is to be done */
+    ngx_ws_bus_server_t          *server;     /* subscribed to at this one */
     uint32_t                      hash;
+    ngx_uint_t                    slot;
 
     ngx_msec_t                    since;      /* in this state */
     ngx_msec_t                    idle;       /* nobody listens since */
@@ -112,10 +118,11 @@ struct ngx_ws_bus_bridge_s {
     ngx_log_t                    *log;
 
     /* to publish, of every worker */
-    ngx_ws_bus_link_t            *command;
-    u_char                        replid[NGX_WS_BUS_BRIDGE_REPLID];
-    size_t                        replid_len;
+    ngx_ws_bus_servers_t         *servers;
+    ngx_msec_t                    since;      /* may take a while to be up */
     ngx_queue_t                   waiting;    /* publications */
+    u_char                        waits[NGX_WS_BUS_SLOTS / 8];
+                                              /* slots of these, and others */
     size_t                        waiting_size;
     size_t                        flying;     /* bytes without an answer */
     time_t                        logged;     /* an error of a script */
@@ -130,7 +137,6 @@ struct ngx_ws_bus_bridge_s {
     uint64_t                      generation; /* of the channels */
     uint64_t                      round;      /* of the subscriptions */
     uint64_t                      cursor;     /* in the requests */
-    ngx_ws_bus_link_t            *subscriber;
     ngx_event_t                   work;
     ngx_event_t                   hold;       /* until another one follows */
     ngx_msec_t                    exiting;
@@ -147,15 +153,19 @@ struct ngx_ws_bus_bridge_s {
     ngx_queue_t                   subscribe;  /* to be subscribed to */
     ngx_queue_t                   compare;    /* to be compared, then fetched */
     ngx_queue_t                   fetch;      /* to be fetched */
+    ngx_queue_t                   deaf;       /* to be subscribed to, later */
+    ngx_queue_t                   stalled;    /* to be fetched, later */
     ngx_uint_t                    subscribing;    /* commands */
+    ngx_uint_t                    redirects;      /* in this tick */
     ngx_uint_t                    fetching;
 
     ngx_str_t                     control;    /* this host's own channel */
     u_char                        control_name[NGX_WS_BUS_BRIDGE_KEY];
 
     unsigned                      walking:1;
-    unsigned                      up:1;       /* the subscriber's link */
-    unsigned                      ready:1;    /* and the command link */
+    unsigned                      moving:1;   /* slots have moved */
+    unsigned                      up:1;       /* a server is listened to */
+    unsigned                      ready:1;    /* and one takes commands */
     unsigned                      handing:1;  /* waits for the marker */
     unsigned                      passive:1;  /* another one appends */
 };
@@ -166,7 +176,7 @@ struct ngx_ws_bus_bridge_s {
 
 
 /*
- * The owner's links, ngx_ws_bus_bridge.c.
+ * Who owns it, ngx_ws_bus_bridge.c.
  *
  * An error that Redis has answered, or a failure: logged, not too often.
  */
@@ -180,9 +190,21 @@ void ngx_ws_bus_bridge_error(ngx_ws_bus_bridge_t *b, const char *what,
 ngx_uint_t ngx_ws_bus_bridge_logs(ngx_ws_bus_bridge_t *b);
 
 /*
- * Something has come on the channel of this host.  The link may be closed.
+ * From now on this owner appends, or does not any more.
  */
-void ngx_ws_bus_bridge_marked(ngx_ws_bus_bridge_t *b, ngx_str_t *value);
+void ngx_ws_bus_bridge_active(ngx_ws_bus_bridge_t *b);
+void ngx_ws_bus_bridge_give(ngx_ws_bus_bridge_t *b);
+
+/*
+ * All channels that somebody on this host listens to are asked for.
+ */
+void ngx_ws_bus_bridge_begin_walk(ngx_ws_bus_bridge_t *b);
+
+/*
+ * "when_down local": while there is no Redis, channels are served with what
+ * this host has.
+ */
+void ngx_ws_bus_bridge_open(ngx_ws_bus_bridge_t *b);
 
 /*
  * Writes 16 hexadecimal digits that nobody has had.  NGX_OK or NGX_ERROR.
@@ -195,14 +217,64 @@ ngx_int_t ngx_ws_bus_bridge_epoch(u_char *p);
 uint64_t ngx_ws_bus_bridge_read_epoch(const ngx_str_t *value);
 
 /*
- * Calls a script: keys and then arguments are in argv[3] to argv[n - 1], and
- * argv[0] to argv[2] are written here.  "load" sends its text, for a Redis
- * that does not know it.  Returns as ngx_ws_bus_link_command().
+ * Calls a script for channels of a slot: keys and then arguments are in
+ * argv[3] to argv[n - 1], argv[replid] among them unless it is 0, and argv[0]
+ * to argv[2] are written here.  "load" sends its text, for a Redis that does
+ * not know it.  Returns as ngx_ws_bus_servers_command().
  */
-ngx_int_t ngx_ws_bus_bridge_script(ngx_ws_bus_bridge_t *b,
+ngx_int_t ngx_ws_bus_bridge_script(ngx_ws_bus_bridge_t *b, ngx_uint_t slot,
     const ngx_ws_bus_script_t *script, ngx_uint_t load, ngx_str_t *argv,
-    ngx_uint_t keys, ngx_uint_t n, ngx_ws_bus_link_reply_pt handler,
-    void *data, ngx_ws_bus_link_op_t **op);
+    ngx_uint_t keys, ngx_uint_t n, ngx_uint_t replid,
+    ngx_ws_bus_link_reply_pt handler, void *data);
+
+
+/*
+ * The servers, ngx_ws_bus_bridge_servers.c.
+ *
+ * Begins to connect, NGX_OK or NGX_ERROR; and ends it.
+ */
+ngx_int_t ngx_ws_bus_bridge_connect(ngx_ws_bus_bridge_t *b);
+void ngx_ws_bus_bridge_disconnect(ngx_ws_bus_bridge_t *b);
+
+/*
+ * 1 if there is no server for a slot, and this is not just the beginning.
+ */
+ngx_uint_t ngx_ws_bus_bridge_failed(ngx_ws_bus_bridge_t *b, ngx_uint_t slot);
+
+/*
+ * 1 if all servers are listened to, but for those that have failed.
+ */
+ngx_uint_t ngx_ws_bus_bridge_settled(ngx_ws_bus_bridge_t *b);
+
+/*
+ * "PUBLISH", or "SPUBLISH" if the server of a slot is to be asked so.
+ */
+ngx_str_t ngx_ws_bus_bridge_verb(ngx_ws_bus_bridge_t *b, ngx_uint_t slot);
+
+/*
+ * 1 if this owner appends what comes without a number from this server.
+ */
+ngx_uint_t ngx_ws_bus_bridge_appends(ngx_ws_bus_bridge_t *b,
+    ngx_ws_bus_server_t *server);
+
+/*
+ * Everything is subscribed to: says so on a channel of this host, at every
+ * server.  What follows that marker is appended here.
+ */
+void ngx_ws_bus_bridge_marker(ngx_ws_bus_bridge_t *b);
+
+/*
+ * No server has its marker.
+ */
+void ngx_ws_bus_bridge_unmark(ngx_ws_bus_bridge_t *b);
+
+/*
+ * 1 if this is a channel of the host: what has come on it is taken notice of
+ * then, and the owner may be none any more.
+ */
+ngx_uint_t ngx_ws_bus_bridge_control(ngx_ws_bus_bridge_t *b,
+    ngx_ws_bus_server_t *server, ngx_str_t *kind, ngx_str_t *channel,
+    ngx_str_t *value);
 
 
 /*
@@ -241,12 +313,19 @@ void ngx_ws_bus_bridge_queue(ngx_ws_bus_bridge_t *b,
 /*
  * Something that was subscribed to, or what came of a subscription.
  */
-void ngx_ws_bus_bridge_push(void *data, ngx_ws_bus_reply_t *reply);
+void ngx_ws_bus_bridge_push(void *data, ngx_ws_bus_server_t *server,
+    ngx_ws_bus_reply_t *reply);
 
 /*
- * All subscriptions are gone, with their connection; or for good.
+ * Channels have another server than they are subscribed to at.
  */
-void ngx_ws_bus_bridge_unsubscribed(ngx_ws_bus_bridge_t *b);
+void ngx_ws_bus_bridge_move(ngx_ws_bus_bridge_t *b);
+
+/*
+ * The subscriptions at a server, or all (NULL), are gone; or for good.
+ */
+void ngx_ws_bus_bridge_unsubscribed(ngx_ws_bus_bridge_t *b,
+    ngx_ws_bus_server_t *server);
 void ngx_ws_bus_bridge_free_channels(ngx_ws_bus_bridge_t *b);
 
 /*
@@ -281,8 +360,8 @@ ngx_int_t ngx_ws_bus_bridge_delete(ngx_ws_bus_hub_t *hub,
 void ngx_ws_bus_bridge_cancel(ngx_ws_bus_op_t *op);
 
 /*
- * The link is up: what has waited is sent.  It is down, or time has passed:
- * what cannot wait any longer is refused, or all.
+ * A server is up: what has waited is sent.  One is down, or time has passed:
+ * what cannot wait any longer is refused, or all that has no server.
  */
 void ngx_ws_bus_bridge_publish_up(ngx_ws_bus_bridge_t *b);
 void ngx_ws_bus_bridge_publish_refuse(ngx_ws_bus_bridge_t *b,

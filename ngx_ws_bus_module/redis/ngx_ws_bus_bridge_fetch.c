@@ -36,6 +36,8 @@ typedef struct {
 } ngx_ws_bus_fetch_t;
 
 
+static ngx_uint_t ngx_ws_bus_fetch_ready(ngx_ws_bus_bridge_t *b,
+    ngx_queue_t *queue);
 static ngx_int_t ngx_ws_bus_fetch_compare(ngx_ws_bus_bridge_t *b);
 static ngx_int_t ngx_ws_bus_fetch_positions(ngx_ws_bus_fetch_t *f);
 static void ngx_ws_bus_fetch_compare_handler(void *data, ngx_int_t rc,
@@ -72,7 +74,7 @@ void
 ngx_ws_bus_bridge_fetch(ngx_ws_bus_bridge_t *b)
 {
     while (b->fetching < NGX_WS_BUS_BRIDGE_FETCHES
-           && !ngx_queue_empty(&b->fetch))
+           && ngx_ws_bus_fetch_ready(b, &b->fetch))
     {
         if (ngx_ws_bus_fetch_one(b) != NGX_OK) {
             return;
@@ -80,12 +82,43 @@ ngx_ws_bus_bridge_fetch(ngx_ws_bus_bridge_t *b)
     }
 
     while (b->fetching < NGX_WS_BUS_BRIDGE_FETCHES
-           && !ngx_queue_empty(&b->compare))
+           && ngx_ws_bus_fetch_ready(b, &b->compare))
     {
         if (ngx_ws_bus_fetch_compare(b) != NGX_OK) {
             return;
         }
     }
+}
+
+
+/*
+ * 1 if the first channel of the queue has a server; those without one wait
+ * until there is.
+ */
+
+static ngx_uint_t
+ngx_ws_bus_fetch_ready(ngx_ws_bus_bridge_t *b, ngx_queue_t *queue)
+{
+    ngx_queue_t                  *q;
+    ngx_ws_bus_server_t          *server;
+    ngx_ws_bus_bridge_channel_t  *c;
+
+    while (!ngx_queue_empty(queue)) {
+
+        q = ngx_queue_head(queue);
+        c = ngx_queue_data(q, ngx_ws_bus_bridge_channel_t, queue);
+
+        server = ngx_ws_bus_servers_of(b->servers, c->slot);
+
+        if (server && server->up) {
+            return 1;
+        }
+
+        ngx_queue_remove(q);
+        ngx_queue_insert_tail(&b->stalled, q);
+    }
+
+    return 0;
 }
 
 
@@ -159,8 +192,8 @@ ngx_ws_bus_bridge_place(ngx_ws_bus_bridge_t *b, const ngx_str_t *name,
 
 
 /*
- * Many positions with one command.  NGX_OK, or NGX_DECLINED if there is no
- * room for it now.
+ * Many positions with one command; in a Cluster those of a slot.  NGX_OK, or
+ * NGX_DECLINED if there is no room for it now.
  */
 
 static ngx_int_t
@@ -179,6 +212,12 @@ ngx_ws_bus_fetch_compare(ngx_ws_bus_bridge_t *b)
 
         q = ngx_queue_head(&b->compare);
         c = ngx_queue_data(q, ngx_ws_bus_bridge_channel_t, queue);
+
+        if (f->n && c->slot != f->channels[0]->slot
+            && b->redis->mode == NGX_WS_BUS_REDIS_CLUSTER)
+        {
+            break;
+        }
 
         ngx_queue_remove(q);
 
@@ -239,10 +278,10 @@ ngx_ws_bus_fetch_positions(ngx_ws_bus_fetch_t *f)
     argv[i + 3].len = ngx_sprintf(ttl, "%uL", NGX_WS_BUS_FETCH_META_TTL)
                       - ttl;
 
-    return ngx_ws_bus_bridge_script(b, &ngx_ws_bus_script_position, f->loaded,
-                                    argv, f->n, f->n + 4,
-                                    ngx_ws_bus_fetch_compare_handler, f,
-                                    NULL);
+    return ngx_ws_bus_bridge_script(b, f->channels[0]->slot,
+                                    &ngx_ws_bus_script_position, f->loaded,
+                                    argv, f->n, f->n + 4, 0,
+                                    ngx_ws_bus_fetch_compare_handler, f);
 }
 
 
@@ -513,17 +552,16 @@ ngx_ws_bus_fetch_history(ngx_ws_bus_fetch_t *f)
         p += NGX_WS_BUS_BRIDGE_EPOCH;
     }
 
-    argv[9].data = b->replid;
-    argv[9].len = b->replid_len;
+    argv[9] = ngx_ws_bus_servers_replid(b->servers, c->slot);
 
     argv[10].data = p;
     p = ngx_sprintf(p, "%uL", c->wary ? (uint64_t) 0
                                       : NGX_WS_BUS_FETCH_META_TTL);
     argv[10].len = p - argv[10].data;
 
-    return ngx_ws_bus_bridge_script(b, &ngx_ws_bus_script_history, f->loaded,
-                                    argv, 2, 11, ngx_ws_bus_fetch_handler, f,
-                                    NULL);
+    return ngx_ws_bus_bridge_script(b, c->slot, &ngx_ws_bus_script_history,
+                                    f->loaded, argv, 2, 11, 9,
+                                    ngx_ws_bus_fetch_handler, f);
 }
 
 

@@ -23,6 +23,13 @@
 #define NGX_WS_BUS_PUBLISH_META_TTL  ((uint64_t) 7 * 86400 * 1000)
 
 
+#define ngx_ws_bus_publish_waits(b, slot)                                     \
+    ((b)->waits[(slot) / 8] & (1 << ((slot) % 8)))
+
+#define ngx_ws_bus_publish_set_waits(b, slot)                                 \
+    (b)->waits[(slot) / 8] |= 1 << ((slot) % 8)
+
+
 /*
  * A publication on its way, or waiting for the link; it has its own copy,
  * since it may have to be sent twice.
@@ -34,6 +41,7 @@ typedef struct {
     ngx_ws_bus_op_t       *op;         /* NULL: nobody asks */
     ngx_msec_t             deadline;   /* while it waits */
     size_t                 size;
+    ngx_uint_t             slot;
 
     uint64_t               count;      /* 0: not kept */
     uint64_t               ttl;
@@ -50,6 +58,7 @@ typedef struct {
 
 static ngx_int_t ngx_ws_bus_publish_begin(ngx_ws_bus_publication_t *p,
     ngx_ws_bus_op_t *op);
+static ngx_uint_t ngx_ws_bus_publish_may_pass(ngx_ws_bus_publication_t *p);
 static ngx_int_t ngx_ws_bus_publish_wait(ngx_ws_bus_publication_t *p);
 static ngx_ws_bus_publication_t *ngx_ws_bus_publish_create(
     ngx_ws_bus_bridge_t *b, const ngx_str_t *name, ngx_ws_bus_envelope_t *e);
@@ -88,9 +97,8 @@ ngx_ws_bus_bridge_publish(ngx_ws_bus_hub_t *hub, const ngx_str_t *name,
 
     ngx_memzero(place, sizeof(ngx_ws_bus_place_t));
 
-    if (b->command->state != NGX_WS_BUS_LINK_UP
-        && b->redis->when_down == NGX_WS_BUS_REDIS_LOCAL
-        && b->command->reason != NGX_WS_BUS_LINK_NEVER)
+    if (b->redis->when_down == NGX_WS_BUS_REDIS_LOCAL
+        && ngx_ws_bus_bridge_failed(b, ngx_ws_bus_slot(name)))
     {
         return ngx_ws_bus_publish_local(b, name, msg, place);
     }
@@ -170,8 +178,8 @@ ngx_ws_bus_publish_begin(ngx_ws_bus_publication_t *p, ngx_ws_bus_op_t *op)
         rc = NGX_AGAIN;
 
     } else {
-        rc = (b->ready && ngx_queue_empty(&b->waiting))
-             ? ngx_ws_bus_publish_send(p) : NGX_DECLINED;
+        rc = ngx_ws_bus_publish_may_pass(p) ? ngx_ws_bus_publish_send(p)
+                                            : NGX_DECLINED;
     }
 
     if (rc == NGX_DECLINED) {
@@ -198,6 +206,28 @@ ngx_ws_bus_publish_begin(ngx_ws_bus_publication_t *p, ngx_ws_bus_op_t *op)
 
 
 /*
+ * 1 if nothing before it waits for the same server.
+ */
+
+static ngx_uint_t
+ngx_ws_bus_publish_may_pass(ngx_ws_bus_publication_t *p)
+{
+    ngx_ws_bus_bridge_t  *b;
+
+    b = p->bridge;
+
+    if (ngx_ws_bus_publish_waits(b, p->slot)) {
+
+        /* others may have left the queue */
+
+        ngx_ws_bus_bridge_publish_up(b);
+    }
+
+    return !ngx_ws_bus_publish_waits(b, p->slot);
+}
+
+
+/*
  * There is no link: waits for the first one, or in the queue if there is one.
  * NGX_OK or NGX_DECLINED.
  */
@@ -215,7 +245,7 @@ ngx_ws_bus_publish_wait(ngx_ws_bus_publication_t *p)
         max = b->redis->queue;
         wait = NGX_WS_BUS_BRIDGE_WAIT;
 
-    } else if (b->command->reason == NGX_WS_BUS_LINK_NEVER
+    } else if (!ngx_ws_bus_bridge_failed(b, p->slot)
                || b->zone->sh->remote->up)
     {
         /* it is there: this process will soon be connected, too */
@@ -236,6 +266,7 @@ ngx_ws_bus_publish_wait(ngx_ws_bus_publication_t *p)
     b->waiting_size += p->size;
     ngx_ws_bus_publish_load(&b->hub->slot->stats.waiting, p);
     ngx_queue_insert_tail(&b->waiting, &p->queue);
+    ngx_ws_bus_publish_set_waits(b, p->slot);
 
     return NGX_OK;
 }
@@ -267,6 +298,7 @@ ngx_ws_bus_publish_create(ngx_ws_bus_bridge_t *b, const ngx_str_t *name,
     p->channel.data = d;
     p->channel.len = name->len;
     d = ngx_cpymem(d, name->data, name->len);
+    p->slot = ngx_ws_bus_slot(name);
 
     p->envelope.data = d;
     p->envelope.len = ngx_ws_bus_envelope_write(d, e) - d;
@@ -314,7 +346,7 @@ ngx_ws_bus_publish_send(ngx_ws_bus_publication_t *p)
                            : ngx_ws_bus_publish_script(p, argv, last);
     }
 
-    ngx_str_set(&argv[0], "PUBLISH");
+    argv[0] = ngx_ws_bus_bridge_verb(b, p->slot);
 
     argv[1].data = buf;
     argv[1].len = ngx_ws_bus_redis_key(buf, last, &b->redis->prefix,
@@ -323,8 +355,8 @@ ngx_ws_bus_publish_send(ngx_ws_bus_publication_t *p)
                   - buf;
     argv[2] = p->envelope;
 
-    return ngx_ws_bus_link_command(b->command, argv, 3,
-                                   ngx_ws_bus_publish_handler, p, NULL);
+    return ngx_ws_bus_servers_command(b->servers, p->slot, argv, 3,
+                                      ngx_ws_bus_publish_handler, p, NULL);
 }
 
 
@@ -338,7 +370,7 @@ ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p, ngx_str_t *argv,
 {
     u_char               *d;
     uint64_t              log, meta;
-    ngx_uint_t            n;
+    ngx_uint_t            n, id;
     ngx_ws_bus_bridge_t  *b;
 
     static u_char  numbers[8 * NGX_INT64_LEN + NGX_WS_BUS_BRIDGE_EPOCH];
@@ -359,8 +391,7 @@ ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p, ngx_str_t *argv,
     log = ngx_max(log, 1000);
     meta = log + NGX_WS_BUS_PUBLISH_META_TTL;
 
-    ngx_str_set(&argv[n], "PUBLISH");
-    n++;
+    argv[n++] = ngx_ws_bus_bridge_verb(b, p->slot);
 
     argv[n++] = p->envelope;
 
@@ -391,9 +422,8 @@ ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p, ngx_str_t *argv,
     d += NGX_WS_BUS_BRIDGE_EPOCH;
     n++;
 
-    argv[n].data = b->replid;
-    argv[n].len = b->replid_len;
-    n++;
+    id = n;
+    argv[n++] = ngx_ws_bus_servers_replid(b->servers, p->slot);
 
     argv[n].data = d;
     d = ngx_sprintf(d, "%uL:%uL:%uL", p->count, log,
@@ -408,21 +438,22 @@ ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p, ngx_str_t *argv,
         n++;
     }
 
-    return ngx_ws_bus_bridge_script(b, &ngx_ws_bus_script_publish, p->loaded,
-                                    argv, p->once ? 4 : 3, n,
-                                    ngx_ws_bus_publish_handler, p, NULL);
+    return ngx_ws_bus_bridge_script(b, p->slot, &ngx_ws_bus_script_publish,
+                                    p->loaded, argv, p->once ? 4 : 3, n, id,
+                                    ngx_ws_bus_publish_handler, p);
 }
 
 
 static ngx_int_t
 ngx_ws_bus_publish_delete(ngx_ws_bus_publication_t *p, ngx_str_t *argv)
 {
-    ngx_str_set(&argv[6], "PUBLISH");
+    argv[6] = ngx_ws_bus_bridge_verb(p->bridge, p->slot);
     argv[7] = p->envelope;
 
-    return ngx_ws_bus_bridge_script(p->bridge, &ngx_ws_bus_script_delete,
-                                    p->loaded, argv, 3, 8,
-                                    ngx_ws_bus_publish_handler, p, NULL);
+    return ngx_ws_bus_bridge_script(p->bridge, p->slot,
+                                    &ngx_ws_bus_script_delete, p->loaded,
+                                    argv, 3, 8, 0,
+                                    ngx_ws_bus_publish_handler, p);
 }
 
 
@@ -513,10 +544,7 @@ ngx_ws_bus_publish_place(ngx_ws_bus_publication_t *p,
     place->hosts = (ngx_uint_t) el->integer;
     replid = el->next;
 
-    if (replid->str.len == NGX_WS_BUS_BRIDGE_REPLID) {
-        b->replid_len = NGX_WS_BUS_BRIDGE_REPLID;
-        ngx_memcpy(b->replid, replid->str.data, NGX_WS_BUS_BRIDGE_REPLID);
-    }
+    ngx_ws_bus_servers_set_replid(b->servers, &replid->str);
 
     return NGX_OK;
 }
@@ -563,21 +591,29 @@ void
 ngx_ws_bus_bridge_publish_up(ngx_ws_bus_bridge_t *b)
 {
     ngx_int_t                  rc;
-    ngx_queue_t               *q;
+    ngx_queue_t               *q, *next;
     ngx_ws_bus_place_t         place;
     ngx_ws_bus_publication_t  *p;
 
+    ngx_memzero(b->waits, sizeof(b->waits));
     ngx_memzero(&place, sizeof(ngx_ws_bus_place_t));
 
-    while (b->ready && !ngx_queue_empty(&b->waiting)) {
-
-        q = ngx_queue_head(&b->waiting);
+    for (q = ngx_queue_head(&b->waiting);
+         q != ngx_queue_sentinel(&b->waiting);
+         q = next)
+    {
+        next = ngx_queue_next(q);
         p = ngx_queue_data(q, ngx_ws_bus_publication_t, queue);
+
+        if (ngx_ws_bus_publish_waits(b, p->slot)) {
+            continue;
+        }
 
         rc = ngx_ws_bus_publish_send(p);
 
         if (rc == NGX_AGAIN || rc == NGX_DECLINED) {
-            return;
+            ngx_ws_bus_publish_set_waits(b, p->slot);
+            continue;
         }
 
         ngx_queue_remove(q);
@@ -587,10 +623,14 @@ ngx_ws_bus_bridge_publish_up(ngx_ws_bus_bridge_t *b)
         if (rc == NGX_OK) {
             b->flying += p->size;
             ngx_ws_bus_publish_load(&b->hub->slot->stats.sent, p);
-
-        } else {
-            ngx_ws_bus_publish_end(p, NGX_DECLINED, &place);
+            continue;
         }
+
+        /* its handler may change the queue */
+
+        ngx_ws_bus_publish_end(p, NGX_DECLINED, &place);
+
+        next = ngx_queue_head(&b->waiting);
     }
 }
 
@@ -598,25 +638,42 @@ ngx_ws_bus_bridge_publish_up(ngx_ws_bus_bridge_t *b)
 void
 ngx_ws_bus_bridge_publish_refuse(ngx_ws_bus_bridge_t *b, ngx_uint_t all)
 {
-    ngx_queue_t               *q;
+    ngx_queue_t               *q, *next, refused;
     ngx_ws_bus_place_t         place;
+    ngx_ws_bus_server_t       *server;
     ngx_ws_bus_publication_t  *p;
 
-    ngx_memzero(&place, sizeof(ngx_ws_bus_place_t));
+    ngx_queue_init(&refused);
 
-    while (!ngx_queue_empty(&b->waiting)) {
-
-        q = ngx_queue_head(&b->waiting);
+    for (q = ngx_queue_head(&b->waiting);
+         q != ngx_queue_sentinel(&b->waiting);
+         q = next)
+    {
+        next = ngx_queue_next(q);
         p = ngx_queue_data(q, ngx_ws_bus_publication_t, queue);
 
-        if (!all && (ngx_msec_int_t) (p->deadline - ngx_current_msec) > 0) {
-            return;
+        server = all ? ngx_ws_bus_servers_of(b->servers, p->slot) : NULL;
+
+        if (server ? server->up
+                   : (!all && (ngx_msec_int_t)
+                              (p->deadline - ngx_current_msec) > 0))
+        {
+            continue;
         }
 
         ngx_queue_remove(q);
+        ngx_queue_insert_tail(&refused, q);
         b->waiting_size -= p->size;
         ngx_ws_bus_publish_unload(&b->hub->slot->stats.waiting, p);
+    }
 
+    ngx_memzero(&place, sizeof(ngx_ws_bus_place_t));
+
+    while (!ngx_queue_empty(&refused)) {
+        q = ngx_queue_head(&refused);
+        ngx_queue_remove(q);
+
+        p = ngx_queue_data(q, ngx_ws_bus_publication_t, queue);
         ngx_ws_bus_publish_end(p, NGX_DECLINED, &place);
     }
 }

@@ -33,13 +33,21 @@ static void ngx_ws_bus_subs_dead(ngx_ws_bus_bridge_t *b,
 static ngx_int_t ngx_ws_bus_subs_subscribe(ngx_ws_bus_bridge_t *b);
 static void ngx_ws_bus_subs_handler(void *data, ngx_int_t rc,
     ngx_ws_bus_reply_t *reply);
+static ngx_uint_t ngx_ws_bus_subs_is(ngx_str_t *kind, const char *name);
 static void ngx_ws_bus_subs_confirmed(ngx_ws_bus_bridge_t *b,
-    ngx_str_t *name);
-static void ngx_ws_bus_subs_message(ngx_ws_bus_bridge_t *b, ngx_str_t *name,
-    ngx_str_t *value);
+    ngx_ws_bus_server_t *server, ngx_str_t *name);
+static void ngx_ws_bus_subs_message(ngx_ws_bus_bridge_t *b,
+    ngx_ws_bus_server_t *server, ngx_str_t *name, ngx_str_t *value);
 static void ngx_ws_bus_subs_leave(ngx_ws_bus_bridge_t *b,
     ngx_ws_bus_bridge_channel_t *c);
-static void ngx_ws_bus_subs_left(ngx_ws_bus_bridge_t *b, ngx_str_t *name);
+static ngx_int_t ngx_ws_bus_subs_unsubscribe(ngx_ws_bus_bridge_t *b,
+    ngx_ws_bus_bridge_channel_t *c);
+static void ngx_ws_bus_subs_left(ngx_ws_bus_bridge_t *b,
+    ngx_ws_bus_server_t *server, ngx_str_t *name);
+static void ngx_ws_bus_subs_lost(ngx_ws_bus_bridge_t *b,
+    ngx_ws_bus_bridge_channel_t *c);
+static void ngx_ws_bus_subs_again(ngx_ws_bus_bridge_t *b,
+    ngx_ws_bus_bridge_channel_t *c);
 
 
 void
@@ -143,6 +151,7 @@ ngx_ws_bus_subs_add(ngx_ws_bus_bridge_t *b, const ngx_str_t *name)
     }
 
     c->hash = ngx_murmur_hash2(name->data, name->len);
+    c->slot = ngx_ws_bus_slot(name);
     c->len = name->len;
     ngx_memcpy(c->name, name->data, name->len);
 
@@ -250,8 +259,9 @@ ngx_ws_bus_bridge_work(ngx_ws_bus_bridge_t *b)
 
 
 /*
- * One command for many channels.  NGX_OK, or NGX_DECLINED if there is no
- * room for it now.
+ * One command for many channels; in a Cluster with shards, for one, since it
+ * would need one slot.  NGX_OK, or NGX_DECLINED if there is no room for it
+ * now.
  */
 
 static ngx_int_t
@@ -259,26 +269,41 @@ ngx_ws_bus_subs_subscribe(ngx_ws_bus_bridge_t *b)
 {
     u_char                       *p;
     ngx_str_t                     argv[1 + NGX_WS_BUS_BRIDGE_BATCH], name;
-    ngx_uint_t                    i, n;
+    ngx_uint_t                    i, n, max;
     ngx_queue_t                  *q;
+    ngx_ws_bus_server_t          *server, *other;
     ngx_ws_bus_bridge_channel_t  *c, *batch[NGX_WS_BUS_BRIDGE_BATCH];
 
     static u_char  names[NGX_WS_BUS_BRIDGE_BATCH * NGX_WS_BUS_BRIDGE_KEY];
 
-    ngx_str_set(&argv[0], "SUBSCRIBE");
-
     p = names;
+    server = NULL;
+    max = NGX_WS_BUS_BRIDGE_BATCH;
 
     q = ngx_queue_head(&b->subscribe);
 
-    for (n = 0;
-         n < NGX_WS_BUS_BRIDGE_BATCH
-         && q != ngx_queue_sentinel(&b->subscribe);
-         n++)
-    {
+    for (n = 0; n < max && q != ngx_queue_sentinel(&b->subscribe); n++) {
+
         c = ngx_queue_data(q, ngx_ws_bus_bridge_channel_t, queue);
 
-        if (c->alone && n) {
+        other = ngx_ws_bus_servers_of(b->servers, c->slot);
+
+        if (n == 0) {
+
+            if (other == NULL || !other->listening) {
+
+                /* it waits until somebody does */
+
+                ngx_queue_remove(q);
+                ngx_queue_insert_tail(&b->deaf, q);
+                return NGX_OK;
+            }
+
+            server = other;
+            max = server->sharded ? 1 : max;
+        }
+
+        if (other != server || (c->alone && n)) {
             break;
         }
 
@@ -299,7 +324,14 @@ ngx_ws_bus_subs_subscribe(ngx_ws_bus_bridge_t *b)
         }
     }
 
-    if (ngx_ws_bus_link_command(b->subscriber, argv, n + 1,
+    if (server->sharded) {
+        ngx_str_set(&argv[0], "SSUBSCRIBE");
+
+    } else {
+        ngx_str_set(&argv[0], "SUBSCRIBE");
+    }
+
+    if (ngx_ws_bus_link_command(server->subscriber, argv, n + 1,
                                 ngx_ws_bus_subs_handler, b, NULL)
         != NGX_OK)
     {
@@ -312,6 +344,7 @@ ngx_ws_bus_subs_subscribe(ngx_ws_bus_bridge_t *b)
         c = batch[i];
 
         ngx_ws_bus_subs_unqueue(c);
+        c->server = server;
         c->state = NGX_WS_BUS_BRIDGE_SUBSCRIBING;
         c->since = ngx_current_msec;
     }
@@ -332,9 +365,26 @@ ngx_ws_bus_subs_handler(void *data, ngx_int_t rc, ngx_ws_bus_reply_t *reply)
 
     static const ngx_str_t  channels = ngx_string("channels");
 
-    b->subscribing--;
+    if (b->subscribing) {
+        b->subscribing--;
+    }
 
-    if (rc == NGX_OK && reply->type == NGX_WS_BUS_REPLY_ERROR) {
+    if (rc == NGX_OK && ngx_ws_bus_reply_is_error(reply, "MOVED")) {
+
+        /*
+         * They are subscribed to anew where that says; servers that do not
+         * agree are asked no more than so often.
+         */
+
+        if (b->redirects < NGX_WS_BUS_BRIDGE_REDIRECTS) {
+            b->redirects++;
+            ngx_ws_bus_servers_redirected(b->servers, &reply->str);
+
+        } else {
+            ngx_ws_bus_servers_suspect(b->servers, NULL);
+        }
+
+    } else if (rc == NGX_OK && reply->type == NGX_WS_BUS_REPLY_ERROR) {
         ngx_ws_bus_bridge_error(b, "subscribing to", &channels, reply);
     }
 
@@ -343,14 +393,15 @@ ngx_ws_bus_subs_handler(void *data, ngx_int_t rc, ngx_ws_bus_reply_t *reply)
 
 
 void
-ngx_ws_bus_bridge_push(void *data, ngx_ws_bus_reply_t *reply)
+ngx_ws_bus_bridge_push(void *data, ngx_ws_bus_server_t *server,
+    ngx_ws_bus_reply_t *reply)
 {
     ngx_ws_bus_bridge_t *b = data;
 
     ngx_str_t            name, *kind;
     ngx_ws_bus_reply_t  *channel, *value;
 
-    if (reply->n < 3) {
+    if (reply->n < 3 || b->token == 0) {
         return;
     }
 
@@ -358,13 +409,9 @@ ngx_ws_bus_bridge_push(void *data, ngx_ws_bus_reply_t *reply)
     channel = reply->first->next;
     value = channel->next;
 
-    if (channel->str.len == b->control.len
-        && ngx_memcmp(channel->str.data, b->control.data, b->control.len) == 0)
+    if (ngx_ws_bus_bridge_control(b, server, kind, &channel->str,
+                                  &value->str))
     {
-        if (kind->len == 7) {
-            ngx_ws_bus_bridge_marked(b, &value->str);
-        }
-
         return;
     }
 
@@ -374,28 +421,46 @@ ngx_ws_bus_bridge_push(void *data, ngx_ws_bus_reply_t *reply)
         return;
     }
 
-    if (kind->len == 7 && ngx_memcmp(kind->data, "message", 7) == 0) {
-        ngx_ws_bus_subs_message(b, &name, &value->str);
+    if (ngx_ws_bus_subs_is(kind, "message")) {
+        ngx_ws_bus_subs_message(b, server, &name, &value->str);
 
-    } else if (kind->len == 9 && ngx_memcmp(kind->data, "subscribe", 9) == 0) {
-        ngx_ws_bus_subs_confirmed(b, &name);
+    } else if (ngx_ws_bus_subs_is(kind, "subscribe")) {
+        ngx_ws_bus_subs_confirmed(b, server, &name);
 
-    } else if (kind->len == 11
-               && ngx_memcmp(kind->data, "unsubscribe", 11) == 0)
-    {
-        ngx_ws_bus_subs_left(b, &name);
+    } else if (ngx_ws_bus_subs_is(kind, "unsubscribe")) {
+        ngx_ws_bus_subs_left(b, server, &name);
     }
 }
 
 
+/*
+ * "smessage" is a message as well.
+ */
+
+static ngx_uint_t
+ngx_ws_bus_subs_is(ngx_str_t *kind, const char *name)
+{
+    size_t  len, skip;
+
+    len = ngx_strlen(name);
+    skip = (kind->len == len + 1 && kind->data[0] == 's');
+
+    return kind->len == len + skip
+           && ngx_memcmp(kind->data + skip, name, len) == 0;
+}
+
+
 static void
-ngx_ws_bus_subs_confirmed(ngx_ws_bus_bridge_t *b, ngx_str_t *name)
+ngx_ws_bus_subs_confirmed(ngx_ws_bus_bridge_t *b,
+    ngx_ws_bus_server_t *server, ngx_str_t *name)
 {
     ngx_ws_bus_bridge_channel_t  *c;
 
     c = ngx_ws_bus_bridge_find(b, name);
 
-    if (c == NULL || c->state != NGX_WS_BUS_BRIDGE_SUBSCRIBING) {
+    if (c == NULL || c->state != NGX_WS_BUS_BRIDGE_SUBSCRIBING
+        || c->server != server)
+    {
         return;
     }
 
@@ -407,8 +472,8 @@ ngx_ws_bus_subs_confirmed(ngx_ws_bus_bridge_t *b, ngx_str_t *name)
 
 
 static void
-ngx_ws_bus_subs_message(ngx_ws_bus_bridge_t *b, ngx_str_t *name,
-    ngx_str_t *value)
+ngx_ws_bus_subs_message(ngx_ws_bus_bridge_t *b, ngx_ws_bus_server_t *server,
+    ngx_str_t *name, ngx_str_t *value)
 {
     ngx_int_t                     rc;
     ngx_uint_t                    n;
@@ -437,7 +502,7 @@ ngx_ws_bus_subs_message(ngx_ws_bus_bridge_t *b, ngx_str_t *name,
 
     if (e.flags & NGX_WS_BUS_ENVELOPE_DELETED) {
 
-        if (!b->passive
+        if (ngx_ws_bus_bridge_appends(b, server)
             && ngx_ws_bus_remote_deleted(b->zone, name, rings, &n) == NGX_OK)
         {
             ngx_ws_bus_hub_appended(b->hub, rings, n);
@@ -452,7 +517,10 @@ ngx_ws_bus_subs_message(ngx_ws_bus_bridge_t *b, ngx_str_t *name,
 
     /* what has no number would be appended twice */
 
-    if (b->passive && !(e.flags & NGX_WS_BUS_ENVELOPE_SEQ)) {
+    if (!(e.flags & NGX_WS_BUS_ENVELOPE_SEQ)
+        && (!ngx_ws_bus_bridge_appends(b, server)
+            || (c && c->server != server)))
+    {
         return;
     }
 
@@ -492,27 +560,16 @@ ngx_ws_bus_subs_message(ngx_ws_bus_bridge_t *b, ngx_str_t *name,
 static void
 ngx_ws_bus_subs_leave(ngx_ws_bus_bridge_t *b, ngx_ws_bus_bridge_channel_t *c)
 {
-    u_char     key[NGX_WS_BUS_BRIDGE_KEY];
-    ngx_str_t  argv[2], name;
+    ngx_str_t  name;
 
     ngx_ws_bus_subs_name(c, &name);
-
-    ngx_str_set(&argv[0], "UNSUBSCRIBE");
-
-    argv[1].data = key;
-    argv[1].len = ngx_ws_bus_redis_key(key, key + sizeof(key),
-                                       &b->redis->prefix, &name,
-                                       NGX_WS_BUS_REDIS_KEY_CHANNEL)
-                  - key;
 
     /* whoever comes from now on asks for it */
 
     ngx_ws_bus_remote_dead(b->zone, &name);
     ngx_ws_bus_subs_dead(b, c);
 
-    if (ngx_ws_bus_link_command(b->subscriber, argv, 2, NULL, NULL, NULL)
-        == NGX_OK)
-    {
+    if (ngx_ws_bus_subs_unsubscribe(b, c) == NGX_OK) {
         ngx_ws_bus_subs_unqueue(c);
         c->state = NGX_WS_BUS_BRIDGE_LEAVING;
         c->since = ngx_current_msec;
@@ -520,17 +577,63 @@ ngx_ws_bus_subs_leave(ngx_ws_bus_bridge_t *b, ngx_ws_bus_bridge_channel_t *c)
 }
 
 
+static ngx_int_t
+ngx_ws_bus_subs_unsubscribe(ngx_ws_bus_bridge_t *b,
+    ngx_ws_bus_bridge_channel_t *c)
+{
+    u_char     key[NGX_WS_BUS_BRIDGE_KEY];
+    ngx_str_t  argv[2], name;
+
+    if (c->server == NULL || !c->server->listening) {
+        return NGX_DECLINED;
+    }
+
+    ngx_ws_bus_subs_name(c, &name);
+
+    if (c->server->sharded) {
+        ngx_str_set(&argv[0], "SUNSUBSCRIBE");
+
+    } else {
+        ngx_str_set(&argv[0], "UNSUBSCRIBE");
+    }
+
+    argv[1].data = key;
+    argv[1].len = ngx_ws_bus_redis_key(key, key + sizeof(key),
+                                       &b->redis->prefix, &name,
+                                       NGX_WS_BUS_REDIS_KEY_CHANNEL)
+                  - key;
+
+    return ngx_ws_bus_link_command(c->server->subscriber, argv, 2, NULL, NULL,
+                                   NULL);
+}
+
+
 static void
-ngx_ws_bus_subs_left(ngx_ws_bus_bridge_t *b, ngx_str_t *name)
+ngx_ws_bus_subs_left(ngx_ws_bus_bridge_t *b, ngx_ws_bus_server_t *server,
+    ngx_str_t *name)
 {
     ngx_ws_bus_bridge_channel_t  *c, **prev;
 
     c = ngx_ws_bus_bridge_find(b, name);
 
-    if (c == NULL || c->state != NGX_WS_BUS_BRIDGE_LEAVING) {
+    if (c == NULL || c->server != server
+        || c->state == NGX_WS_BUS_BRIDGE_NEW)
+    {
         return;
     }
 
+    if (c->state != NGX_WS_BUS_BRIDGE_LEAVING) {
+
+        /*
+         * Its slot has moved, and the server says so before the map does; it
+         * also says where, when it is asked again.
+         */
+
+        ngx_ws_bus_subs_lost(b, c);
+        return;
+    }
+
+    c->server = NULL;
     c->state = NGX_WS_BUS_BRIDGE_NEW;
 
     if (!c->unused || c->fetching) {
@@ -558,8 +661,63 @@ ngx_ws_bus_subs_left(ngx_ws_bus_bridge_t *b, ngx_str_t *name)
 }
 
 
+/*
+ * It is heard of no more, while others are.
+ */
+
+static void
+ngx_ws_bus_subs_lost(ngx_ws_bus_bridge_t *b, ngx_ws_bus_bridge_channel_t *c)
+{
+    ngx_str_t  name;
+
+    if (c->live && !b->passive) {
+        ngx_ws_bus_subs_name(c, &name);
+        ngx_ws_bus_remote_dead(b->zone, &name);
+    }
+
+    ngx_ws_bus_subs_again(b, c);
+}
+
+
+static void
+ngx_ws_bus_subs_again(ngx_ws_bus_bridge_t *b, ngx_ws_bus_bridge_channel_t *c)
+{
+    ngx_ws_bus_subs_unqueue(c);
+    ngx_ws_bus_subs_dead(b, c);
+
+    c->server = NULL;
+    c->state = NGX_WS_BUS_BRIDGE_NEW;
+    c->again = 0;
+    c->behind = 0;
+
+    ngx_ws_bus_bridge_queue(b, c, &b->subscribe);
+}
+
+
 void
-ngx_ws_bus_bridge_unsubscribed(ngx_ws_bus_bridge_t *b)
+ngx_ws_bus_bridge_unsubscribed(ngx_ws_bus_bridge_t *b,
+    ngx_ws_bus_server_t *server)
+{
+    ngx_uint_t                    i;
+    ngx_ws_bus_bridge_channel_t  *c;
+
+    b->round++;
+
+    for (i = 0; b->channels && i <= b->mask; i++) {
+        for (c = b->channels[i]; c; c = c->next) {
+            if (server == NULL) {
+                ngx_ws_bus_subs_again(b, c);
+
+            } else if (c->server == server) {
+                ngx_ws_bus_subs_lost(b, c);
+            }
+        }
+    }
+}
+
+
+void
+ngx_ws_bus_bridge_move(ngx_ws_bus_bridge_t *b)
 {
     ngx_uint_t                    i;
     ngx_ws_bus_bridge_channel_t  *c;
@@ -569,14 +727,17 @@ ngx_ws_bus_bridge_unsubscribed(ngx_ws_bus_bridge_t *b)
     for (i = 0; b->channels && i <= b->mask; i++) {
         for (c = b->channels[i]; c; c = c->next) {
 
-            ngx_ws_bus_subs_unqueue(c);
+            if (c->server == NULL
+                || c->server == ngx_ws_bus_servers_of(b->servers, c->slot))
+            {
+                continue;
+            }
 
-            c->state = NGX_WS_BUS_BRIDGE_NEW;
-            c->again = 0;
-            ngx_ws_bus_subs_dead(b, c);
-            c->behind = 0;
+            if (!c->server->sharded) {
+                (void) ngx_ws_bus_subs_unsubscribe(b, c);
+            }
 
-            ngx_ws_bus_bridge_queue(b, c, &b->subscribe);
+            ngx_ws_bus_subs_lost(b, c);
         }
     }
 }

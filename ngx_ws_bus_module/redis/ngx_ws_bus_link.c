@@ -166,6 +166,25 @@ ngx_ws_bus_link_close(ngx_ws_bus_link_t *link)
 }
 
 
+void
+ngx_ws_bus_link_end(ngx_ws_bus_link_t *link)
+{
+    uint64_t  sent;
+
+    sent = link->sent;
+
+    ngx_ws_bus_link_down(link);
+
+    link->busy++;
+
+    ngx_ws_bus_link_fail_ops(link, sent);
+
+    link->closed = 1;
+
+    ngx_ws_bus_link_leave(link);
+}
+
+
 ngx_int_t
 ngx_ws_bus_link_command(ngx_ws_bus_link_t *link, const ngx_str_t *argv,
     ngx_uint_t n, ngx_ws_bus_link_reply_pt handler, void *data,

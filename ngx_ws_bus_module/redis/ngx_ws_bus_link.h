@@ -266,6 +266,12 @@ ngx_ws_bus_link_t *ngx_ws_bus_link_create(ngx_ws_bus_link_conf_t *conf,
 void ngx_ws_bus_link_close(ngx_ws_bus_link_t *link);
 
 /*
+ * The same, but its commands fail before, and their handlers are called; they
+ * must not close the link.
+ */
+void ngx_ws_bus_link_end(ngx_ws_bus_link_t *link);
+
+/*
  * Sends a command, argv[0] is its name; the arguments are copied.  Commands
  * of one turn of the event loop leave in one write.  The handler, which may
  * be NULL, is never called before this has returned; *op, if op is not NULL,

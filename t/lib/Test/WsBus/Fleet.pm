@@ -30,7 +30,7 @@ http {
     %%TEST_GLOBALS_HTTP%%
 
     ws_bus_redis fleet {
-        server 127.0.0.1:%%PORT_6379%%;
+        %%SERVERS%%
         reconnect 50ms 500ms;
         %%REDIS%%
     }
@@ -112,6 +112,8 @@ sub conf {
 
     my %value = (
         REDIS   => $o{block} // '',
+        SERVERS => $self->{redis} && $self->{redis}->can('block') ? $self->{redis}->block()
+                   : 'server 127.0.0.1:%%PORT_6379%%;',
         ZONE    => $o{zone} // '8m',
         WORKERS => $o{workers} // 2,
         HTTP    => $o{http} // '',
@@ -119,7 +121,7 @@ sub conf {
         LISTEN  => '%%PORT_' . (8080 + $n) . '%%' . ($o{listen} // ''),
     );
 
-    $conf =~ s/%%(REDIS|ZONE|WORKERS|HTTP|SERVER|LISTEN)%%/$value{$1}/g;
+    $conf =~ s/%%(REDIS|SERVERS|ZONE|WORKERS|HTTP|SERVER|LISTEN)%%/$value{$1}/g;
 
     $self->{hosts}[$n]->write_file_expand('nginx.conf', $conf);
 
@@ -130,8 +132,10 @@ sub conf {
 sub start {
     my ($self) = @_;
 
-    $self->{redis} = Test::WsBus::Redis->new($self->{hosts}[0],
-                                             %{$self->{opt}{redis} // {}})
+    my $class = $self->{opt}{topology} // 'Test::WsBus::Redis';
+
+    $self->{redis} = $class->new($self->{hosts}[0],
+                                 %{$self->{opt}{redis} // {}})
         ->start();
 
     for my $n (0 .. $#{$self->{hosts}}) {
@@ -258,7 +262,8 @@ Test::WsBus::Fleet - hosts that a Redis joins
 
 C<hosts> (2), C<workers> (2), C<zone> (its size), C<block> (lines for
 C<ws_bus_redis>), C<http>, C<server> (lines there), C<redis> (a hash for
-Test::WsBus::Redis), C<conf> (another configuration), C<debug> (1).
+Test::WsBus::Redis), C<topology> (another class than that:
+C<Test::WsBus::Sentinels>, C<Test::WsBus::Cluster>), C<conf> (another configuration), C<debug> (1).
 
 =item start(), wait_up([host...]), conf(host, options)
 

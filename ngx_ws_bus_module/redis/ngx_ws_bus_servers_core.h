@@ -1,0 +1,194 @@
+
+/*
+ * Copyright (C) the ngx_ws_bus_module authors
+ */
+
+
+#ifndef _NGX_WS_BUS_SERVERS_CORE_H_INCLUDED_
+#define _NGX_WS_BUS_SERVERS_CORE_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+
+#include "ngx_ws_bus_sentinel.h"
+#include "ngx_ws_bus_servers.h"
+
+
+/*
+ * Between the files of the servers: servers.c has their life and links,
+ * servers_op.c commands and redirections, servers_cluster.c the map of a
+ * Cluster.
+ */
+
+/* masters of a Cluster, each with one or two connections of a worker */
+#define NGX_WS_BUS_SERVERS_MAX     256
+
+/* of them, those that are known by redirections alone */
+#define NGX_WS_BUS_SERVERS_STRAY   16
+
+/* how long a server without slots is kept, milliseconds */
+#define NGX_WS_BUS_SERVERS_IDLE    10000
+
+/* a server that is no master is asked again after as many */
+#define NGX_WS_BUS_SERVERS_CHECK   300
+
+#define NGX_WS_BUS_SERVERS_REPLID  40
+
+/* "[host]:port" */
+#define NGX_WS_BUS_SERVERS_NAME    (255 + sizeof("[]:65535"))
+
+
+typedef struct ngx_ws_bus_node_s  ngx_ws_bus_node_t;
+typedef struct ngx_ws_bus_seed_s  ngx_ws_bus_seed_t;
+
+
+struct ngx_ws_bus_node_s {
+    ngx_ws_bus_server_t             server;    /* first: what others see */
+    ngx_ws_bus_servers_t           *servers;
+    ngx_queue_t                     queue;
+    ngx_pool_t                     *pool;      /* of the address, or NULL */
+
+    ngx_event_t                     check;     /* asks for its role again */
+    ngx_msec_t                      used;      /* for a redirection */
+    u_char                          replid[NGX_WS_BUS_SERVERS_REPLID];
+
+    unsigned                        asked:1;   /* INFO is on its way */
+    unsigned                        mute:1;    /* logged: no INFO */
+    unsigned                        listed:1;  /* a map has named it */
+    unsigned                        dead:1;
+};
+
+
+struct ngx_ws_bus_server_op_s {
+    ngx_queue_t                     queue;     /* in ops or waiting */
+    ngx_ws_bus_servers_t           *servers;
+    ngx_ws_bus_node_t              *node;      /* that it was sent to */
+    ngx_ws_bus_node_t              *ask;       /* that is to be asked */
+
+    ngx_ws_bus_link_reply_pt        handler;
+    void                           *data;
+
+    size_t                          size;
+    ngx_uint_t                      slot;
+    ngx_uint_t                      redirects;
+    ngx_msec_t                      deadline;
+    ngx_msec_t                      at;        /* not before */
+    ngx_uint_t                      waits;     /* unsigned  waits:1; */
+    ngx_uint_t                      replid;    /* of argv, 0: none */
+
+    ngx_uint_t                      n;         /* 0: is not sent again */
+    ngx_str_t                       argv[1];
+};
+
+
+/*
+ * A configured node of a Cluster, to learn of the others.
+ */
+
+struct ngx_ws_bus_seed_s {
+    ngx_ws_bus_servers_t           *servers;
+    ngx_ws_bus_link_server_t       *address;
+    ngx_ws_bus_link_t              *link;      /* NULL: closed */
+};
+
+
+struct ngx_ws_bus_servers_s {
+    ngx_ws_bus_redis_t             *redis;
+    ngx_ws_bus_servers_handlers_t   handlers;
+    ngx_ws_bus_link_stats_t        *heard;     /* of subscribers */
+    ngx_log_t                      *log;
+
+    ngx_queue_t                     nodes;
+    ngx_queue_t                     dead;      /* nodes to be freed */
+    ngx_uint_t                      nnodes;
+    ngx_ws_bus_node_t              *single;    /* without a Cluster */
+    ngx_ws_bus_sentinel_t          *sentinel;
+
+    ngx_queue_t                     ops;       /* sent */
+    ngx_queue_t                     waiting;   /* to be sent again */
+    size_t                          flying;    /* bytes of both */
+    ngx_ws_bus_node_t              *answering;
+    ngx_event_t                     retry;
+
+    /* of a Cluster */
+    ngx_ws_bus_node_t             **slots;     /* NULL: not a Cluster */
+    ngx_ws_bus_seed_t              *seeds;
+    ngx_uint_t                      nseeds;
+    ngx_event_t                     refresh;
+    ngx_ws_bus_link_t              *asked;     /* for the map */
+    ngx_ws_bus_node_t              *asked_node;    /* NULL: a seed */
+    time_t                          logged;
+
+    ngx_uint_t                      busy;
+    unsigned                        listen:1;
+    unsigned                        closed:1;
+};
+
+
+/*
+ * Handlers are called between these two; what has died meanwhile is freed by
+ * the last "leave", the servers as well.
+ */
+#define ngx_ws_bus_servers_enter(ss)  (ss)->busy++
+void ngx_ws_bus_servers_leave(ngx_ws_bus_servers_t *ss);
+
+/*
+ * A server that begins to connect.  The address is copied; its memory is the
+ * pool's, which the node frees, or of somebody who lives longer (NULL).  NULL
+ * without memory: the pool stays.
+ */
+ngx_ws_bus_node_t *ngx_ws_bus_node_create(ngx_ws_bus_servers_t *ss,
+    ngx_ws_bus_link_server_t *address, ngx_pool_t *pool);
+
+/*
+ * Ends its links; its commands fail, and the handlers say that it is gone.
+ */
+void ngx_ws_bus_node_remove(ngx_ws_bus_node_t *node);
+
+/*
+ * Asks what it is.
+ */
+void ngx_ws_bus_node_ask(ngx_ws_bus_node_t *node);
+
+/*
+ * Connects to hear, if that is wanted.
+ */
+void ngx_ws_bus_node_listen(ngx_ws_bus_node_t *node);
+
+/*
+ * What waits is tried now; and what waits for this node has no node any more.
+ */
+void ngx_ws_bus_servers_retry(ngx_ws_bus_servers_t *ss);
+void ngx_ws_bus_servers_retry_handler(ngx_event_t *ev);
+void ngx_ws_bus_servers_forget(ngx_ws_bus_servers_t *ss,
+    ngx_ws_bus_node_t *node);
+
+/*
+ * Begins to look for the nodes.  NGX_OK or NGX_ERROR.
+ */
+ngx_int_t ngx_ws_bus_cluster_init(ngx_ws_bus_servers_t *ss);
+void ngx_ws_bus_cluster_close(ngx_ws_bus_servers_t *ss);
+
+/*
+ * The map may be old: it is asked for soon.
+ */
+void ngx_ws_bus_cluster_suspect(ngx_ws_bus_servers_t *ss);
+
+/*
+ * The node at host:port, which is made if need be; an empty host is that of
+ * the link.  NULL: it cannot be.
+ */
+ngx_ws_bus_node_t *ngx_ws_bus_cluster_node(ngx_ws_bus_servers_t *ss,
+    ngx_ws_bus_link_t *link, ngx_str_t *host, in_port_t port,
+    ngx_uint_t stray);
+
+/*
+ * One slot is served by this node, as a redirection says.
+ */
+void ngx_ws_bus_cluster_move(ngx_ws_bus_servers_t *ss, ngx_uint_t slot,
+    ngx_ws_bus_node_t *node);
+
+
+#endif /* _NGX_WS_BUS_SERVERS_CORE_H_INCLUDED_ */
