@@ -123,7 +123,7 @@ sub config {
     my ($modules, $http, $server) = @_;
 
     my $load = join("\n", map { "load_module $_;" } @$modules);
-    my $globals = $t->globals() =~ s/^load_module .*\n//mr;
+    my $globals = $t->globals() =~ s/^(?:load_module .*|%%LOAD_MODULE%%)\n//mr;
 
     $t->write_file_expand('nginx.conf', <<"EOF");
 
