@@ -494,13 +494,13 @@ ngx_ws_bus_bridge_error(ngx_ws_bus_bridge_t *b, const char *what,
 
 
 ngx_uint_t
-ngx_ws_bus_bridge_logs(ngx_ws_bus_bridge_t *b)
+ngx_ws_bus_bridge_logs(time_t *last)
 {
-    if (b->noted == ngx_time()) {
+    if (*last == ngx_time()) {
         return 0;
     }
 
-    b->noted = ngx_time();
+    *last = ngx_time();
 
     return 1;
 }

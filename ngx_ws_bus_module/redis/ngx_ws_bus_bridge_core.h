@@ -126,7 +126,8 @@ struct ngx_ws_bus_bridge_s {
     size_t                        waiting_size;
     size_t                        flying;     /* bytes without an answer */
     time_t                        logged;     /* an error of a script */
-    time_t                        noted;      /* a message of no use */
+    time_t                        invalid;    /* when one was logged */
+    time_t                        large;
 
     ngx_event_t                   tick;
     ngx_uint_t                    ticks;
@@ -184,10 +185,10 @@ void ngx_ws_bus_bridge_error(ngx_ws_bus_bridge_t *b, const char *what,
     const ngx_str_t *channel, ngx_ws_bus_reply_t *reply);
 
 /*
- * 1 once in a second: whoever may publish in Redis may send messages that are
- * of no use, however many, and these do not fill the log.
+ * 1 once in a second by *last: whoever may publish in Redis may send messages
+ * that are of no use, however many, and these do not fill the log.
  */
-ngx_uint_t ngx_ws_bus_bridge_logs(ngx_ws_bus_bridge_t *b);
+ngx_uint_t ngx_ws_bus_bridge_logs(time_t *last);
 
 /*
  * From now on this owner appends, or does not any more.

@@ -177,7 +177,7 @@ ngx_ws_bus_bridge_place(ngx_ws_bus_bridge_t *b, const ngx_str_t *name,
 
     } else if (rc == NGX_ERROR) {
 
-        if (ngx_ws_bus_bridge_logs(b)) {
+        if (ngx_ws_bus_bridge_logs(&b->large)) {
             ngx_log_error(NGX_LOG_ERR, b->log, 0,
                           "ws_bus_redis \"%V\": a message on \"%V\" is "
                           "larger than the log of the zone",

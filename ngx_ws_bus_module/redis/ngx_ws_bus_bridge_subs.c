@@ -491,7 +491,7 @@ ngx_ws_bus_subs_message(ngx_ws_bus_bridge_t *b, ngx_ws_bus_server_t *server,
     if (ngx_ws_bus_envelope_read(&e, value->data, value->len) != NGX_OK) {
         stats->invalid++;
 
-        if (ngx_ws_bus_bridge_logs(b)) {
+        if (ngx_ws_bus_bridge_logs(&b->invalid)) {
             ngx_log_error(NGX_LOG_INFO, b->log, 0,
                           "ws_bus_redis \"%V\": invalid message on \"%V\"",
                           &b->redis->link.name, name);
