@@ -163,29 +163,24 @@ ngx_ws_bus_channel_publish(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node,
     }
 
     if (node == NULL) {
+        node = msg->keep ? ngx_ws_bus_channel_get_locked(zone, name)
+                         : ngx_ws_bus_channel_find_locked(zone, name);
+    }
 
-        if (!msg->keep) {
-            node = ngx_ws_bus_channel_find_locked(zone, name);
+    if (node == NULL) {
 
-            if (node == NULL) {
-
-                /* nobody listens, and nothing is to be kept */
-
-                if (once) {
-                    ngx_ws_bus_once_link_locked(zone, once);
-                }
-
-                rc = NGX_OK;
-                goto done;
-            }
-
-        } else {
-            node = ngx_ws_bus_channel_get_locked(zone, name);
-
-            if (node == NULL) {
-                goto failed;
-            }
+        if (msg->keep) {
+            goto failed;
         }
+
+        /* nobody listens, and nothing is to be kept */
+
+        if (once) {
+            ngx_ws_bus_once_link_locked(zone, once);
+        }
+
+        rc = NGX_OK;
+        goto done;
     }
 
     if (msg->keep) {
