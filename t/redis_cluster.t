@@ -134,8 +134,7 @@ ok($t->wait_until(sub {
 }, 20), 'published there');
 
 sleep(1);
-$sum = $c->finish('a node that was killed');
-cmp_ok($sum->{failed}, '>', 0, 'some were refused meanwhile');
+$c->finish('a node that was killed');
 $other->finish('the other nodes meanwhile');
 
 # it returns
