@@ -125,7 +125,12 @@ like($poll->body(), qr/"messages":\[\{"seq":2,"data":\[4\]\}\]/,
 is(($streams[2]->events(1))[0], 'message:[4]', 'and the stream');
 
 is($h2->get('/ws/b?wait=0')->status(), 204, 'a poll with nothing to say');
-is($h2->get('/off', @accept)->status(), 0, 'neither');
+is($h2->get('/off', @accept)->status(), 426, 'neither');
+
+is($h2->get('/ws/b?wait=0', origin => 'http://localhost')->status(), 204,
+   'the origin of the authority');
+is($h2->get('/ws/b?wait=0', origin => $_)->status(), 403, "not $_")
+    for qw{ http://evil.example https://localhost http://localhost:81 null };
 
 $poll = $h2->get('/ws/b?wait=60');
 is($h2->get('/ws/b?wait=0')->status(), 204, 'the poll has come');

@@ -176,6 +176,23 @@ like($poll->body(), qr/"messages":\[\{"seq":5,"data":\[6\]\}\]/,
 is(get('/ws/b?wait=0')->status(), 204, 'a poll with nothing to say');
 is(get('/off')->status(), 426, 'neither');
 
+my $authority = '127.0.0.1:' . port(8443);
+
+is(get('/ws/b?wait=0', headers => [ Origin => "https://$authority" ])
+   ->status(), 204, 'the origin of the authority');
+is(get('/ws/b?wait=0', headers => [ Origin => $_ ])->status(), 403, "not $_")
+    for 'https://evil.example', 'https://127.0.0.1', "http://$authority",
+        'null';
+
+# curl makes the authority of a Host header
+
+is(get('/ws/b?wait=0', headers => [ Host => 'bus.example',
+                                    Origin => 'https://BUS.example' ])
+   ->status(), 204, 'another authority');
+is(get('/ws/b?wait=0', headers => [ Host => 'bus.example',
+                                    Origin => "https://$authority" ])
+   ->status(), 403, 'is another origin');
+
 $poll = get('/ws/b?wait=60', arguments => [ '--max-time', scale(2) ]);
 ok($t->wait_until(sub { status()->{connections} == 3 }), 'the poll has come');
 is($poll->code(), 28, 'is cancelled');

@@ -197,9 +197,19 @@ ngx_ws_bus_access_exec(ngx_http_request_t *r, ngx_array_t *regexes,
 static ngx_uint_t
 ngx_ws_bus_access_same(ngx_http_request_t *r, ngx_ws_bus_origin_t *origin)
 {
-    ngx_str_t  scheme;
+    ngx_str_t  scheme, authority;
 
-    if (r->headers_in.host == NULL) {
+    if (r->http_version > NGX_HTTP_VERSION_20 && r->host_start) {
+
+        /* the pseudo-header of HTTP/3, of which nginx makes no header */
+
+        authority.data = r->host_start;
+        authority.len = r->host_end - r->host_start;
+
+    } else if (r->headers_in.host) {
+        authority = r->headers_in.host->value;
+
+    } else {
         return 0;
     }
 
@@ -210,8 +220,7 @@ ngx_ws_bus_access_same(ngx_http_request_t *r, ngx_ws_bus_origin_t *origin)
         ngx_str_set(&scheme, "http");
     }
 
-    return ngx_ws_bus_origin_same(origin, &scheme,
-                                  &r->headers_in.host->value, 0);
+    return ngx_ws_bus_origin_same(origin, &scheme, &authority, 0);
 }
 
 
