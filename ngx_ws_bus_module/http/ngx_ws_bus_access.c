@@ -227,32 +227,18 @@ ngx_ws_bus_access_same(ngx_http_request_t *r, ngx_ws_bus_origin_t *origin)
 static ngx_table_elt_t *
 ngx_ws_bus_access_header(ngx_http_request_t *r, ngx_uint_t *n)
 {
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h, *found;
+    ngx_table_elt_t       *h, *found;
+    ngx_ws_bus_headers_t   all;
 
     found = NULL;
     *n = 0;
 
-    part = &r->headers_in.headers.part;
-    h = part->elts;
-
-    for (i = 0; /* void */ ; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                break;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (h[i].key.len == 6
-            && ngx_strncmp(h[i].lowcase_key, "origin", 6) == 0)
-        {
-            found = &h[i];
+    for (h = ngx_ws_bus_header_first(r, &all);
+         h;
+         h = ngx_ws_bus_header_next(&all))
+    {
+        if (ngx_ws_bus_header_is(h, "origin")) {
+            found = h;
             (*n)++;
         }
     }

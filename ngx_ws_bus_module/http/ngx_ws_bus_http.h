@@ -156,6 +156,16 @@ typedef struct ngx_ws_bus_limit_zone_s  ngx_ws_bus_limit_zone_t;
 
 
 /*
+ * Where a walk through the headers of a request is.
+ */
+
+typedef struct {
+    ngx_list_part_t           *part;
+    ngx_uint_t                 i;
+} ngx_ws_bus_headers_t;
+
+
+/*
  * What a protocol makes of a record: "data" is the payload itself, or in the
  * worker's scratch buffer.  The payload is in the log and may change at any
  * moment; then what was made of it is thrown away, but nothing else must
@@ -917,10 +927,37 @@ void ngx_ws_bus_publisher_digest(u_char *digest, ngx_str_t *channel,
     ngx_str_t *key);
 
 /*
+ * Walks the headers of the request in the order in which they came; NULL
+ * after the last one.
+ */
+ngx_table_elt_t *ngx_ws_bus_header_first(ngx_http_request_t *r,
+    ngx_ws_bus_headers_t *all);
+ngx_table_elt_t *ngx_ws_bus_header_next(ngx_ws_bus_headers_t *all);
+
+/* a header's lower-case name is not terminated by a zero */
+#define ngx_ws_bus_header_is(h, name)                                         \
+    ((h)->key.len == sizeof(name) - 1                                         \
+     && ngx_memcmp((h)->lowcase_key, name, sizeof(name) - 1) == 0)
+
+#define ngx_ws_bus_content_type(r, type)                                      \
+    do {                                                                      \
+        ngx_str_set(&(r)->headers_out.content_type, type);                    \
+        (r)->headers_out.content_type_len = sizeof(type) - 1;                 \
+        (r)->headers_out.content_type_lowcase = NULL;                         \
+    } while (0)
+
+/*
  * Sends a response with a text body, one line, without the line's end.
  */
 ngx_int_t ngx_ws_bus_respond(ngx_http_request_t *r, ngx_uint_t status,
     const char *text);
+
+/*
+ * Sends a response whose body is this buffer, its type being set.  Returns
+ * what nginx's output filters do.
+ */
+ngx_int_t ngx_ws_bus_send(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_buf_t *b);
 
 /*
  * Adds a response header whose value is a C string or a ngx_str_t's bytes

@@ -13,13 +13,43 @@
 #include "ngx_ws_bus_http.h"
 
 
+ngx_table_elt_t *
+ngx_ws_bus_header_first(ngx_http_request_t *r, ngx_ws_bus_headers_t *all)
+{
+    all->part = &r->headers_in.headers.part;
+    all->i = 0;
+
+    return ngx_ws_bus_header_next(all);
+}
+
+
+ngx_table_elt_t *
+ngx_ws_bus_header_next(ngx_ws_bus_headers_t *all)
+{
+    ngx_table_elt_t  *h;
+
+    while (all->i == all->part->nelts) {
+
+        if (all->part->next == NULL) {
+            return NULL;
+        }
+
+        all->part = all->part->next;
+        all->i = 0;
+    }
+
+    h = all->part->elts;
+
+    return &h[all->i++];
+}
+
+
 ngx_int_t
 ngx_ws_bus_respond(ngx_http_request_t *r, ngx_uint_t status, const char *text)
 {
-    size_t        len;
-    ngx_int_t     rc;
-    ngx_buf_t    *b;
-    ngx_chain_t   out;
+    size_t      len;
+    ngx_int_t   rc;
+    ngx_buf_t  *b;
 
     /* a body that waits for "100 Continue" is not asked for any more */
 
@@ -48,6 +78,23 @@ ngx_ws_bus_respond(ngx_http_request_t *r, ngx_uint_t status, const char *text)
     b->last = ngx_cpymem(b->last, text, len);
     *b->last++ = LF;
 
+    if (status == NGX_WS_BUS_UPGRADE_REQUIRED) {
+        /* nginx has no text for it */
+        ngx_str_set(&r->headers_out.status_line, "426 Upgrade Required");
+    }
+
+    ngx_ws_bus_content_type(r, "text/plain");
+
+    return ngx_ws_bus_send(r, status, b);
+}
+
+
+ngx_int_t
+ngx_ws_bus_send(ngx_http_request_t *r, ngx_uint_t status, ngx_buf_t *b)
+{
+    ngx_int_t    rc;
+    ngx_chain_t  out;
+
     b->last_buf = (r == r->main) ? 1 : 0;
     b->last_in_chain = 1;
 
@@ -55,17 +102,7 @@ ngx_ws_bus_respond(ngx_http_request_t *r, ngx_uint_t status, const char *text)
     out.next = NULL;
 
     r->headers_out.status = status;
-
-    if (status == NGX_WS_BUS_UPGRADE_REQUIRED) {
-        /* nginx has no text for it */
-        ngx_str_set(&r->headers_out.status_line, "426 Upgrade Required");
-    }
-
-    r->headers_out.content_length_n = len + 1;
-
-    ngx_str_set(&r->headers_out.content_type, "text/plain");
-    r->headers_out.content_type_len = r->headers_out.content_type.len;
-    r->headers_out.content_type_lowcase = NULL;
+    r->headers_out.content_length_n = b->last - b->pos;
 
     rc = ngx_http_send_header(r);
 

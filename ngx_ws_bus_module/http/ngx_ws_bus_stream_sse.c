@@ -126,9 +126,7 @@ ngx_ws_bus_sse_open(ngx_ws_bus_session_t *s)
 
     r->headers_out.status = NGX_HTTP_OK;
 
-    ngx_str_set(&r->headers_out.content_type, "text/event-stream");
-    r->headers_out.content_type_len = r->headers_out.content_type.len;
-    r->headers_out.content_type_lowcase = NULL;
+    ngx_ws_bus_content_type(r, "text/event-stream");
 
     /* a proxy that is nginx, too */
 
