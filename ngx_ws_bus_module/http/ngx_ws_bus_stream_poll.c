@@ -152,7 +152,7 @@ ngx_ws_bus_poll_deliver(ngx_ws_bus_session_t *s, ngx_ws_bus_run_t *run,
     }
 
     if (last > first) {
-        ngx_ws_bus_stream_queue(s, run, first, last);
+        ngx_ws_bus_session_queue(&s->sub, run, first, last);
     }
 
     for ( /* void */ ; last < run->n; last++) {

@@ -186,7 +186,7 @@ static void
 ngx_ws_bus_sse_deliver(ngx_ws_bus_session_t *s, ngx_ws_bus_run_t *run,
     ngx_uint_t first)
 {
-    ngx_ws_bus_stream_queue(s, run, first, run->n);
+    ngx_ws_bus_session_queue(&s->sub, run, first, run->n);
 
     ngx_ws_bus_sse_push(s);
 
