@@ -30,6 +30,7 @@ struct ngx_ws_bus_inband_s {
 
     ngx_str_t                     token;      /* waits; data NULL: none */
     ngx_str_t                     id;         /* of the request, behind it */
+    ngx_str_t                     kept;       /* while s->joining */
 };
 
 
@@ -86,6 +87,9 @@ static const ngx_ws_bus_error_t  ngx_ws_bus_auth_err_forbidden =
 static const ngx_ws_bus_error_t  ngx_ws_bus_auth_err_keys =
     ngx_ws_bus_error(NGX_WS_BUS_CLOSE_TRY_LATER,
                      "tokens cannot be verified now");
+
+static const ngx_ws_bus_error_t  ngx_ws_bus_auth_err_memory =
+    ngx_ws_bus_error(NGX_WS_BUS_CLOSE_INTERNAL, "no memory");
 
 
 static const ngx_ws_bus_message_error_t  ngx_ws_bus_auth_here = {
@@ -560,10 +564,10 @@ ngx_ws_bus_auth_joined(ngx_ws_bus_session_t *s, ngx_int_t rc)
     s->joining = 0;
 
     if (s->close_sent || s->broken) {
-        return;
-    }
 
-    if (rc != NGX_OK) {
+        /* it ends without having begun */
+
+    } else if (rc != NGX_OK) {
         ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_TRY_LATER,
                                  "the bus is not available");
 
@@ -578,6 +582,48 @@ ngx_ws_bus_auth_joined(ngx_ws_bus_session_t *s, ngx_int_t rc)
 
     ngx_post_event(s->connection->read, &ngx_posted_events);
     ngx_post_event(s->connection->write, &ngx_posted_events);
+}
+
+
+ngx_int_t
+ngx_ws_bus_auth_keep(ngx_ws_bus_session_t *s, u_char *pos, u_char *last)
+{
+    ngx_str_t  *kept;
+
+    kept = &s->inband->kept;
+
+    kept->len = last - pos;
+    kept->data = ngx_alloc(kept->len, s->connection->log);
+
+    if (kept->data == NULL) {
+        ngx_ws_bus_session_fail(s, &ngx_ws_bus_auth_err_memory);
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(kept->data, pos, kept->len);
+
+    return NGX_AGAIN;
+}
+
+
+ngx_int_t
+ngx_ws_bus_auth_kept(ngx_ws_bus_session_t *s)
+{
+    ngx_int_t  rc;
+    ngx_str_t  kept;
+
+    if (s->inband == NULL || s->inband->kept.data == NULL) {
+        return NGX_DECLINED;
+    }
+
+    kept = s->inband->kept;
+    ngx_str_null(&s->inband->kept);
+
+    rc = ngx_ws_bus_input(s, kept.data, kept.data + kept.len);
+
+    ngx_free(kept.data);
+
+    return rc;
 }
 
 
@@ -692,6 +738,10 @@ ngx_ws_bus_auth_leave(ngx_ws_bus_session_t *s)
 
     if (s->inband->token.data) {
         ngx_free(s->inband->token.data);
+    }
+
+    if (s->inband->kept.data) {
+        ngx_free(s->inband->kept.data);
     }
 
     ngx_free(s->inband);
