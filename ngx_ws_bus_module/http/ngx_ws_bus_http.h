@@ -271,6 +271,7 @@ struct ngx_ws_bus_session_s {
     ngx_ws_bus_out_t            **last_out;
     ngx_ws_bus_past_t            *past;       /* channels left */
     size_t                        queued;     /* its bytes */
+    ngx_uint_t                    stretches;
     uint64_t                      messages_out;
     uint64_t                      bytes_out;
     uint64_t                      dropped;
