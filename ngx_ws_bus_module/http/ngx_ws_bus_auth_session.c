@@ -44,6 +44,8 @@ static void ngx_ws_bus_auth_hold_handler(ngx_ws_bus_keys_wait_t *wait);
 static ngx_ws_bus_inband_t *ngx_ws_bus_auth_inband(ngx_ws_bus_session_t *s);
 static ngx_int_t ngx_ws_bus_auth_accept(ngx_ws_bus_session_t *s,
     ngx_ws_bus_auth_t *auth, ngx_ws_bus_auth_refusal_t *refusal);
+static ngx_int_t ngx_ws_bus_auth_require(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_auth_refusal_t *refusal);
 static ngx_int_t ngx_ws_bus_auth_same(ngx_ws_bus_auth_t *one,
     ngx_ws_bus_auth_t *two);
 static void ngx_ws_bus_auth_accepted(ngx_ws_bus_session_t *s,
@@ -425,7 +427,6 @@ ngx_ws_bus_auth_accept(ngx_ws_bus_session_t *s, ngx_ws_bus_auth_t *auth,
 {
     ngx_int_t           rc;
     ngx_ws_bus_auth_t  *old;
-
     old = s->auth;
 
     if (old && ngx_ws_bus_auth_same(old, auth) != NGX_OK) {
@@ -441,7 +442,7 @@ ngx_ws_bus_auth_accept(ngx_ws_bus_session_t *s, ngx_ws_bus_auth_t *auth,
         /* variables are about the token of the session */
 
         s->auth = auth;
-        rc = ngx_ws_bus_auth_required(s->request, s->conf, refusal);
+        rc = ngx_ws_bus_auth_require(s, refusal);
 
         if (rc == NGX_OK && s->pending && s->conf->channel) {
             rc = ngx_ws_bus_channel_name(s->request, &s->channel);
@@ -469,6 +470,33 @@ ngx_ws_bus_auth_accept(ngx_ws_bus_session_t *s, ngx_ws_bus_auth_t *auth,
     ngx_ws_bus_auth_set(s, auth);
 
     return NGX_OK;
+}
+
+
+/*
+ * There may be any number of tokens in a connection's life.
+ */
+
+static ngx_int_t
+ngx_ws_bus_auth_require(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_auth_refusal_t *refusal)
+{
+    ngx_int_t           rc;
+    ngx_http_request_t  copy;
+
+    if (s->conf->auth.require == NULL) {
+        return NGX_OK;
+    }
+
+    if (ngx_ws_bus_ctx_lend(s->request, &copy) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    rc = ngx_ws_bus_auth_required(&copy, s->conf, refusal);
+
+    ngx_ws_bus_ctx_return(s->request, &copy);
+
+    return rc;
 }
 
 

@@ -393,6 +393,15 @@ ngx_ws_bus_ctx_t *ngx_ws_bus_ctx_find(ngx_http_request_t *r);
 ngx_ws_bus_session_t *ngx_ws_bus_ctx_session(ngx_http_request_t *r);
 
 /*
+ * Lends the request as a copy, to be evaluated for as often as a client likes:
+ * what that allocates goes with the copy's pool, and no variable is
+ * remembered.  NGX_OK, or NGX_ERROR without memory; and gives it back.
+ */
+ngx_int_t ngx_ws_bus_ctx_lend(ngx_http_request_t *r,
+    ngx_http_request_t *copy);
+void ngx_ws_bus_ctx_return(ngx_http_request_t *r, ngx_http_request_t *copy);
+
+/*
  * The gates, http/ngx_ws_bus_access.c: a preaccess phase handler, and the
  * directive ws_bus_origin.
  */
