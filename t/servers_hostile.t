@@ -20,7 +20,7 @@ use WsBusTestServers;
 my $t = servers_test()->log_level('info');
 
 my @roles = qw/ moved stray ask tryagain down many nonsense overlap disabled
-    nameless noinfo silent replica liar /;
+    nameless noinfo silent replica liar order /;
 my %port = map { $roles[$_] => 6600 + $_ } 0 .. $#roles;
 
 my ($blocks, $servers) = ('', '');
@@ -41,7 +41,7 @@ for my $role (@roles) {
 EOF
 }
 
-my @groups = ([ @roles[0 .. 6] ], [ @roles[7 .. $#roles] ]);
+my @groups = ([ @roles[0 .. 6, $#roles] ], [ @roles[7 .. $#roles - 1] ]);
 
 serve($_) for @roles;
 
@@ -69,6 +69,21 @@ is(scalar(grep { /^(-MOVED .*|unsent)$/ } @replies), 200,
 my $state = WsBusTestServers::state('stray');
 
 cmp_ok(scalar(@{$state->{servers}}), '<', 40, 'a few of them are known');
+
+# the order: what comes back waits for all that was sent, then goes first; what
+# another one has overtaken is refused
+
+ok(wait_for($t, 'order', sub { $_[0]{complete} }), 'up');
+
+is(join(' ', command('order', map { ['k', 'GET', 'k', $_] }
+                     qw/ a2 b1 c1 d1 e1 /)),
+   '+1 +2 +3 +4 +5', 'all come back, and are done in their order');
+is(join(' ', command('order', map { ['k', 'GET', 'k', $_] }
+                     qw/ f0 g1 h0 i0 /)),
+   '+6 unsent +7 +8', 'overtaken');
+is(join(' ', command('order', map { ['k', 'GET', 'k', $_] }
+                     qw/ j1 k1 l0 m1 n0 o1 /)),
+   'unsent unsent +9 unsent +10 +11', 'overtaken many times');
 
 # maps
 
@@ -167,7 +182,7 @@ sub play {
     my ($role, $s) = @_;
 
     my $me = port($port{$role});
-    my ($n, $asked) = (0, 0);
+    my ($n, $asked, $done, %tries) = (0, 0, 0);
 
     my %error = (
         moved    => sub { "MOVED $_[0] 127.0.0.1:$me" },
@@ -211,6 +226,13 @@ sub play {
             my $text = "redis_version:7.0.0\r\nrole:$kind\r\n";
 
             print $s '$' . length($text) . "\r\n$text\r\n";
+
+        } elsif ($name eq 'GET' && $role eq 'order') {
+            my ($times) = $args[2] =~ /(\d)/;
+
+            print $s $tries{$args[2]}++ < $times
+                ? "-TRYAGAIN Multiple keys request\r\n"
+                : '+' . ++$done . "\r\n";
 
         } elsif ($name eq 'GET' && $error{$role}) {
             print $s '-' . $error{$role}->(slot($args[1])) . "\r\n";

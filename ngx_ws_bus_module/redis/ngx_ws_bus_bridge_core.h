@@ -219,14 +219,20 @@ uint64_t ngx_ws_bus_bridge_read_epoch(const ngx_str_t *value);
 
 /*
  * Calls a script for channels of a slot: keys and then arguments are in
- * argv[3] to argv[n - 1], argv[replid] among them unless it is 0, and argv[0]
- * to argv[2] are written here.  "load" sends its text, for a Redis that does
- * not know it.  Returns as ngx_ws_bus_servers_command().
+ * call->argv[3] to [n - 1], and argv[0] to [2], as well as call->script, are
+ * written here; argv is what call->argv points to.  Returns as
+ * ngx_ws_bus_servers_command().
  */
-ngx_int_t ngx_ws_bus_bridge_script(ngx_ws_bus_bridge_t *b, ngx_uint_t slot,
-    const ngx_ws_bus_script_t *script, ngx_uint_t load, ngx_str_t *argv,
-    ngx_uint_t keys, ngx_uint_t n, ngx_uint_t replid,
-    ngx_ws_bus_link_reply_pt handler, void *data);
+ngx_int_t ngx_ws_bus_bridge_script(ngx_ws_bus_bridge_t *b,
+    ngx_ws_bus_servers_call_t *call, const ngx_ws_bus_script_t *script,
+    ngx_str_t *argv, ngx_uint_t keys);
+
+/*
+ * The server gets the scripts, so that none of many commands meets one that
+ * does not know them.
+ */
+void ngx_ws_bus_bridge_load(ngx_ws_bus_bridge_t *b,
+    ngx_ws_bus_server_t *server);
 
 
 /*

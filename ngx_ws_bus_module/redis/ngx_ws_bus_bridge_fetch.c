@@ -30,7 +30,6 @@ typedef struct {
     ngx_ws_bus_bridge_t          *bridge;
     uint64_t                      generation;
     uint64_t                      round;
-    ngx_uint_t                    loaded;   /* with the script's text */
     ngx_uint_t                    n;
     ngx_ws_bus_bridge_channel_t  *channels[1];
 } ngx_ws_bus_fetch_t;
@@ -252,6 +251,7 @@ ngx_ws_bus_fetch_positions(ngx_ws_bus_fetch_t *f)
     ngx_str_t                     argv[4 + NGX_WS_BUS_BRIDGE_BATCH], name;
     ngx_uint_t                    i;
     ngx_ws_bus_bridge_t          *b;
+    ngx_ws_bus_servers_call_t     call;
     ngx_ws_bus_remote_channel_t   ch;
     ngx_ws_bus_bridge_channel_t  *c;
 
@@ -278,10 +278,15 @@ ngx_ws_bus_fetch_positions(ngx_ws_bus_fetch_t *f)
     argv[i + 3].len = ngx_sprintf(ttl, "%uL", NGX_WS_BUS_FETCH_META_TTL)
                       - ttl;
 
-    return ngx_ws_bus_bridge_script(b, f->channels[0]->slot,
-                                    &ngx_ws_bus_script_position, f->loaded,
-                                    argv, f->n, f->n + 4, 0,
-                                    ngx_ws_bus_fetch_compare_handler, f);
+    ngx_memzero(&call, sizeof(ngx_ws_bus_servers_call_t));
+
+    call.slot = f->channels[0]->slot;
+    call.n = f->n + 4;
+    call.handler = ngx_ws_bus_fetch_compare_handler;
+    call.data = f;
+
+    return ngx_ws_bus_bridge_script(b, &call, &ngx_ws_bus_script_position,
+                                    argv, f->n);
 }
 
 
@@ -300,18 +305,6 @@ ngx_ws_bus_fetch_compare_handler(void *data, ngx_int_t rc,
     static const ngx_str_t  channels = ngx_string("channels");
 
     b = f->bridge;
-
-    if (rc == NGX_OK && !f->loaded
-        && ngx_ws_bus_reply_is_error(reply, "NOSCRIPT")
-        && ngx_ws_bus_fetch_is_known(f))
-    {
-        f->loaded = 1;
-
-        if (ngx_ws_bus_fetch_positions(f) == NGX_OK) {
-            return;
-        }
-    }
-
     b->fetching--;
 
     known = ngx_ws_bus_fetch_is_known(f);
@@ -495,6 +488,7 @@ ngx_ws_bus_fetch_history(ngx_ws_bus_fetch_t *f)
     ngx_str_t                     argv[11], name;
     ngx_uint_t                    limit;
     ngx_ws_bus_bridge_t          *b;
+    ngx_ws_bus_servers_call_t     call;
     ngx_ws_bus_bridge_channel_t  *c;
     ngx_ws_bus_remote_channel_t   ch;
 
@@ -559,9 +553,16 @@ ngx_ws_bus_fetch_history(ngx_ws_bus_fetch_t *f)
                                       : NGX_WS_BUS_FETCH_META_TTL);
     argv[10].len = p - argv[10].data;
 
-    return ngx_ws_bus_bridge_script(b, c->slot, &ngx_ws_bus_script_history,
-                                    f->loaded, argv, 2, 11, 9,
-                                    ngx_ws_bus_fetch_handler, f);
+    ngx_memzero(&call, sizeof(ngx_ws_bus_servers_call_t));
+
+    call.slot = c->slot;
+    call.n = 11;
+    call.replid = 9;
+    call.handler = ngx_ws_bus_fetch_handler;
+    call.data = f;
+
+    return ngx_ws_bus_bridge_script(b, &call, &ngx_ws_bus_script_history,
+                                    argv, 2);
 }
 
 
@@ -629,13 +630,6 @@ ngx_ws_bus_fetch_refused(ngx_ws_bus_fetch_t *f, ngx_ws_bus_reply_t *reply)
     ngx_ws_bus_bridge_channel_t  *c;
 
     c = f->channels[0];
-
-    if (!f->loaded && ngx_ws_bus_reply_is_error(reply, "NOSCRIPT")) {
-        f->loaded = 1;
-
-        return (ngx_ws_bus_fetch_history(f) == NGX_OK) ? NGX_AGAIN
-                                                       : NGX_DECLINED;
-    }
 
     name.data = c->name;
     name.len = c->len;
@@ -918,7 +912,6 @@ ngx_ws_bus_fetch_create(ngx_ws_bus_bridge_t *b, ngx_uint_t n)
         f->bridge = b;
         f->generation = b->generation;
         f->round = b->round;
-        f->loaded = 0;
         f->n = 0;
     }
 

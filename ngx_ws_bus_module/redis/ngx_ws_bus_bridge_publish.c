@@ -52,7 +52,6 @@ typedef struct {
     unsigned               once:1;
     unsigned               deleting:1;
     unsigned               script:1;
-    unsigned               loaded:1;   /* with the script's text */
 } ngx_ws_bus_publication_t;
 
 
@@ -64,9 +63,9 @@ static ngx_ws_bus_publication_t *ngx_ws_bus_publish_create(
     ngx_ws_bus_bridge_t *b, const ngx_str_t *name, ngx_ws_bus_envelope_t *e);
 static ngx_int_t ngx_ws_bus_publish_send(ngx_ws_bus_publication_t *p);
 static ngx_int_t ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p,
-    ngx_str_t *argv, u_char *last);
+    ngx_ws_bus_servers_call_t *call, ngx_str_t *argv, u_char *last);
 static ngx_int_t ngx_ws_bus_publish_delete(ngx_ws_bus_publication_t *p,
-    ngx_str_t *argv);
+    ngx_ws_bus_servers_call_t *call, ngx_str_t *argv);
 static void ngx_ws_bus_publish_handler(void *data, ngx_int_t rc,
     ngx_ws_bus_reply_t *reply);
 static ngx_int_t ngx_ws_bus_publish_place(ngx_ws_bus_publication_t *p,
@@ -315,13 +314,21 @@ ngx_ws_bus_publish_create(ngx_ws_bus_bridge_t *b, const ngx_str_t *name,
 static ngx_int_t
 ngx_ws_bus_publish_send(ngx_ws_bus_publication_t *p)
 {
-    u_char               *last, buf[4 * NGX_WS_BUS_BRIDGE_KEY];
-    ngx_str_t             argv[16];
-    ngx_ws_bus_bridge_t  *b;
+    u_char                     *last, buf[4 * NGX_WS_BUS_BRIDGE_KEY];
+    ngx_str_t                   argv[16];
+    ngx_ws_bus_bridge_t        *b;
+    ngx_ws_bus_servers_call_t   call;
 
     b = p->bridge;
 
     last = buf + sizeof(buf);
+
+    ngx_memzero(&call, sizeof(ngx_ws_bus_servers_call_t));
+
+    call.slot = p->slot;
+    call.ordered = 1;
+    call.handler = ngx_ws_bus_publish_handler;
+    call.data = p;
 
     if (p->script) {
         argv[3].data = buf;
@@ -342,8 +349,8 @@ ngx_ws_bus_publish_send(ngx_ws_bus_publication_t *p)
                                            NGX_WS_BUS_REDIS_KEY_LOG)
                       - argv[5].data;
 
-        return p->deleting ? ngx_ws_bus_publish_delete(p, argv)
-                           : ngx_ws_bus_publish_script(p, argv, last);
+        return p->deleting ? ngx_ws_bus_publish_delete(p, &call, argv)
+                           : ngx_ws_bus_publish_script(p, &call, argv, last);
     }
 
     argv[0] = ngx_ws_bus_bridge_verb(b, p->slot);
@@ -355,8 +362,10 @@ ngx_ws_bus_publish_send(ngx_ws_bus_publication_t *p)
                   - buf;
     argv[2] = p->envelope;
 
-    return ngx_ws_bus_servers_command(b->servers, p->slot, argv, 3,
-                                      ngx_ws_bus_publish_handler, p, NULL);
+    call.argv = argv;
+    call.n = 3;
+
+    return ngx_ws_bus_servers_command(b->servers, &call, NULL);
 }
 
 
@@ -365,12 +374,12 @@ ngx_ws_bus_publish_send(ngx_ws_bus_publication_t *p)
  */
 
 static ngx_int_t
-ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p, ngx_str_t *argv,
-    u_char *last)
+ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p,
+    ngx_ws_bus_servers_call_t *call, ngx_str_t *argv, u_char *last)
 {
     u_char               *d;
     uint64_t              log, meta;
-    ngx_uint_t            n, id;
+    ngx_uint_t            n;
     ngx_ws_bus_bridge_t  *b;
 
     static u_char  numbers[8 * NGX_INT64_LEN + NGX_WS_BUS_BRIDGE_EPOCH];
@@ -422,7 +431,7 @@ ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p, ngx_str_t *argv,
     d += NGX_WS_BUS_BRIDGE_EPOCH;
     n++;
 
-    id = n;
+    call->replid = n;
     argv[n++] = ngx_ws_bus_servers_replid(b->servers, p->slot);
 
     argv[n].data = d;
@@ -438,22 +447,24 @@ ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p, ngx_str_t *argv,
         n++;
     }
 
-    return ngx_ws_bus_bridge_script(b, p->slot, &ngx_ws_bus_script_publish,
-                                    p->loaded, argv, p->once ? 4 : 3, n, id,
-                                    ngx_ws_bus_publish_handler, p);
+    call->n = n;
+
+    return ngx_ws_bus_bridge_script(b, call, &ngx_ws_bus_script_publish,
+                                    argv, p->once ? 4 : 3);
 }
 
 
 static ngx_int_t
-ngx_ws_bus_publish_delete(ngx_ws_bus_publication_t *p, ngx_str_t *argv)
+ngx_ws_bus_publish_delete(ngx_ws_bus_publication_t *p,
+    ngx_ws_bus_servers_call_t *call, ngx_str_t *argv)
 {
     argv[6] = ngx_ws_bus_bridge_verb(p->bridge, p->slot);
     argv[7] = p->envelope;
 
-    return ngx_ws_bus_bridge_script(p->bridge, p->slot,
-                                    &ngx_ws_bus_script_delete, p->loaded,
-                                    argv, 3, 8, 0,
-                                    ngx_ws_bus_publish_handler, p);
+    call->n = 8;
+
+    return ngx_ws_bus_bridge_script(p->bridge, call,
+                                    &ngx_ws_bus_script_delete, argv, 3);
 }
 
 
@@ -464,18 +475,6 @@ ngx_ws_bus_publish_handler(void *data, ngx_int_t rc,
     ngx_ws_bus_publication_t *p = data;
 
     ngx_ws_bus_place_t  place;
-
-    if (rc == NGX_OK && ngx_ws_bus_reply_is_error(reply, "NOSCRIPT")
-        && !p->loaded)
-    {
-        p->loaded = 1;
-
-        if (ngx_ws_bus_publish_send(p) == NGX_OK) {
-            return;
-        }
-
-        rc = NGX_DECLINED;
-    }
 
     p->bridge->flying -= p->size;
     ngx_ws_bus_publish_unload(&p->bridge->hub->slot->stats.sent, p);

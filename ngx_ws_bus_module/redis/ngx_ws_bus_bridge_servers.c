@@ -116,15 +116,19 @@ ngx_ws_bus_bridge_failed(ngx_ws_bus_bridge_t *b, ngx_uint_t slot)
 
     server = ngx_ws_bus_servers_of(b->servers, slot);
 
-    if (server && server->up) {
+    if (server == NULL) {
+        return ngx_current_msec - b->since > b->redis->link.connect_timeout;
+    }
+
+    /* one that nobody has asked for yet is connected to when it is */
+
+    if (server->up || server->command == NULL) {
         return 0;
     }
 
-    if (server && server->command->reason != NGX_WS_BUS_LINK_NEVER) {
-        return 1;
-    }
-
-    return ngx_current_msec - b->since > b->redis->link.connect_timeout;
+    return server->command->reason != NGX_WS_BUS_LINK_NEVER
+           || ngx_current_msec - server->since
+              > b->redis->link.connect_timeout;
 }
 
 
@@ -138,7 +142,8 @@ ngx_ws_bus_bridge_settled(ngx_ws_bus_bridge_t *b)
          server = ngx_ws_bus_servers_next(b->servers, server))
     {
         if (server->slots && !server->listening
-            && server->command->reason == NGX_WS_BUS_LINK_NEVER)
+            && (server->command == NULL
+                || server->command->reason == NGX_WS_BUS_LINK_NEVER))
         {
             return 0;
         }
@@ -177,6 +182,7 @@ ngx_ws_bus_peer_up(void *data, ngx_ws_bus_server_t *server)
 
     b->ready = 1;
 
+    ngx_ws_bus_bridge_load(b, server);
     ngx_ws_bus_bridge_publish_up(b);
 
     if (b->token == 0) {
@@ -555,13 +561,19 @@ ngx_ws_bus_bridge_appends(ngx_ws_bus_bridge_t *b, ngx_ws_bus_server_t *server)
 void
 ngx_ws_bus_bridge_marker(ngx_ws_bus_bridge_t *b)
 {
-    u_char                token[NGX_INT64_LEN];
-    ngx_str_t             argv[3];
-    ngx_ws_bus_peer_t    *peer;
-    ngx_ws_bus_server_t  *server;
+    u_char                      token[NGX_INT64_LEN];
+    ngx_str_t                   argv[3];
+    ngx_ws_bus_peer_t          *peer;
+    ngx_ws_bus_server_t        *server;
+    ngx_ws_bus_servers_call_t   call;
 
     argv[2].data = token;
     argv[2].len = ngx_sprintf(token, "%uL", b->token) - token;
+
+    ngx_memzero(&call, sizeof(ngx_ws_bus_servers_call_t));
+
+    call.argv = argv;
+    call.n = 3;
 
     for (server = ngx_ws_bus_servers_next(b->servers, NULL);
          server;
@@ -576,9 +588,9 @@ ngx_ws_bus_bridge_marker(ngx_ws_bus_bridge_t *b)
         argv[0] = ngx_ws_bus_bridge_verb(b, peer->slot);
         argv[1] = peer->control;
 
-        if (ngx_ws_bus_servers_command(b->servers, peer->slot, argv, 3, NULL,
-                                       NULL, NULL)
-            == NGX_OK)
+        call.slot = peer->slot;
+
+        if (ngx_ws_bus_servers_command(b->servers, &call, NULL) == NGX_OK)
         {
             b->handing = 1;
             b->handing_since = ngx_current_msec;

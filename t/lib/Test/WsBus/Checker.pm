@@ -30,6 +30,7 @@ sub new {
         publishers  => [ 0, 1 ],         # their hosts
         subscribers => [ 0, 1 ],
         pause       => 0.005,            # between two of a publisher
+        pipeline    => 0,                # requests without an answer
         dir         => $fleet->host(0)->testdir(),
         n           => 0,
         %opt,
@@ -67,7 +68,8 @@ sub start {
 
         push @{$self->{publogs}}, $log;
         push @{$self->{pubpids}},
-            $self->_fork($log, \&_publish, $host, $i++);
+            $self->_fork($log, $self->{pipeline} ? \&_pipeline : \&_publish,
+                         $host, $i++);
     }
 
     return $self;
@@ -125,6 +127,82 @@ sub _publish {
         undef $h if $h && $h->at_eof(0);
 
         sleep($self->{pause}) if $self->{pause};
+    }
+}
+
+
+# Many messages without waiting for answers, on one connection; its log has
+# them in the order in which they were sent.
+
+sub _pipeline {
+    my ($self, $log, $host, $i) = @_;
+
+    my ($sent, $told, $c, %answer) = (0, 0);
+
+    my $fail = sub {
+        print $log "failed p$i-$told $_[0]\n";
+        $told++;
+    };
+
+    while (!-e $self->{stop} || $told < $sent) {
+
+        $c //= eval {
+            Test::WsBus::Json::json('/json', timeout => 20,
+                                    port => $self->{fleet}->port($host));
+        };
+
+        if (!$c) {
+            sleep(0.02);
+            next;
+        }
+
+        if ($sent - $told < $self->{pipeline} && !-e $self->{stop}) {
+            my @batch = map { $sent++ } 1 .. 10;
+
+            eval {
+                $c->write(join('', map {
+                    Test::WsBus::Client::frame(1, qq!{"type":"publish",!
+                        . qq!"id":$_,"channel":"$self->{channel}",!
+                        . qq!"data":"p$i-$_"}!);
+                } @batch));
+            };
+
+            sleep($self->{pause}) if $self->{pause};
+        }
+
+        while ($told < $sent) {
+            my $full = $sent - $told >= $self->{pipeline} || -e $self->{stop};
+            my $m = eval { $c->message($full ? 20 : 0) };
+
+            if (!$m) {
+                last if !$full && !$@ && !$c->close_code();
+
+                # nobody knows what has become of the others
+
+                $fail->('no answer') while $told < $sent;
+                undef $c;
+                last;
+            }
+
+            my ($id) = $m->{data} =~ /"id":(\d+)/ or next;
+
+            $answer{$id} = $m->{data};
+
+            while (defined($answer{$told})) {
+                my $text = delete $answer{$told};
+
+                if ($text =~ /"type":"published".*"seq":(\d+)/) {
+                    my $seq = $1;
+                    my ($epoch) = $text =~ /"epoch":"(\w+)"/;
+
+                    print $log "ok $epoch $seq p$i-$told\n";
+                    $told++;
+
+                } else {
+                    $fail->($text);
+                }
+            }
+        }
     }
 }
 
@@ -295,7 +373,7 @@ sub _published {
 sub _check {
     my ($log, $sent, $sum) = @_;
 
-    my ($epoch, $seq, $ended, @faults, %had);
+    my ($epoch, $seq, $ended, @faults, %had, %last);
 
     for (_lines($log)) {
 
@@ -318,6 +396,12 @@ sub _check {
 
             push @faults, "$n after $seq" if $n != $seq + 1;
             push @faults, "$data twice" if $had{$data}++;
+
+            if ($data =~ /^"p(\d+)-(\d+)"$/) {
+                push @faults, "$data after $last{$1}"
+                    if $2 <= ($last{$1} // -1);
+                $last{$1} = $2;
+            }
 
             # another epoch may have begun without a word: nothing is missing
 
@@ -372,7 +456,8 @@ Publishers post numbered messages to a channel with history, subscribers of the
 JSON subprotocol read it, and come back with their position when they lose
 their connection; both write down what they see.  Then, from these logs alone:
 numbers follow one another at every subscriber, unless it was told of a gap; no
-message comes twice; what was answered with success is what has that number;
+message comes twice, nor before one that its publisher has sent earlier; what
+was answered with success is what has that number;
 the numbers that a publisher got grow; no number was given twice; everybody has
 seen the last message.
 
@@ -381,8 +466,8 @@ seen the last message.
 =item new($fleet, options)
 
 C<channel>, C<publishers> and C<subscribers> (a list of hosts, one for each),
-C<pause> (seconds between two messages), C<roam> (1: who comes back takes the
-next host).
+C<pause> (seconds between two messages), C<pipeline> (as many requests on one
+connection are not waited for), C<roam> (1: who comes back takes the next host).
 
 =item start(), finish(name)
 
