@@ -370,8 +370,10 @@ ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p, ngx_str_t *argv,
 {
     u_char               *d;
     uint64_t              log, meta;
-    ngx_uint_t            n, id;
+    ngx_int_t             rc;
+    ngx_uint_t            n, id, load;
     ngx_ws_bus_bridge_t  *b;
+    ngx_ws_bus_server_t  *server;
 
     static u_char  numbers[8 * NGX_INT64_LEN + NGX_WS_BUS_BRIDGE_EPOCH];
 
@@ -438,9 +440,25 @@ ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p, ngx_str_t *argv,
         n++;
     }
 
-    return ngx_ws_bus_bridge_script(b, p->slot, &ngx_ws_bus_script_publish,
-                                    p->loaded, argv, p->once ? 4 : 3, n, id,
-                                    ngx_ws_bus_publish_handler, p);
+    server = ngx_ws_bus_servers_of(b->servers, p->slot);
+
+    /*
+     * The first one on a connection has the text: were it sent again after
+     * NOSCRIPT, those behind it might have overtaken it, if others load the
+     * script meanwhile.
+     */
+
+    load = p->loaded || (server && !server->scripted);
+
+    rc = ngx_ws_bus_bridge_script(b, p->slot, &ngx_ws_bus_script_publish,
+                                  load, argv, p->once ? 4 : 3, n, id,
+                                  ngx_ws_bus_publish_handler, p);
+
+    if (rc == NGX_OK && server) {
+        server->scripted = 1;
+    }
+
+    return rc;
 }
 
 

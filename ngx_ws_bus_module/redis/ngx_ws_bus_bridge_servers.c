@@ -176,6 +176,7 @@ ngx_ws_bus_peer_up(void *data, ngx_ws_bus_server_t *server)
     };
 
     b->ready = 1;
+    server->scripted = 0;
 
     ngx_ws_bus_bridge_publish_up(b);
 

@@ -31,7 +31,7 @@ typedef struct ngx_ws_bus_server_op_s   ngx_ws_bus_server_op_t;
 
 
 /*
- * To be read only, but for "data".
+ * To be read only, but for what is the caller's.
  */
 
 struct ngx_ws_bus_server_s {
@@ -46,6 +46,7 @@ struct ngx_ws_bus_server_s {
     unsigned                    up:1;         /* commands are taken */
     unsigned                    listening:1;  /* subscriptions are */
     unsigned                    sharded:1;    /* SSUBSCRIBE and SPUBLISH */
+    unsigned                    scripted:1;   /* the caller's */
 };
 
 
