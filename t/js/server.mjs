@@ -398,6 +398,7 @@ export class Server {
         this.refuse = 0;            // upgrades to refuse; Infinity: all
         this.hold = false;          // upgrades are not answered
         this.mute = false;          // nothing comes, nothing goes
+        this.held = null;           // a list: upgrades wait there
         this.intercept = null;      // (peer, message) => true: handled
         this.plainGreeting = false; // the query is not looked at
         this.protocol = PROTOCOL;
@@ -462,6 +463,15 @@ export class Server {
         return new Promise(resolve => { this.http.close(resolve); });
     }
 
+    // Upgrades that wait are answered.
+
+    release() {
+        const { held } = this;
+
+        this.held = null;
+        held.forEach(args => this.upgrade(...args));
+    }
+
     // Cuts every connection, without a word.
 
     drop() {
@@ -481,6 +491,11 @@ export class Server {
     }
 
     upgrade(request, socket) {
+        if (this.held) {
+            this.held.push([request, socket]);
+            return;
+        }
+
         const offered = (request.headers['sec-websocket-protocol'] ?? '')
             .split(/,\s*/);
         const bearer = offered.find(name => name.startsWith('bearer.'));

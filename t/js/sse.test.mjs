@@ -207,6 +207,26 @@ test('the WebSocket comes back, and nothing is lost or doubled', async () => {
 });
 
 
+test('a stream that is ahead of the WebSocket', async () => {
+    const { server, bus, sub, got } = await streamer({ retryWebSocket: 30 });
+
+    await sub.ready;
+    server.publish('c', 1);
+    await shows(got, '1');
+    server.held = [];
+    server.refuse = 0;
+    await until(() => server.held.length);
+    server.publish('c', 2);
+    await shows(got, '1', '2');
+    assert.equal(bus.transport, 'sse');
+    server.release();
+    await until(() => bus.transport === 'websocket');
+    server.publish('c', 3);
+    await shows(got, '1', '2', '3');
+    assert.equal(sub.seq, 3);
+});
+
+
 test('a server that is away altogether', async () => {
     const { server, bus, sub, got } = await streamer();
 
