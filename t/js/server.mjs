@@ -413,6 +413,7 @@ export class Server {
         this.received = [];
         this.upgrades = [];         // requests
         this.gets = [];
+        this.asked = [];            // "ws" or "get", in order
         this.port = 0;
     }
 
@@ -503,6 +504,7 @@ export class Server {
             ? this.valid(bearer.slice(7)) : !this.tokens || this.late;
 
         this.upgrades.push(request);
+        this.asked.push('ws');
         socket.on('error', () => {});
 
         if (this.hold) {
@@ -543,6 +545,7 @@ export class Server {
             request.headers.authorization ?? '') ?? [];
 
         this.gets.push(request);
+        this.asked.push('get');
 
         if (own === null || this.streamStatus !== 200 || !this.valid(token)) {
             response.writeHead(this.streamStatus !== 200 ? this.streamStatus
