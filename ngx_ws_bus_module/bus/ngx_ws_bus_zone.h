@@ -129,7 +129,7 @@ typedef struct {
     ngx_ws_bus_once_t  *once;
     uint64_t            pos;
     uint64_t            seq;          /* the record's */
-    uint64_t            keep;
+    uint32_t            keep;
     ngx_uint_t          type;         /* the record's */
 
     /* of a zone that spans hosts */

@@ -542,12 +542,12 @@ test_swept(void)
     id = find("c")->id;
     part(2, find("c"));
 
-    test_now += 2 * NGX_WS_BUS_IDLE_TIME;
+    test_now += 2 * NGX_WS_BUS_IDLE_TIME * SECOND;
 
     for (sh->hand = 0; find("c") && sh->hand <= sh->mask; ) {
         become(2);
         ngx_ws_bus_zone_lock(&test_zone);
-        (void) ngx_ws_bus_channel_sweep_locked(&test_zone, 0);
+        (void) ngx_ws_bus_room_sweep_locked(&test_zone, 0);
         ngx_ws_bus_zone_unlock(&test_zone);
     }
 
