@@ -76,6 +76,8 @@ struct ngx_ws_bus_node_s {
     u_char                  name[NGX_WS_BUS_NODE_NAME];
 };
 
+ngx_ws_bus_assert(node, sizeof(ngx_ws_bus_node_t) <= NGX_WS_BUS_CELL);
+
 
 /*
  * What is published.

@@ -43,6 +43,8 @@ struct ngx_ws_bus_once_s {
 /* what the slab pool takes for one */
 #define NGX_WS_BUS_ONCE_SIZE   64
 
+ngx_ws_bus_assert(once, sizeof(ngx_ws_bus_once_t) <= NGX_WS_BUS_ONCE_SIZE);
+
 
 /*
  * Moves a consumer's position to (epoch, seq), never back within an epoch.

@@ -48,6 +48,10 @@ typedef struct {
 #define ngx_ws_bus_remote_node(node)                                          \
     ((ngx_ws_bus_remote_node_t *) ((node) + 1) - 1)
 
+ngx_ws_bus_assert(remote_node,
+                  sizeof(ngx_ws_bus_remote_node_t) + sizeof(u_char *)
+                  < NGX_WS_BUS_NODE_NAME);
+
 
 /*
  * The payload of its records.

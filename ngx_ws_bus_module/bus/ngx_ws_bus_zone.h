@@ -15,6 +15,11 @@
 #include "ngx_ws_bus_log.h"
 
 
+/* does not compile if "cond" does not hold */
+#define ngx_ws_bus_assert(name, cond)                                         \
+    typedef u_char  ngx_ws_bus_assert_##name[(cond) ? 1 : -1]
+
+
 #define NGX_WS_BUS_ZONE_MIN         (128 * 1024)
 #define NGX_WS_BUS_ZONE_DEFAULT     (32 * 1024 * 1024)
 
