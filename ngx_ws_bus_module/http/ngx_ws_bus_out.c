@@ -440,7 +440,9 @@ ngx_ws_bus_out_forget(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node)
             }
 
             past->node.len = node->len;
-            ngx_memcpy(past->node.name, node->name, node->len);
+            past->node.room = node->len;
+            ngx_ws_bus_name_copy(past->node.name, node->name, node->room,
+                                 node->len);
 
             past->next = s->past;
             s->past = past;
