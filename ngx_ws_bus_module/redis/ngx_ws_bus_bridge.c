@@ -174,7 +174,7 @@ ngx_ws_bus_bridge_take(ngx_ws_bus_bridge_t *b)
                                  &b->redis->prefix, sh->host)
                      - b->control_name;
 
-    ngx_ws_bus_servers_listen(b->servers, 1, NULL);
+    ngx_ws_bus_bridge_listen(b);
 
     ngx_add_timer(&b->hold, NGX_WS_BUS_BRIDGE_HOLD);
 

@@ -93,6 +93,7 @@ struct ngx_ws_bus_bridge_channel_s {
     uint64_t                      seq;
     uint64_t                      asked_epoch;    /* where this host was */
     uint64_t                      asked_seq;      /* when it asked */
+    uint64_t                      missing;    /* known to be, while live */
 
     unsigned                      state:2;
     unsigned                      queued:1;
@@ -101,7 +102,6 @@ struct ngx_ws_bus_bridge_channel_s {
     unsigned                      live:1;     /* it was made so */
     unsigned                      unused:1;   /* nobody listens */
     unsigned                      alone:1;    /* a batch with it has failed */
-    unsigned                      behind:1;   /* at the last comparison */
     unsigned                      wary:1;     /* nothing is to be written */
 
     u_char                        len;
@@ -244,6 +244,12 @@ ngx_int_t ngx_ws_bus_bridge_connect(ngx_ws_bus_bridge_t *b);
 void ngx_ws_bus_bridge_disconnect(ngx_ws_bus_bridge_t *b);
 
 /*
+ * This process has become the owner: listens to all servers, and looks at the
+ * settings of those that are up already.
+ */
+void ngx_ws_bus_bridge_listen(ngx_ws_bus_bridge_t *b);
+
+/*
  * 1 if there is no server for a slot, and this is not just the beginning.
  */
 ngx_uint_t ngx_ws_bus_bridge_failed(ngx_ws_bus_bridge_t *b, ngx_uint_t slot);
@@ -354,6 +360,24 @@ void ngx_ws_bus_bridge_fetch(ngx_ws_bus_bridge_t *b);
  */
 ngx_int_t ngx_ws_bus_bridge_place(ngx_ws_bus_bridge_t *b,
     const ngx_str_t *name, ngx_ws_bus_envelope_t *e, ngx_uint_t fetched);
+
+
+/*
+ * What was missed, ngx_ws_bus_bridge_gap.c.
+ *
+ * A message has come that does not follow: counts those before it.
+ */
+void ngx_ws_bus_bridge_hole(ngx_ws_bus_bridge_t *b,
+    ngx_ws_bus_bridge_channel_t *c, const ngx_str_t *name,
+    const ngx_ws_bus_envelope_t *e);
+
+/*
+ * Redis is ahead of a live channel: once all is heard that was published
+ * before, what has not come is counted and fetched.  NGX_OK, or NGX_DECLINED
+ * if that cannot be found out now.
+ */
+ngx_int_t ngx_ws_bus_bridge_late(ngx_ws_bus_bridge_t *b,
+    ngx_ws_bus_bridge_channel_t *c, const ngx_ws_bus_position_t *pos);
 
 
 /*

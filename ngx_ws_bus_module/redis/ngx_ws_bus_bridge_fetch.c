@@ -400,8 +400,6 @@ ngx_ws_bus_fetch_position(ngx_ws_bus_bridge_t *b,
                     : NGX_DECLINED;
 
     if (rc != NGX_DECLINED && pos->epoch == ch.epoch && pos->seq <= ch.seq) {
-        c->behind = 0;
-
         if (!c->live || !ch.live) {
             ngx_ws_bus_fetch_live(b, c);
         }
@@ -409,20 +407,11 @@ ngx_ws_bus_fetch_position(ngx_ws_bus_bridge_t *b,
         return;
     }
 
-    if (rc == NGX_AGAIN && c->live && !c->behind) {
-
-        /* it may be on its way on the other connection */
-
-        c->behind = 1;
-        ngx_ws_bus_bridge_queue(b, c, &b->compare);
+    if (rc == NGX_AGAIN && c->live
+        && ngx_ws_bus_bridge_late(b, c, pos) == NGX_OK)
+    {
         return;
     }
-
-    if (c->live && rc == NGX_AGAIN) {
-        b->zone->sh->remote->stats.gaps++;
-    }
-
-    c->behind = 0;
 
     ngx_ws_bus_bridge_queue(b, c, &b->fetch);
 }
@@ -729,6 +718,7 @@ ngx_ws_bus_fetch_apply(ngx_ws_bus_fetch_t *f, ngx_ws_bus_reply_t *reply)
         }
 
         if (e.seq > ch.seq + 1) {
+            c->missing -= ngx_min(c->missing, e.seq - 1 - ch.seq);
             ngx_ws_bus_fetch_lost(b, &name, e.seq - 1);
         }
 
@@ -736,7 +726,10 @@ ngx_ws_bus_fetch_apply(ngx_ws_bus_fetch_t *f, ngx_ws_bus_reply_t *reply)
 
         e.epoch = pos.epoch;
 
-        if (ngx_ws_bus_bridge_place(b, &name, &e, 1) == NGX_OK && c->live) {
+        if (ngx_ws_bus_bridge_place(b, &name, &e, 1) == NGX_OK
+            && c->missing)
+        {
+            c->missing--;
             b->zone->sh->remote->stats.repaired++;
         }
     }
@@ -767,6 +760,7 @@ ngx_ws_bus_fetch_apply(ngx_ws_bus_fetch_t *f, ngx_ws_bus_reply_t *reply)
     }
 
     c->epoch = 0;
+    c->missing = 0;
 
     return NGX_OK;
 }

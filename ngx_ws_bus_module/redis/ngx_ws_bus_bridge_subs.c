@@ -233,6 +233,8 @@ ngx_ws_bus_subs_unqueue(ngx_ws_bus_bridge_channel_t *c)
 static void
 ngx_ws_bus_subs_dead(ngx_ws_bus_bridge_t *b, ngx_ws_bus_bridge_channel_t *c)
 {
+    c->missing = 0;
+
     if (c->live) {
         c->live = 0;
         b->zone->sh->remote->nlive--;
@@ -537,16 +539,11 @@ ngx_ws_bus_subs_message(ngx_ws_bus_bridge_t *b, ngx_ws_bus_server_t *server,
         return;
     }
 
-    c->epoch = e.epoch;
-    c->seq = e.seq;
+    ngx_ws_bus_bridge_hole(b, c, name, &e);
 
     if (c->fetching) {
         c->again = 1;
         return;
-    }
-
-    if (c->live) {
-        stats->gaps++;
     }
 
     ngx_ws_bus_bridge_queue(b, c, &b->fetch);
@@ -688,7 +685,6 @@ ngx_ws_bus_subs_again(ngx_ws_bus_bridge_t *b, ngx_ws_bus_bridge_channel_t *c)
     c->server = NULL;
     c->state = NGX_WS_BUS_BRIDGE_NEW;
     c->again = 0;
-    c->behind = 0;
 
     ngx_ws_bus_bridge_queue(b, c, &b->subscribe);
 }
