@@ -29,12 +29,13 @@ for my $role (@roles) {
     my $port = port($port{$role});
 
     my $mode = $role eq 'liar' ? 'sentinel bus' : 'cluster';
+    my $timeout = $role eq 'order' ? '20s' : '600ms';
 
     $blocks .= <<"EOF";
     servers_redis $role {
         mode $mode;
         server 127.0.0.1:$port;
-        timeout 600ms;
+        timeout $timeout;
         reconnect 20ms 100ms;
     }
 

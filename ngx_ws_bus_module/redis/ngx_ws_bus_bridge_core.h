@@ -52,6 +52,7 @@
 #define NGX_WS_BUS_BRIDGE_TICK        1000       /* milliseconds */
 #define NGX_WS_BUS_BRIDGE_LINGER      10000
 #define NGX_WS_BUS_BRIDGE_CHECK       15         /* ticks */
+#define NGX_WS_BUS_BRIDGE_REFUSED     2000
 
 /* a publication in the queue of "when_down queue", milliseconds */
 #define NGX_WS_BUS_BRIDGE_WAIT        60000
@@ -165,6 +166,7 @@ struct ngx_ws_bus_bridge_s {
 
     unsigned                      walking:1;
     unsigned                      moving:1;   /* slots have moved */
+    unsigned                      refused:1;  /* a Cluster is down */
     unsigned                      up:1;       /* a server is listened to */
     unsigned                      ready:1;    /* and one takes commands */
     unsigned                      handing:1;  /* waits for the marker */
@@ -206,6 +208,18 @@ void ngx_ws_bus_bridge_begin_walk(ngx_ws_bus_bridge_t *b);
  * this host has.
  */
 void ngx_ws_bus_bridge_open(ngx_ws_bus_bridge_t *b);
+
+/*
+ * The same in a part of a Cluster: 1 if a slot is not served.
+ */
+ngx_uint_t ngx_ws_bus_bridge_is_local(ngx_ws_bus_bridge_t *b,
+    ngx_uint_t slot);
+
+/*
+ * An answer may be that the Cluster is down: whoever waits is told then.
+ */
+void ngx_ws_bus_bridge_refused(ngx_ws_bus_bridge_t *b,
+    ngx_ws_bus_reply_t *reply);
 
 /*
  * Writes 16 hexadecimal digits that nobody has had.  NGX_OK or NGX_ERROR.

@@ -282,6 +282,7 @@ ngx_ws_bus_fetch_positions(ngx_ws_bus_fetch_t *f)
 
     call.slot = f->channels[0]->slot;
     call.n = f->n + 4;
+    call.once = (b->redis->when_down == NGX_WS_BUS_REDIS_LOCAL);
     call.handler = ngx_ws_bus_fetch_compare_handler;
     call.data = f;
 
@@ -314,6 +315,7 @@ ngx_ws_bus_fetch_compare_handler(void *data, ngx_int_t rc,
     {
         if (reply->type == NGX_WS_BUS_REPLY_ERROR) {
             ngx_ws_bus_bridge_error(b, "comparing", &channels, reply);
+            ngx_ws_bus_bridge_refused(b, reply);
         }
 
         rc = NGX_ERROR;
@@ -547,6 +549,7 @@ ngx_ws_bus_fetch_history(ngx_ws_bus_fetch_t *f)
     call.slot = c->slot;
     call.n = 11;
     call.replid = 9;
+    call.once = (b->redis->when_down == NGX_WS_BUS_REDIS_LOCAL);
     call.handler = ngx_ws_bus_fetch_handler;
     call.data = f;
 
@@ -624,6 +627,7 @@ ngx_ws_bus_fetch_refused(ngx_ws_bus_fetch_t *f, ngx_ws_bus_reply_t *reply)
     name.len = c->len;
 
     ngx_ws_bus_bridge_error(f->bridge, "fetching", &name, reply);
+    ngx_ws_bus_bridge_refused(f->bridge, reply);
 
     /* reading may be possible where writing is not */
 

@@ -233,6 +233,10 @@ ngx_ws_bus_peer_down(void *data, ngx_ws_bus_server_t *server)
 
     if (b->token) {
         ngx_ws_bus_bridge_open(b);
+
+        if (b->redis->when_down == NGX_WS_BUS_REDIS_LOCAL) {
+            ngx_ws_bus_bridge_begin_walk(b);
+        }
     }
 }
 
