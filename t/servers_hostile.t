@@ -32,6 +32,7 @@ for my $role (@roles) {
     my $port = port($port{$role});
 
     my $mode = $role eq 'liar' ? 'sentinel bus' : 'cluster';
+    my $timeout = $role eq 'order' ? '20s' : '600ms';
 
     # short where it is waited for in vain
 

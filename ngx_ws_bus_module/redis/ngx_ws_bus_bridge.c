@@ -174,7 +174,7 @@ ngx_ws_bus_bridge_take(ngx_ws_bus_bridge_t *b)
                                  &b->redis->prefix, sh->host)
                      - b->control_name;
 
-    ngx_ws_bus_servers_listen(b->servers, 1, NULL);
+    ngx_ws_bus_bridge_listen(b);
 
     ngx_add_timer(&b->hold, NGX_WS_BUS_BRIDGE_HOLD);
 
@@ -407,6 +407,7 @@ ngx_ws_bus_bridge_tick_handler(ngx_event_t *ev)
 
     b->ticks++;
     b->redirects = 0;
+    b->refused = 0;
 
     ngx_ws_bus_bridge_publish_up(b);
     ngx_ws_bus_bridge_publish_refuse(b, 0);
@@ -470,6 +471,38 @@ ngx_ws_bus_bridge_open(ngx_ws_bus_bridge_t *b)
 
         /* whoever waits is told, channel by channel */
 
+        ngx_ws_bus_bridge_begin_walk(b);
+    }
+}
+
+
+ngx_uint_t
+ngx_ws_bus_bridge_is_local(ngx_ws_bus_bridge_t *b, ngx_uint_t slot)
+{
+    ngx_ws_bus_server_t  *server;
+
+    if (b->redis->when_down != NGX_WS_BUS_REDIS_LOCAL) {
+        return 0;
+    }
+
+    if (ngx_ws_bus_bridge_failed(b, slot)) {
+        return 1;
+    }
+
+    server = ngx_ws_bus_servers_of(b->servers, slot);
+
+    return server && server->refused
+           && ngx_current_msec - server->refused < NGX_WS_BUS_BRIDGE_REFUSED;
+}
+
+
+void
+ngx_ws_bus_bridge_refused(ngx_ws_bus_bridge_t *b, ngx_ws_bus_reply_t *reply)
+{
+    if (b->redis->when_down == NGX_WS_BUS_REDIS_LOCAL && b->token
+        && !b->refused && ngx_ws_bus_reply_is_error(reply, "CLUSTERDOWN"))
+    {
+        b->refused = 1;
         ngx_ws_bus_bridge_begin_walk(b);
     }
 }

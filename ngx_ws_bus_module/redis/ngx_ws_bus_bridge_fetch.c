@@ -282,6 +282,7 @@ ngx_ws_bus_fetch_positions(ngx_ws_bus_fetch_t *f)
 
     call.slot = f->channels[0]->slot;
     call.n = f->n + 4;
+    call.once = (b->redis->when_down == NGX_WS_BUS_REDIS_LOCAL);
     call.handler = ngx_ws_bus_fetch_compare_handler;
     call.data = f;
 
@@ -314,6 +315,7 @@ ngx_ws_bus_fetch_compare_handler(void *data, ngx_int_t rc,
     {
         if (reply->type == NGX_WS_BUS_REPLY_ERROR) {
             ngx_ws_bus_bridge_error(b, "comparing", &channels, reply);
+            ngx_ws_bus_bridge_refused(b, reply);
         }
 
         rc = NGX_ERROR;
@@ -400,8 +402,6 @@ ngx_ws_bus_fetch_position(ngx_ws_bus_bridge_t *b,
                     : NGX_DECLINED;
 
     if (rc != NGX_DECLINED && pos->epoch == ch.epoch && pos->seq <= ch.seq) {
-        c->behind = 0;
-
         if (!c->live || !ch.live) {
             ngx_ws_bus_fetch_live(b, c);
         }
@@ -409,20 +409,11 @@ ngx_ws_bus_fetch_position(ngx_ws_bus_bridge_t *b,
         return;
     }
 
-    if (rc == NGX_AGAIN && c->live && !c->behind) {
-
-        /* it may be on its way on the other connection */
-
-        c->behind = 1;
-        ngx_ws_bus_bridge_queue(b, c, &b->compare);
+    if (rc == NGX_AGAIN && c->live
+        && ngx_ws_bus_bridge_late(b, c, pos) == NGX_OK)
+    {
         return;
     }
-
-    if (c->live && rc == NGX_AGAIN) {
-        b->zone->sh->remote->stats.gaps++;
-    }
-
-    c->behind = 0;
 
     ngx_ws_bus_bridge_queue(b, c, &b->fetch);
 }
@@ -558,6 +549,7 @@ ngx_ws_bus_fetch_history(ngx_ws_bus_fetch_t *f)
     call.slot = c->slot;
     call.n = 11;
     call.replid = 9;
+    call.once = (b->redis->when_down == NGX_WS_BUS_REDIS_LOCAL);
     call.handler = ngx_ws_bus_fetch_handler;
     call.data = f;
 
@@ -635,6 +627,7 @@ ngx_ws_bus_fetch_refused(ngx_ws_bus_fetch_t *f, ngx_ws_bus_reply_t *reply)
     name.len = c->len;
 
     ngx_ws_bus_bridge_error(f->bridge, "fetching", &name, reply);
+    ngx_ws_bus_bridge_refused(f->bridge, reply);
 
     /* reading may be possible where writing is not */
 
@@ -729,6 +722,7 @@ ngx_ws_bus_fetch_apply(ngx_ws_bus_fetch_t *f, ngx_ws_bus_reply_t *reply)
         }
 
         if (e.seq > ch.seq + 1) {
+            c->missing -= ngx_min(c->missing, e.seq - 1 - ch.seq);
             ngx_ws_bus_fetch_lost(b, &name, e.seq - 1);
         }
 
@@ -736,7 +730,10 @@ ngx_ws_bus_fetch_apply(ngx_ws_bus_fetch_t *f, ngx_ws_bus_reply_t *reply)
 
         e.epoch = pos.epoch;
 
-        if (ngx_ws_bus_bridge_place(b, &name, &e, 1) == NGX_OK && c->live) {
+        if (ngx_ws_bus_bridge_place(b, &name, &e, 1) == NGX_OK
+            && c->missing)
+        {
+            c->missing--;
             b->zone->sh->remote->stats.repaired++;
         }
     }
@@ -767,6 +764,7 @@ ngx_ws_bus_fetch_apply(ngx_ws_bus_fetch_t *f, ngx_ws_bus_reply_t *reply)
     }
 
     c->epoch = 0;
+    c->missing = 0;
 
     return NGX_OK;
 }

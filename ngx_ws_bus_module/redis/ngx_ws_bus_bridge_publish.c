@@ -39,7 +39,7 @@ typedef struct {
     ngx_queue_t            queue;
     ngx_ws_bus_bridge_t   *bridge;
     ngx_ws_bus_op_t       *op;         /* NULL: nobody asks */
-    ngx_msec_t             deadline;   /* while it waits */
+    ngx_msec_t             deadline;   /* to be sent */
     size_t                 size;
     ngx_uint_t             slot;
 
@@ -75,6 +75,8 @@ static void ngx_ws_bus_publish_end(ngx_ws_bus_publication_t *p,
 static ngx_int_t ngx_ws_bus_publish_local(ngx_ws_bus_bridge_t *b,
     const ngx_str_t *name, ngx_ws_bus_message_t *msg,
     ngx_ws_bus_place_t *place);
+static ngx_int_t ngx_ws_bus_publish_here(ngx_ws_bus_publication_t *p,
+    ngx_ws_bus_place_t *place);
 static ngx_uint_t ngx_ws_bus_publish_listeners(ngx_ws_bus_bridge_t *b,
     const ngx_str_t *name);
 static void ngx_ws_bus_publish_load(ngx_ws_bus_load_t *load,
@@ -99,6 +101,9 @@ ngx_ws_bus_bridge_publish(ngx_ws_bus_hub_t *hub, const ngx_str_t *name,
     if (b->redis->when_down == NGX_WS_BUS_REDIS_LOCAL
         && ngx_ws_bus_bridge_failed(b, ngx_ws_bus_slot(name)))
     {
+        hub->slot->stats.messages_in++;
+        hub->slot->stats.bytes_in += msg->len;
+
         return ngx_ws_bus_publish_local(b, name, msg, place);
     }
 
@@ -235,14 +240,12 @@ static ngx_int_t
 ngx_ws_bus_publish_wait(ngx_ws_bus_publication_t *p)
 {
     size_t                max;
-    ngx_msec_t            wait;
     ngx_ws_bus_bridge_t  *b;
 
     b = p->bridge;
 
     if (b->redis->when_down == NGX_WS_BUS_REDIS_QUEUE) {
         max = b->redis->queue;
-        wait = NGX_WS_BUS_BRIDGE_WAIT;
 
     } else if (!ngx_ws_bus_bridge_failed(b, p->slot)
                || b->zone->sh->remote->up)
@@ -250,7 +253,6 @@ ngx_ws_bus_publish_wait(ngx_ws_bus_publication_t *p)
         /* it is there: this process will soon be connected, too */
 
         max = b->redis->link.max_queue;
-        wait = b->redis->link.timeout;
 
     } else {
         return NGX_DECLINED;
@@ -259,8 +261,6 @@ ngx_ws_bus_publish_wait(ngx_ws_bus_publication_t *p)
     if (b->waiting_size + p->size > max) {
         return NGX_DECLINED;
     }
-
-    p->deadline = ngx_current_msec + wait;
 
     b->waiting_size += p->size;
     ngx_ws_bus_publish_load(&b->hub->slot->stats.waiting, p);
@@ -291,6 +291,9 @@ ngx_ws_bus_publish_create(ngx_ws_bus_bridge_t *b, const ngx_str_t *name,
 
     p->bridge = b;
     p->size = size;
+    p->deadline = ngx_current_msec
+                  + (b->redis->when_down == NGX_WS_BUS_REDIS_QUEUE
+                     ? NGX_WS_BUS_BRIDGE_WAIT : b->redis->link.timeout);
 
     d = (u_char *) (p + 1);
 
@@ -316,6 +319,7 @@ ngx_ws_bus_publish_send(ngx_ws_bus_publication_t *p)
 {
     u_char                     *last, buf[4 * NGX_WS_BUS_BRIDGE_KEY];
     ngx_str_t                   argv[16];
+    ngx_msec_int_t              left;
     ngx_ws_bus_bridge_t        *b;
     ngx_ws_bus_servers_call_t   call;
 
@@ -327,6 +331,15 @@ ngx_ws_bus_publish_send(ngx_ws_bus_publication_t *p)
 
     call.slot = p->slot;
     call.ordered = 1;
+    call.once = (b->redis->when_down == NGX_WS_BUS_REDIS_LOCAL);
+
+    /* the Cluster may be down, or the next server */
+
+    if (b->redis->when_down == NGX_WS_BUS_REDIS_QUEUE) {
+        left = (ngx_msec_int_t) (p->deadline - ngx_current_msec);
+        call.timeout = ngx_max(left, 1);
+    }
+
     call.handler = ngx_ws_bus_publish_handler;
     call.data = p;
 
@@ -505,6 +518,14 @@ ngx_ws_bus_publish_place(ngx_ws_bus_publication_t *p,
 
     if (reply->type == NGX_WS_BUS_REPLY_ERROR) {
         ngx_ws_bus_bridge_error(b, "publishing", &p->channel, reply);
+        ngx_ws_bus_bridge_refused(b, reply);
+
+        if (ngx_ws_bus_reply_is_error(reply, "CLUSTERDOWN")
+            && b->redis->when_down == NGX_WS_BUS_REDIS_LOCAL && !p->deleting)
+        {
+            return ngx_ws_bus_publish_here(p, place);
+        }
+
         return NGX_DECLINED;
     }
 
@@ -703,12 +724,38 @@ ngx_ws_bus_publish_local(ngx_ws_bus_bridge_t *b, const ngx_str_t *name,
         place->subscribers = ngx_ws_bus_publish_listeners(b, name);
     }
 
-    b->hub->slot->stats.messages_in++;
-    b->hub->slot->stats.bytes_in += msg->len;
-
     place->local = 1;
 
     return NGX_OK;
+}
+
+
+/*
+ * The same with one that was sent, and which the Cluster did not take.
+ */
+
+static ngx_int_t
+ngx_ws_bus_publish_here(ngx_ws_bus_publication_t *p,
+    ngx_ws_bus_place_t *place)
+{
+    ngx_ws_bus_message_t   msg;
+    ngx_ws_bus_envelope_t  e;
+
+    if (ngx_ws_bus_envelope_read(&e, p->envelope.data, p->envelope.len)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    ngx_memzero(&msg, sizeof(ngx_ws_bus_message_t));
+
+    msg.data = e.payload.data;
+    msg.len = e.payload.len;
+    msg.flags = e.flags & (NGX_WS_BUS_REC_BINARY|NGX_WS_BUS_REC_JSON
+                           |NGX_WS_BUS_REC_STRING);
+    msg.time = ngx_ws_bus_time();
+
+    return ngx_ws_bus_publish_local(p->bridge, &p->channel, &msg, place);
 }
 
 

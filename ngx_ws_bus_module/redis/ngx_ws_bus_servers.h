@@ -31,7 +31,7 @@ typedef struct ngx_ws_bus_server_op_s   ngx_ws_bus_server_op_t;
 
 
 /*
- * To be read only, but for "data".
+ * To be read only, but for "data" and "refused".
  */
 
 struct ngx_ws_bus_server_s {
@@ -42,6 +42,7 @@ struct ngx_ws_bus_server_s {
     ngx_uint_t                  version;      /* 7.0.15: 70015; 0: unknown */
     ngx_uint_t                  slots;        /* that it serves */
     ngx_msec_t                  since;        /* it has been wanted */
+    ngx_msec_t                  refused;      /* CLUSTERDOWN then, 0: not */
     void                       *data;         /* the caller's */
 
     unsigned                    up:1;         /* commands are taken */
@@ -144,7 +145,9 @@ typedef struct {
     ngx_uint_t                  replid;    /* of argv: it is that of the
                                               server, whichever; 0: none */
     const ngx_str_t            *script;    /* the text of EVALSHA; or NULL */
-    ngx_uint_t                  ordered;   /* unsigned  ordered:1; */
+    ngx_msec_t                  timeout;   /* to repeat it; 0: the block's */
+    unsigned                    ordered:1;
+    unsigned                    once:1;    /* CLUSTERDOWN is an answer */
 
     ngx_ws_bus_link_reply_pt    handler;   /* or NULL */
     void                       *data;
@@ -155,8 +158,8 @@ typedef struct {
  * Sends a command for a slot to its server, as ngx_ws_bus_link_command()
  * otherwise; arguments are copied.  A server that does not know the script
  * gets its text.  In a Cluster it follows MOVED and ASK a few times, and tries
- * again after TRYAGAIN and CLUSTERDOWN within the block's timeout; what cannot
- * be followed any further is the reply then.
+ * again after TRYAGAIN and CLUSTERDOWN within the timeout; what cannot be
+ * followed any further is the reply then.
  */
 ngx_int_t ngx_ws_bus_servers_command(ngx_ws_bus_servers_t *servers,
     ngx_ws_bus_servers_call_t *call, ngx_ws_bus_server_op_t **op);

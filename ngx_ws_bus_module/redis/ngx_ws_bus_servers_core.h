@@ -79,6 +79,7 @@ struct ngx_ws_bus_server_op_s {
     ngx_msec_t                      deadline;
     const ngx_str_t                *script;    /* NULL: none, or sent */
     ngx_uint_t                      replid;    /* of argv, 0: none */
+    ngx_uint_t                      once;      /* unsigned  once:1; */
 
     ngx_uint_t                      n;
     ngx_str_t                       argv[1];

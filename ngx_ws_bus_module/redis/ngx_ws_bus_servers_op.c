@@ -117,7 +117,9 @@ ngx_ws_bus_servers_op(ngx_ws_bus_servers_t *ss,
     op->size = size;
     op->slot = call->slot;
     op->number = ++ss->number;
-    op->deadline = ngx_current_msec + ss->redis->link.timeout;
+    op->deadline = ngx_current_msec + (call->timeout ? call->timeout
+                                               : ss->redis->link.timeout);
+    op->once = call->once;
     op->script = call->script;
     op->replid = call->replid;
     op->handler = call->handler;
@@ -223,6 +225,7 @@ ngx_ws_bus_servers_reply(void *data, ngx_int_t rc, ngx_ws_bus_reply_t *reply)
 
         if (rc == NGX_OK && !error) {
             line->probing = 0;
+            op->node->server.refused = 0;
         }
 
         /* without an answer it may have been executed */
@@ -284,7 +287,12 @@ ngx_ws_bus_servers_refused(ngx_ws_bus_server_op_t *op,
 
     } else if (ngx_ws_bus_reply_is_error(reply, "CLUSTERDOWN")) {
         op->ask = NULL;
+        op->node->server.refused = ngx_current_msec;
         ngx_ws_bus_cluster_suspect(ss);
+
+        if (op->once) {
+            return NGX_DECLINED;
+        }
 
     } else {
         return NGX_DECLINED;
