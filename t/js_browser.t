@@ -261,8 +261,8 @@ sub killed {
 
 
 sub hangs {
-    my $tab = tab('/ws', 'hangs', 'heartbeat: 100, heartbeatTimeout: 1000,'
-                  . ' connectTimeout: 1000');
+    my $tab = tab('/ws', 'hangs', 'heartbeat: 100, heartbeatTimeout: 5000,'
+                  . ' connectTimeout: 5000');
 
     # probed now and then, and found alive
 
