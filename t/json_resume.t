@@ -535,12 +535,14 @@ sub storm_of_many_channels {
 
 sub storm_with_accidents {
     my $pid = load_start($t, '/j', clients => 80, channels => 2, keys => 1,
-        size => 50, publishers => 4, drops => drops(2500),
+        size => 50, publishers => 4, drops => drops(2500), wait => 1,
         seconds => scale(300));
 
     my ($kills, $reloads, $done) = (0, 0, 0);
 
     while (!$done) {
+        kill('USR1', $pid) if $kills > 5 && $reloads;
+
         my $until = time() + 0.2 + rand(0.6);
 
         while (time() < $until && !$done) {
