@@ -23,7 +23,7 @@ use constant LONG => 3600;
 
 my $t = Test::WsBus->new()->has(qw/ http_ssl IO::Socket::SSL /);
 
-$t->log_level('info')->time_limit(240)->write_cert('localhost');
+$t->log_level('info')->write_cert('localhost');
 
 $t->write_file_expand('nginx.conf', conf());
 

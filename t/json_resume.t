@@ -70,7 +70,7 @@ http {
 
         location = /young {
             ws_bus;
-            ws_bus_history 100 1s;
+            ws_bus_history 100 4s;
         }
 
         location = /off {
@@ -230,7 +230,7 @@ sub limits {
     # by age
 
     http_post('/pub/x.young', $_) for 1 .. 3;
-    sleep(1.2);
+    sleep(4.2);
     http_post('/pub/x.young', 4);
 
     $e = http_get('/pub/x.young')->json()->{epoch};

@@ -22,7 +22,7 @@ use WsBusTestWorkers;
 # who comes back within that time has not left, seconds
 use constant LEAVE => 1;
 
-my $t = Test::WsBus->new()->log_level('info')->time_limit(240);
+my $t = Test::WsBus->new()->log_level('info');
 
 $t->write_file_expand('nginx.conf', conf());
 

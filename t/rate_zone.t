@@ -30,7 +30,7 @@ $t->expect_log(qr/\[alert\].* worker process \d+ exited on signal 9/);
 $t->expect_log(qr/\[alert\].* shared memory zone ".*" was locked by/);
 $t->expect_log(qr/\[emerg\].* while previously it used the/);
 
-$t->log_level('info')->time_limit(240)->write_cert('localhost');
+$t->log_level('info')->write_cert('localhost');
 
 configure('$arg_key', '64k');
 $t->run();
