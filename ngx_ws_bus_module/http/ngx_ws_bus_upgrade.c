@@ -94,12 +94,6 @@ static ngx_int_t ngx_ws_bus_upgrade_answer(ngx_ws_bus_session_t *s,
 static void ngx_ws_bus_upgrade_write_handler(ngx_http_request_t *r);
 
 
-/* a header's lower-case name is not terminated by a zero */
-#define ngx_ws_bus_upgrade_is(h, name)                                        \
-    ((h)->key.len == sizeof(name) - 1                                         \
-     && ngx_strncmp((h)->lowcase_key, name, sizeof(name) - 1) == 0)
-
-
 #define NGX_WS_BUS_UPGRADE_BAD(text)                                          \
     { NGX_HTTP_BAD_REQUEST, NGX_WS_BUS_REFUSED_HANDSHAKE, text, NULL,         \
       ngx_null_string }
@@ -732,63 +726,51 @@ ngx_ws_bus_upgrade_refuse(ngx_http_request_t *r,
 static ngx_int_t
 ngx_ws_bus_upgrade_headers(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u)
 {
-    ngx_str_t        *list;
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
+    ngx_str_t             *list;
+    ngx_table_elt_t       *h;
+    ngx_ws_bus_headers_t   all;
 
     ngx_memzero(u, sizeof(ngx_ws_bus_upgrade_t));
 
-    part = &r->headers_in.headers.part;
-    h = part->elts;
-
-    for (i = 0; /* void */ ; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                break;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (ngx_ws_bus_upgrade_is(&h[i], "sec-websocket-key")) {
-            u->key = h[i].value;
+    for (h = ngx_ws_bus_header_first(r, &all);
+         h;
+         h = ngx_ws_bus_header_next(&all))
+    {
+        if (ngx_ws_bus_header_is(h, "sec-websocket-key")) {
+            u->key = h->value;
             u->nkeys++;
             continue;
         }
 
-        if (ngx_ws_bus_upgrade_is(&h[i], "sec-websocket-version")) {
-            u->version = h[i].value;
+        if (ngx_ws_bus_header_is(h, "sec-websocket-version")) {
+            u->version = h->value;
             u->nversions++;
             continue;
         }
 
-        if (ngx_ws_bus_upgrade_is(&h[i], "upgrade")) {
+        if (ngx_ws_bus_header_is(h, "upgrade")) {
             list = &u->upgrade;
 
-        } else if (ngx_ws_bus_upgrade_is(&h[i], "connection")) {
+        } else if (ngx_ws_bus_header_is(h, "connection")) {
             list = &u->connection;
 
-        } else if (ngx_ws_bus_upgrade_is(&h[i], "sec-websocket-protocol")) {
+        } else if (ngx_ws_bus_header_is(h, "sec-websocket-protocol")) {
             list = &u->protocols;
 
-        } else if (ngx_ws_bus_upgrade_is(&h[i], "sec-websocket-extensions")) {
+        } else if (ngx_ws_bus_header_is(h, "sec-websocket-extensions")) {
             list = &u->extensions;
 
-        } else if (ngx_ws_bus_upgrade_is(&h[i], "accept")) {
+        } else if (ngx_ws_bus_header_is(h, "accept")) {
             list = &u->accept;
 
-        } else if (ngx_ws_bus_upgrade_is(&h[i], "last-event-id")) {
+        } else if (ngx_ws_bus_header_is(h, "last-event-id")) {
             list = &u->last_event_id;
 
         } else {
             continue;
         }
 
-        if (ngx_ws_bus_upgrade_join(r, list, &h[i].value) != NGX_OK) {
+        if (ngx_ws_bus_upgrade_join(r, list, &h->value) != NGX_OK) {
             return NGX_ERROR;
         }
     }

@@ -317,6 +317,13 @@ ngx_ws_bus_v1_message(ngx_ws_bus_session_t *s, ngx_uint_t opcode,
 
     (void) opcode;
 
+    if (s->v1 == NULL) {
+
+        /* closed before its channel was there */
+
+        return NGX_OK;
+    }
+
     if (ngx_ws_bus_message_parse(data, len, &q, &error) != NGX_OK) {
         return ngx_ws_bus_v1_error(s, &q.id, error);
     }
