@@ -124,11 +124,12 @@ sub connect_again {
         $redis->command('CLIENT', 'KILL', 'ID', $client->{id});
     }
 
-    $t->wait_until(sub { $f->redis_status(0)->{reconnects} > $n }, 10);
+    $t->wait_until(sub { $f->redis_status(0)->{reconnects} > $n })
+        or die 'not connected again';
     $f->wait_up();
     $t->wait_until(sub {
         return $f->post(0, '/pub/again', 'x')->status() == 201;
-    }, 10);
+    }) or die 'nothing is published';
 
     return warnings();
 }

@@ -23,6 +23,9 @@ my @roles = qw/ moved stray ask tryagain down many nonsense overlap disabled
     nameless noinfo silent replica liar order /;
 my %port = map { $roles[$_] => 6600 + $_ } 0 .. $#roles;
 
+# nobody listens there
+my @nowhere = map { port(6700 + $_) } 1 .. 200;
+
 my ($blocks, $servers) = ('', '');
 
 for my $role (@roles) {
@@ -30,6 +33,10 @@ for my $role (@roles) {
 
     my $mode = $role eq 'liar' ? 'sentinel bus' : 'cluster';
     my $timeout = $role eq 'order' ? '20s' : '600ms';
+
+    # short where it is waited for in vain
+
+    my $timeout = $role =~ /^(?:stray|tryagain|down|silent)$/ ? '2s' : '10s';
 
     $blocks .= <<"EOF";
     servers_redis $role {
@@ -188,7 +195,7 @@ sub play {
     my %error = (
         moved    => sub { "MOVED $_[0] 127.0.0.1:$me" },
         ask      => sub { "ASK $_[0] :$me" },
-        stray    => sub { "MOVED $_[0] 127.0.0.1:" . (1 + int rand 1000) },
+        stray    => sub { "MOVED $_[0] 127.0.0.1:$nowhere[rand @nowhere]" },
         tryagain => sub { 'TRYAGAIN Multiple keys request' },
         down     => sub { 'CLUSTERDOWN Hash slot not served' },
     );

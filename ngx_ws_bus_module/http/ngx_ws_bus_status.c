@@ -104,17 +104,14 @@ ngx_ws_bus_status_handler(ngx_http_request_t *r)
 
         /* with a charset of its own no other one is appended */
 
-        ngx_str_set(&r->headers_out.content_type, "text/plain; version=0.0.4");
+        ngx_ws_bus_content_type(r, "text/plain; version=0.0.4");
         ngx_str_set(&r->headers_out.charset, "utf-8");
 
     } else {
         ngx_ws_bus_status_json(&page, &zones);
 
-        ngx_str_set(&r->headers_out.content_type, "application/json");
+        ngx_ws_bus_content_type(r, "application/json");
     }
-
-    r->headers_out.content_type_len = r->headers_out.content_type.len;
-    r->headers_out.content_type_lowcase = NULL;
 
     return ngx_ws_bus_status_send(r, &page);
 }

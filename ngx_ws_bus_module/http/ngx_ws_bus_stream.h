@@ -79,12 +79,6 @@ struct ngx_ws_bus_stream_s {
 
 
 /*
- * Queues messages [first, last) of the run, and counts them.
- */
-void ngx_ws_bus_stream_queue(ngx_ws_bus_session_t *s, ngx_ws_bus_run_t *run,
-    ngx_uint_t first, ngx_uint_t last);
-
-/*
  * The output filters did not take everything: waits until they can, at most
  * send_timeout.  NGX_OK or NGX_ERROR.
  */

@@ -152,7 +152,7 @@ ngx_ws_bus_poll_deliver(ngx_ws_bus_session_t *s, ngx_ws_bus_run_t *run,
     }
 
     if (last > first) {
-        ngx_ws_bus_stream_queue(s, run, first, last);
+        ngx_ws_bus_session_queue(&s->sub, run, first, last);
     }
 
     for ( /* void */ ; last < run->n; last++) {
@@ -248,9 +248,7 @@ ngx_ws_bus_poll_answer(ngx_ws_bus_session_t *s)
     r->headers_out.status = NGX_HTTP_OK;
     r->headers_out.content_length_n = size;
 
-    ngx_str_set(&r->headers_out.content_type, "application/json");
-    r->headers_out.content_type_len = r->headers_out.content_type.len;
-    r->headers_out.content_type_lowcase = NULL;
+    ngx_ws_bus_content_type(r, "application/json");
 
     rc = ngx_ws_bus_stream_header(s);
 

@@ -217,10 +217,20 @@ static ngx_uint_t
 ngx_ws_bus_publish_may_pass(ngx_ws_bus_publication_t *p)
 {
     ngx_ws_bus_bridge_t  *b;
+    ngx_ws_bus_server_t  *server;
 
     b = p->bridge;
 
     if (ngx_ws_bus_publish_waits(b, p->slot)) {
+
+        server = ngx_ws_bus_servers_of(b->servers, p->slot);
+
+        if (server == NULL || !server->up) {
+
+            /* the queue may be long, and is looked through in vain */
+
+            return 0;
+        }
 
         /* others may have left the queue */
 

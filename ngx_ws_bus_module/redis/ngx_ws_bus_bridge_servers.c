@@ -34,6 +34,13 @@ typedef struct {
 } ngx_ws_bus_peer_t;
 
 
+/* the zone has room for them */
+
+ngx_ws_bus_assert(link_stats,
+                  sizeof(ngx_ws_bus_link_stats_t)
+                  <= NGX_WS_BUS_REMOTE_LINK * sizeof(uint64_t));
+
+
 static void ngx_ws_bus_peer_up(void *data, ngx_ws_bus_server_t *server);
 static void ngx_ws_bus_peer_down(void *data, ngx_ws_bus_server_t *server);
 static void ngx_ws_bus_peer_listening(void *data,

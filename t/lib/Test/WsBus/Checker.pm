@@ -77,6 +77,39 @@ sub start {
 }
 
 
+# Until each publisher has been answered with success so often more than now.
+
+sub wait_published {
+    my ($self, $n) = @_;
+
+    my %want = map { $_ => _count($_, 'ok') + ($n // 1) } @{$self->{publogs}};
+
+    $self->{fleet}->host(0)->wait_until(sub {
+        return !grep { _count($_, 'ok') < $want{$_} } keys %want;
+    }, 60) or croak('a publisher does not go on');
+
+    return $self;
+}
+
+
+# Until each publisher has failed once more than now.
+
+sub wait_failed {
+    my ($self) = @_;
+
+    my %had = map { $_ => _count($_, 'failed') } @{$self->{publogs}};
+
+    $self->{fleet}->host(0)->wait_until(sub {
+        return !grep { _count($_, 'failed') == $had{$_} } keys %had;
+    }, 60) or croak('a publisher does not fail');
+
+    return $self;
+}
+
+
+sub _count { return scalar grep { /^$_[1] / } _lines($_[0]) }
+
+
 sub _fork {
     my ($self, $path, $code, @args) = @_;
 
@@ -134,7 +167,10 @@ sub _publish {
             sleep(0.02);
         }
 
-        undef $h if $h && $h->at_eof(0);
+        # its last answer says so before it ends
+
+        undef $h if $r && ($r->header('Connection') // '') eq 'close'
+            || $h && $h->at_eof(0);
 
         sleep($self->{pause}) if $self->{pause};
     }
@@ -224,7 +260,7 @@ sub _subscribe {
     my ($self, $log, $host) = @_;
 
     my ($epoch, $seq);
-    my $deadline = time() + Test::WsBus::scale($self->{deadline} // 100);
+    my $deadline = time() + Test::WsBus::scale($self->{deadline} // 200);
     my @hosts = $self->{roam} ? (0 .. $#{$self->{fleet}{hosts}}) : ($host);
 
     while (time() < $deadline && getppid() == $self->{parent}) {
@@ -289,12 +325,15 @@ sub _subscribe {
 }
 
 
-# Ends the load, and checks.  Returns what has happened.
+# Ends the load, once each publisher has got on, and checks.  Returns what has
+# happened.
 
 sub finish {
     my ($self, $name) = @_;
 
     local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+    $self->wait_published();
 
     open(my $fh, '>', $self->{stop});
     close($fh);
@@ -313,7 +352,7 @@ sub finish {
     ok($last && $last->status() == 201, "$name: the last message")
         or return {};
 
-    my $deadline = time() + Test::WsBus::scale(30);
+    my $deadline = time() + Test::WsBus::scale(60);
 
     for my $pid (@{$self->{subpids}}) {
         while (waitpid($pid, WNOHANG) == 0) {
@@ -334,7 +373,8 @@ sub finish {
 
     splice(@faults, 10) if @faults > 10;
     is(join("\n", map { s!.*/!!r } @faults), '',
-       "$name: nothing is missing, or doubled, or out of order");
+       "$name: nothing is missing, or doubled, or out of order")
+        or _explain(@{$self->{publogs}}, @{$self->{sublogs}});
 
     cmp_ok($sum{published}, '>', @{$self->{publishers}},
            "$name: messages were published");
@@ -436,6 +476,21 @@ sub _check {
 }
 
 
+# What was out of the ordinary, and the end, of each log.
+
+sub _explain {
+    for my $log (@_) {
+        my @lines = _lines($log);
+        my @odd = grep { !/^(?:ok|message) / } @lines;
+
+        splice(@lines, 0, -3) if @lines > 3;
+        splice(@odd, 0, -10) if @odd > 10;
+
+        diag($log =~ s!.*/!!r, ": $_") for @odd, '...', @lines;
+    }
+}
+
+
 sub _lines {
     my ($path) = @_;
 
@@ -480,9 +535,15 @@ C<channel>, C<publishers> and C<subscribers> (a list of hosts, one for each),
 C<pause> (seconds between two messages), C<pipeline> (as many requests on one
 connection are not waited for), C<roam> (1: who comes back takes the next host).
 
-=item start(), finish(name)
+=item start(), wait_published([n]), wait_failed()
 
-finish() makes three tests, and returns a hash: C<published>, C<failed>,
+Until each publisher has been answered with success once or C<n> times more;
+until each has failed.
+
+=item finish(name)
+
+It waits until each publisher has been answered with success, makes three tests,
+and returns a hash: C<published>, C<failed>,
 C<received>, C<gaps>, C<away>.
 
 =back
