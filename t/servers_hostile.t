@@ -20,8 +20,11 @@ use WsBusTestServers;
 my $t = servers_test()->log_level('info');
 
 my @roles = qw/ moved stray ask tryagain down many nonsense overlap disabled
-    nameless noinfo silent replica liar /;
+    nameless noinfo silent replica liar order /;
 my %port = map { $roles[$_] => 6600 + $_ } 0 .. $#roles;
+
+# nobody listens there
+my @nowhere = map { port(6700 + $_) } 1 .. 200;
 
 my ($blocks, $servers) = ('', '');
 
@@ -29,19 +32,24 @@ for my $role (@roles) {
     my $port = port($port{$role});
 
     my $mode = $role eq 'liar' ? 'sentinel bus' : 'cluster';
+    my $timeout = $role eq 'order' ? '20s' : '600ms';
+
+    # short where it is waited for in vain
+
+    my $timeout = $role =~ /^(?:stray|tryagain|down|silent)$/ ? '2s' : '10s';
 
     $blocks .= <<"EOF";
     servers_redis $role {
         mode $mode;
         server 127.0.0.1:$port;
-        timeout 600ms;
+        timeout $timeout;
         reconnect 20ms 100ms;
     }
 
 EOF
 }
 
-my @groups = ([ @roles[0 .. 6] ], [ @roles[7 .. $#roles] ]);
+my @groups = ([ @roles[0 .. 6, $#roles] ], [ @roles[7 .. $#roles - 1] ]);
 
 serve($_) for @roles;
 
@@ -69,6 +77,21 @@ is(scalar(grep { /^(-MOVED .*|unsent)$/ } @replies), 200,
 my $state = WsBusTestServers::state('stray');
 
 cmp_ok(scalar(@{$state->{servers}}), '<', 40, 'a few of them are known');
+
+# the order: what comes back waits for all that was sent, then goes first; what
+# another one has overtaken is refused
+
+ok(wait_for($t, 'order', sub { $_[0]{complete} }), 'up');
+
+is(join(' ', command('order', map { ['k', 'GET', 'k', $_] }
+                     qw/ a2 b1 c1 d1 e1 /)),
+   '+1 +2 +3 +4 +5', 'all come back, and are done in their order');
+is(join(' ', command('order', map { ['k', 'GET', 'k', $_] }
+                     qw/ f0 g1 h0 i0 /)),
+   '+6 unsent +7 +8', 'overtaken');
+is(join(' ', command('order', map { ['k', 'GET', 'k', $_] }
+                     qw/ j1 k1 l0 m1 n0 o1 /)),
+   'unsent unsent +9 unsent +10 +11', 'overtaken many times');
 
 # maps
 
@@ -167,12 +190,12 @@ sub play {
     my ($role, $s) = @_;
 
     my $me = port($port{$role});
-    my ($n, $asked) = (0, 0);
+    my ($n, $asked, $done, %tries) = (0, 0, 0);
 
     my %error = (
         moved    => sub { "MOVED $_[0] 127.0.0.1:$me" },
         ask      => sub { "ASK $_[0] :$me" },
-        stray    => sub { "MOVED $_[0] 127.0.0.1:" . (1 + int rand 1000) },
+        stray    => sub { "MOVED $_[0] 127.0.0.1:$nowhere[rand @nowhere]" },
         tryagain => sub { 'TRYAGAIN Multiple keys request' },
         down     => sub { 'CLUSTERDOWN Hash slot not served' },
     );
@@ -211,6 +234,13 @@ sub play {
             my $text = "redis_version:7.0.0\r\nrole:$kind\r\n";
 
             print $s '$' . length($text) . "\r\n$text\r\n";
+
+        } elsif ($name eq 'GET' && $role eq 'order') {
+            my ($times) = $args[2] =~ /(\d)/;
+
+            print $s $tries{$args[2]}++ < $times
+                ? "-TRYAGAIN Multiple keys request\r\n"
+                : '+' . ++$done . "\r\n";
 
         } elsif ($name eq 'GET' && $error{$role}) {
             print $s '-' . $error{$role}->(slot($args[1])) . "\r\n";

@@ -317,7 +317,7 @@ ngx_ws_bus_remote_place(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
                    msg->len);
     }
 
-    node->touched = ngx_ws_bus_time();
+    node->touched = ngx_ws_bus_seconds(ngx_ws_bus_time());
 
     /* what is kept is not kept here: nobody's node may go */
 
@@ -535,7 +535,7 @@ ngx_ws_bus_remote_copy_locked(ngx_ws_bus_zone_t *zone,
 
     ch->name.len = node->len;
     ch->name.data = ch->data;
-    ngx_memcpy(ch->data, node->name, node->len);
+    ngx_ws_bus_name_copy(ch->data, node->name, node->room, node->len);
 }
 
 

@@ -35,8 +35,8 @@
 
 
 /*
- * What a node of such a zone has besides, behind its name.  An epoch of 0 is
- * not known yet.
+ * What a node of such a zone has besides, at its end, where the others have
+ * more of their name.  An epoch of 0 is not known yet.
  */
 
 typedef struct {
@@ -46,12 +46,11 @@ typedef struct {
 } ngx_ws_bus_remote_node_t;
 
 #define ngx_ws_bus_remote_node(node)                                          \
-    ((ngx_ws_bus_remote_node_t *)                                             \
-        ngx_align_ptr((node)->name + (node)->len, sizeof(uint64_t)))
+    ((ngx_ws_bus_remote_node_t *) ((node) + 1) - 1)
 
-#define ngx_ws_bus_remote_node_size(len)                                      \
-    (ngx_align(offsetof(ngx_ws_bus_node_t, name) + (len), sizeof(uint64_t))   \
-     + sizeof(ngx_ws_bus_remote_node_t))
+ngx_ws_bus_assert(remote_node,
+                  sizeof(ngx_ws_bus_remote_node_t) + sizeof(u_char *)
+                  < NGX_WS_BUS_NODE_NAME);
 
 
 /*

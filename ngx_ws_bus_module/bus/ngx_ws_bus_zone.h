@@ -15,6 +15,11 @@
 #include "ngx_ws_bus_log.h"
 
 
+/* does not compile if "cond" does not hold */
+#define ngx_ws_bus_assert(name, cond)                                         \
+    typedef u_char  ngx_ws_bus_assert_##name[(cond) ? 1 : -1]
+
+
 #define NGX_WS_BUS_ZONE_MIN         (128 * 1024)
 #define NGX_WS_BUS_ZONE_DEFAULT     (32 * 1024 * 1024)
 
@@ -129,7 +134,7 @@ typedef struct {
     ngx_ws_bus_once_t  *once;
     uint64_t            pos;
     uint64_t            seq;          /* the record's */
-    uint64_t            keep;
+    uint32_t            keep;
     ngx_uint_t          type;         /* the record's */
 
     /* of a zone that spans hosts */

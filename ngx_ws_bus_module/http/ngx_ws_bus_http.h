@@ -275,6 +275,7 @@ struct ngx_ws_bus_session_s {
     ngx_ws_bus_out_t            **last_out;
     ngx_ws_bus_past_t            *past;       /* channels left */
     size_t                        queued;     /* its bytes */
+    ngx_uint_t                    stretches;
     uint64_t                      messages_out;
     uint64_t                      bytes_out;
     uint64_t                      dropped;
@@ -394,6 +395,15 @@ ngx_ws_bus_ctx_t *ngx_ws_bus_ctx_find(ngx_http_request_t *r);
  * The session of the request, or NULL.
  */
 ngx_ws_bus_session_t *ngx_ws_bus_ctx_session(ngx_http_request_t *r);
+
+/*
+ * Lends the request as a copy, to be evaluated for as often as a client likes:
+ * what that allocates goes with the copy's pool, and no variable is
+ * remembered.  NGX_OK, or NGX_ERROR without memory; and gives it back.
+ */
+ngx_int_t ngx_ws_bus_ctx_lend(ngx_http_request_t *r,
+    ngx_http_request_t *copy);
+void ngx_ws_bus_ctx_return(ngx_http_request_t *r, ngx_http_request_t *copy);
 
 /*
  * The gates, http/ngx_ws_bus_access.c: a preaccess phase handler, and the

@@ -27,6 +27,8 @@ static void ngx_ws_bus_session_start_handler(ngx_event_t *rev);
 static void ngx_ws_bus_session_read_handler(ngx_event_t *rev);
 static void ngx_ws_bus_session_write_handler(ngx_event_t *wev);
 static void ngx_ws_bus_session_read(ngx_ws_bus_session_t *s);
+static ngx_int_t ngx_ws_bus_session_handled(ngx_ws_bus_session_t *s,
+    ngx_int_t rc);
 static void ngx_ws_bus_session_linger(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_session_timeout(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_session_resume(ngx_ws_bus_session_t *s);
@@ -430,6 +432,17 @@ ngx_ws_bus_session_read(ngx_ws_bus_session_t *s)
     rev = c->read;
     buf = ngx_ws_bus_session_buf;
 
+    if (!ngx_ws_bus_pending_full(s)) {
+        s->hub->now = 0;
+
+        rc = ngx_ws_bus_auth_kept(s);
+
+        if (rc != NGX_DECLINED && ngx_ws_bus_session_handled(s, rc) != NGX_OK)
+        {
+            return;
+        }
+    }
+
     for (i = 0; i < NGX_WS_BUS_SESSION_READS; i++) {
 
         if (ngx_ws_bus_pending_full(s)) {
@@ -460,20 +473,7 @@ ngx_ws_bus_session_read(ngx_ws_bus_session_t *s)
 
         rc = ngx_ws_bus_input(s, buf, buf + n);
 
-        if (rc == NGX_ERROR) {
-
-            /* a Close is on its way, or to be answered */
-
-            ngx_ws_bus_session_write_handler(c->write);
-            return;
-        }
-
-        if (s->broken) {
-            ngx_ws_bus_session_end(s);
-            return;
-        }
-
-        if (rc == NGX_AGAIN) {
+        if (ngx_ws_bus_session_handled(s, rc) != NGX_OK) {
             return;
         }
 
@@ -493,6 +493,31 @@ ngx_ws_bus_session_read(ngx_ws_bus_session_t *s)
     if (!rev->active && ngx_handle_read_event(rev, 0) != NGX_OK) {
         ngx_ws_bus_session_end(s);
     }
+}
+
+
+/*
+ * After ngx_ws_bus_input(): NGX_OK if reading goes on, NGX_DONE if not; the
+ * session may be gone then.
+ */
+
+static ngx_int_t
+ngx_ws_bus_session_handled(ngx_ws_bus_session_t *s, ngx_int_t rc)
+{
+    if (rc == NGX_ERROR) {
+
+        /* a Close is on its way, or to be answered */
+
+        ngx_ws_bus_session_write_handler(s->connection->write);
+        return NGX_DONE;
+    }
+
+    if (s->broken) {
+        ngx_ws_bus_session_end(s);
+        return NGX_DONE;
+    }
+
+    return (rc == NGX_AGAIN) ? NGX_DONE : NGX_OK;
 }
 
 

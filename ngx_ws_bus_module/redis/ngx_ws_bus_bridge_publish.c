@@ -39,7 +39,7 @@ typedef struct {
     ngx_queue_t            queue;
     ngx_ws_bus_bridge_t   *bridge;
     ngx_ws_bus_op_t       *op;         /* NULL: nobody asks */
-    ngx_msec_t             deadline;   /* while it waits */
+    ngx_msec_t             deadline;   /* to be sent */
     size_t                 size;
     ngx_uint_t             slot;
 
@@ -52,7 +52,6 @@ typedef struct {
     unsigned               once:1;
     unsigned               deleting:1;
     unsigned               script:1;
-    unsigned               loaded:1;   /* with the script's text */
 } ngx_ws_bus_publication_t;
 
 
@@ -64,9 +63,9 @@ static ngx_ws_bus_publication_t *ngx_ws_bus_publish_create(
     ngx_ws_bus_bridge_t *b, const ngx_str_t *name, ngx_ws_bus_envelope_t *e);
 static ngx_int_t ngx_ws_bus_publish_send(ngx_ws_bus_publication_t *p);
 static ngx_int_t ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p,
-    ngx_str_t *argv, u_char *last);
+    ngx_ws_bus_servers_call_t *call, ngx_str_t *argv, u_char *last);
 static ngx_int_t ngx_ws_bus_publish_delete(ngx_ws_bus_publication_t *p,
-    ngx_str_t *argv);
+    ngx_ws_bus_servers_call_t *call, ngx_str_t *argv);
 static void ngx_ws_bus_publish_handler(void *data, ngx_int_t rc,
     ngx_ws_bus_reply_t *reply);
 static ngx_int_t ngx_ws_bus_publish_place(ngx_ws_bus_publication_t *p,
@@ -75,6 +74,8 @@ static void ngx_ws_bus_publish_end(ngx_ws_bus_publication_t *p,
     ngx_int_t rc, ngx_ws_bus_place_t *place);
 static ngx_int_t ngx_ws_bus_publish_local(ngx_ws_bus_bridge_t *b,
     const ngx_str_t *name, ngx_ws_bus_message_t *msg,
+    ngx_ws_bus_place_t *place);
+static ngx_int_t ngx_ws_bus_publish_here(ngx_ws_bus_publication_t *p,
     ngx_ws_bus_place_t *place);
 static ngx_uint_t ngx_ws_bus_publish_listeners(ngx_ws_bus_bridge_t *b,
     const ngx_str_t *name);
@@ -100,6 +101,9 @@ ngx_ws_bus_bridge_publish(ngx_ws_bus_hub_t *hub, const ngx_str_t *name,
     if (b->redis->when_down == NGX_WS_BUS_REDIS_LOCAL
         && ngx_ws_bus_bridge_failed(b, ngx_ws_bus_slot(name)))
     {
+        hub->slot->stats.messages_in++;
+        hub->slot->stats.bytes_in += msg->len;
+
         return ngx_ws_bus_publish_local(b, name, msg, place);
     }
 
@@ -213,10 +217,20 @@ static ngx_uint_t
 ngx_ws_bus_publish_may_pass(ngx_ws_bus_publication_t *p)
 {
     ngx_ws_bus_bridge_t  *b;
+    ngx_ws_bus_server_t  *server;
 
     b = p->bridge;
 
     if (ngx_ws_bus_publish_waits(b, p->slot)) {
+
+        server = ngx_ws_bus_servers_of(b->servers, p->slot);
+
+        if (server == NULL || !server->up) {
+
+            /* the queue may be long, and is looked through in vain */
+
+            return 0;
+        }
 
         /* others may have left the queue */
 
@@ -236,14 +250,12 @@ static ngx_int_t
 ngx_ws_bus_publish_wait(ngx_ws_bus_publication_t *p)
 {
     size_t                max;
-    ngx_msec_t            wait;
     ngx_ws_bus_bridge_t  *b;
 
     b = p->bridge;
 
     if (b->redis->when_down == NGX_WS_BUS_REDIS_QUEUE) {
         max = b->redis->queue;
-        wait = NGX_WS_BUS_BRIDGE_WAIT;
 
     } else if (!ngx_ws_bus_bridge_failed(b, p->slot)
                || b->zone->sh->remote->up)
@@ -251,7 +263,6 @@ ngx_ws_bus_publish_wait(ngx_ws_bus_publication_t *p)
         /* it is there: this process will soon be connected, too */
 
         max = b->redis->link.max_queue;
-        wait = b->redis->link.timeout;
 
     } else {
         return NGX_DECLINED;
@@ -260,8 +271,6 @@ ngx_ws_bus_publish_wait(ngx_ws_bus_publication_t *p)
     if (b->waiting_size + p->size > max) {
         return NGX_DECLINED;
     }
-
-    p->deadline = ngx_current_msec + wait;
 
     b->waiting_size += p->size;
     ngx_ws_bus_publish_load(&b->hub->slot->stats.waiting, p);
@@ -292,6 +301,9 @@ ngx_ws_bus_publish_create(ngx_ws_bus_bridge_t *b, const ngx_str_t *name,
 
     p->bridge = b;
     p->size = size;
+    p->deadline = ngx_current_msec
+                  + (b->redis->when_down == NGX_WS_BUS_REDIS_QUEUE
+                     ? NGX_WS_BUS_BRIDGE_WAIT : b->redis->link.timeout);
 
     d = (u_char *) (p + 1);
 
@@ -315,13 +327,31 @@ ngx_ws_bus_publish_create(ngx_ws_bus_bridge_t *b, const ngx_str_t *name,
 static ngx_int_t
 ngx_ws_bus_publish_send(ngx_ws_bus_publication_t *p)
 {
-    u_char               *last, buf[4 * NGX_WS_BUS_BRIDGE_KEY];
-    ngx_str_t             argv[16];
-    ngx_ws_bus_bridge_t  *b;
+    u_char                     *last, buf[4 * NGX_WS_BUS_BRIDGE_KEY];
+    ngx_str_t                   argv[16];
+    ngx_msec_int_t              left;
+    ngx_ws_bus_bridge_t        *b;
+    ngx_ws_bus_servers_call_t   call;
 
     b = p->bridge;
 
     last = buf + sizeof(buf);
+
+    ngx_memzero(&call, sizeof(ngx_ws_bus_servers_call_t));
+
+    call.slot = p->slot;
+    call.ordered = 1;
+    call.once = (b->redis->when_down == NGX_WS_BUS_REDIS_LOCAL);
+
+    /* the Cluster may be down, or the next server */
+
+    if (b->redis->when_down == NGX_WS_BUS_REDIS_QUEUE) {
+        left = (ngx_msec_int_t) (p->deadline - ngx_current_msec);
+        call.timeout = ngx_max(left, 1);
+    }
+
+    call.handler = ngx_ws_bus_publish_handler;
+    call.data = p;
 
     if (p->script) {
         argv[3].data = buf;
@@ -342,8 +372,8 @@ ngx_ws_bus_publish_send(ngx_ws_bus_publication_t *p)
                                            NGX_WS_BUS_REDIS_KEY_LOG)
                       - argv[5].data;
 
-        return p->deleting ? ngx_ws_bus_publish_delete(p, argv)
-                           : ngx_ws_bus_publish_script(p, argv, last);
+        return p->deleting ? ngx_ws_bus_publish_delete(p, &call, argv)
+                           : ngx_ws_bus_publish_script(p, &call, argv, last);
     }
 
     argv[0] = ngx_ws_bus_bridge_verb(b, p->slot);
@@ -355,8 +385,10 @@ ngx_ws_bus_publish_send(ngx_ws_bus_publication_t *p)
                   - buf;
     argv[2] = p->envelope;
 
-    return ngx_ws_bus_servers_command(b->servers, p->slot, argv, 3,
-                                      ngx_ws_bus_publish_handler, p, NULL);
+    call.argv = argv;
+    call.n = 3;
+
+    return ngx_ws_bus_servers_command(b->servers, &call, NULL);
 }
 
 
@@ -365,12 +397,12 @@ ngx_ws_bus_publish_send(ngx_ws_bus_publication_t *p)
  */
 
 static ngx_int_t
-ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p, ngx_str_t *argv,
-    u_char *last)
+ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p,
+    ngx_ws_bus_servers_call_t *call, ngx_str_t *argv, u_char *last)
 {
     u_char               *d;
     uint64_t              log, meta;
-    ngx_uint_t            n, id;
+    ngx_uint_t            n;
     ngx_ws_bus_bridge_t  *b;
 
     static u_char  numbers[8 * NGX_INT64_LEN + NGX_WS_BUS_BRIDGE_EPOCH];
@@ -422,7 +454,7 @@ ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p, ngx_str_t *argv,
     d += NGX_WS_BUS_BRIDGE_EPOCH;
     n++;
 
-    id = n;
+    call->replid = n;
     argv[n++] = ngx_ws_bus_servers_replid(b->servers, p->slot);
 
     argv[n].data = d;
@@ -438,22 +470,24 @@ ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p, ngx_str_t *argv,
         n++;
     }
 
-    return ngx_ws_bus_bridge_script(b, p->slot, &ngx_ws_bus_script_publish,
-                                    p->loaded, argv, p->once ? 4 : 3, n, id,
-                                    ngx_ws_bus_publish_handler, p);
+    call->n = n;
+
+    return ngx_ws_bus_bridge_script(b, call, &ngx_ws_bus_script_publish,
+                                    argv, p->once ? 4 : 3);
 }
 
 
 static ngx_int_t
-ngx_ws_bus_publish_delete(ngx_ws_bus_publication_t *p, ngx_str_t *argv)
+ngx_ws_bus_publish_delete(ngx_ws_bus_publication_t *p,
+    ngx_ws_bus_servers_call_t *call, ngx_str_t *argv)
 {
     argv[6] = ngx_ws_bus_bridge_verb(p->bridge, p->slot);
     argv[7] = p->envelope;
 
-    return ngx_ws_bus_bridge_script(p->bridge, p->slot,
-                                    &ngx_ws_bus_script_delete, p->loaded,
-                                    argv, 3, 8, 0,
-                                    ngx_ws_bus_publish_handler, p);
+    call->n = 8;
+
+    return ngx_ws_bus_bridge_script(p->bridge, call,
+                                    &ngx_ws_bus_script_delete, argv, 3);
 }
 
 
@@ -464,18 +498,6 @@ ngx_ws_bus_publish_handler(void *data, ngx_int_t rc,
     ngx_ws_bus_publication_t *p = data;
 
     ngx_ws_bus_place_t  place;
-
-    if (rc == NGX_OK && ngx_ws_bus_reply_is_error(reply, "NOSCRIPT")
-        && !p->loaded)
-    {
-        p->loaded = 1;
-
-        if (ngx_ws_bus_publish_send(p) == NGX_OK) {
-            return;
-        }
-
-        rc = NGX_DECLINED;
-    }
 
     p->bridge->flying -= p->size;
     ngx_ws_bus_publish_unload(&p->bridge->hub->slot->stats.sent, p);
@@ -506,6 +528,14 @@ ngx_ws_bus_publish_place(ngx_ws_bus_publication_t *p,
 
     if (reply->type == NGX_WS_BUS_REPLY_ERROR) {
         ngx_ws_bus_bridge_error(b, "publishing", &p->channel, reply);
+        ngx_ws_bus_bridge_refused(b, reply);
+
+        if (ngx_ws_bus_reply_is_error(reply, "CLUSTERDOWN")
+            && b->redis->when_down == NGX_WS_BUS_REDIS_LOCAL && !p->deleting)
+        {
+            return ngx_ws_bus_publish_here(p, place);
+        }
+
         return NGX_DECLINED;
     }
 
@@ -704,12 +734,38 @@ ngx_ws_bus_publish_local(ngx_ws_bus_bridge_t *b, const ngx_str_t *name,
         place->subscribers = ngx_ws_bus_publish_listeners(b, name);
     }
 
-    b->hub->slot->stats.messages_in++;
-    b->hub->slot->stats.bytes_in += msg->len;
-
     place->local = 1;
 
     return NGX_OK;
+}
+
+
+/*
+ * The same with one that was sent, and which the Cluster did not take.
+ */
+
+static ngx_int_t
+ngx_ws_bus_publish_here(ngx_ws_bus_publication_t *p,
+    ngx_ws_bus_place_t *place)
+{
+    ngx_ws_bus_message_t   msg;
+    ngx_ws_bus_envelope_t  e;
+
+    if (ngx_ws_bus_envelope_read(&e, p->envelope.data, p->envelope.len)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    ngx_memzero(&msg, sizeof(ngx_ws_bus_message_t));
+
+    msg.data = e.payload.data;
+    msg.len = e.payload.len;
+    msg.flags = e.flags & (NGX_WS_BUS_REC_BINARY|NGX_WS_BUS_REC_JSON
+                           |NGX_WS_BUS_REC_STRING);
+    msg.time = ngx_ws_bus_time();
+
+    return ngx_ws_bus_publish_local(p->bridge, &p->channel, &msg, place);
 }
 
 

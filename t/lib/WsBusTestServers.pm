@@ -116,17 +116,22 @@ sub wait_for {
 }
 
 
-# Until there is an event like that; all events since the last call.
+# Until there is an event like each of these; all events since the last call.
 
 sub wait_event {
-    my ($t, $name, $re, $seconds) = @_;
+    my ($t, $name, @res) = @_;
 
     my @events;
 
     $t->wait_until(sub {
         push @events, events($name);
-        return scalar grep { $_ =~ $re } @events;
-    }, $seconds // 15);
+
+        for my $re (@res) {
+            return 0 if !grep { $_ =~ $re } @events;
+        }
+
+        return 1;
+    });
 
     return @events;
 }

@@ -242,7 +242,7 @@ test_state(ngx_http_request_t *r, test_servers_t *ts)
                               n++ ? "," : "", &s->address.name, (int) s->up,
                               (int) s->listening, (int) s->sharded,
                               &s->replid, s->version, s->slots,
-                              s->command->pending);
+                              s->command ? s->command->pending : 0);
     }
 
     b->last = ngx_sprintf(b->last, "]}\n");
@@ -361,11 +361,12 @@ static void
 test_command(ngx_http_request_t *r, test_servers_t *ts, ngx_str_t *argv,
     ngx_uint_t n)
 {
-    ngx_int_t     rc;
-    ngx_str_t     arg;
-    ngx_uint_t    number;
-    test_ctx_t   *ctx;
-    test_slot_t  *slot;
+    ngx_int_t                   rc;
+    ngx_str_t                   arg;
+    ngx_uint_t                  number;
+    test_ctx_t                 *ctx;
+    test_slot_t                *slot;
+    ngx_ws_bus_servers_call_t   call;
 
     ctx = ngx_http_get_module_ctx(r, ngx_ws_bus_module);
 
@@ -388,8 +389,16 @@ test_command(ngx_http_request_t *r, test_servers_t *ts, ngx_str_t *argv,
         rc = test_subscribe(slot, number, argv + 1, n - 1);
 
     } else {
-        rc = ngx_ws_bus_servers_command(ts->servers, number, argv + 1, n - 1,
-                                        test_reply, slot, &slot->op);
+        ngx_memzero(&call, sizeof(ngx_ws_bus_servers_call_t));
+
+        call.slot = number;
+        call.argv = argv + 1;
+        call.n = n - 1;
+        call.ordered = 1;
+        call.handler = test_reply;
+        call.data = slot;
+
+        rc = ngx_ws_bus_servers_command(ts->servers, &call, &slot->op);
     }
 
     switch (rc) {

@@ -46,7 +46,7 @@ sub _node {
             'cluster-enabled yes',
             'cluster-config-file nodes.conf',
             "cluster-port $bus",
-            'cluster-node-timeout 1000',
+            'cluster-node-timeout 2000',
             'cluster-replica-validity-factor 0',
             $self->{tls} ? ('tls-cluster yes', 'tls-replication yes') : (),
             @{$self->{config} // []},

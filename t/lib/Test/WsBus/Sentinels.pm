@@ -61,7 +61,7 @@ sub start {
                 $self->{tls} ? ('tls-replication yes') : (),
                 "sentinel monitor $self->{master} 127.0.0.1 $port 2",
                 "sentinel down-after-milliseconds $self->{master} 1000",
-                "sentinel failover-timeout $self->{master} 3000",
+                "sentinel failover-timeout $self->{master} 5000",
                 @{$self->{sentinel_config} // []},
             ],
         );
@@ -101,7 +101,7 @@ sub wait_ok {
         return keys %masters == 1
             && (eval { $master->info('connected_slaves') } // 0)
                 >= $replicas - 1;
-    }, 40) or croak('the sentinels are not well');
+    }, 60) or croak('the sentinels are not well');
 
     return $self;
 }
@@ -151,12 +151,52 @@ sub current {
 }
 
 
+# Another master by hand.  One that a sentinel has given up is asked for again.
+
+sub failover {
+    my ($self) = @_;
+
+    my $old = $self->current();
+    my $next = 0;
+
+    $self->{t}->wait_until(sub {
+        return 1 if $self->current() != $old;
+
+        if (time() >= $next) {
+            eval {
+                $self->watcher(0)->command('SENTINEL', 'FAILOVER',
+                                           $self->{master});
+            };
+            $next = time() + 10;
+        }
+
+        return 0;
+    }, 60) or croak('no failover');
+
+    return $self->current();
+}
+
+
+# How long a master may be away, in milliseconds.
+
+sub patience {
+    my ($self, $ms) = @_;
+
+    for my $s (grep { $_->pid() } @{$self->{watchers}}) {
+        $s->command('SENTINEL', 'SET', $self->{master},
+                    'down-after-milliseconds', $ms);
+    }
+
+    return $self;
+}
+
+
 # Until another one than this is the master.
 
 sub wait_other {
     my ($self, $old) = @_;
 
-    $self->{t}->wait_until(sub { $self->current() != $old }, 40)
+    $self->{t}->wait_until(sub { $self->current() != $old }, 60)
         or croak('no failover');
 
     return $self->current();
@@ -200,9 +240,13 @@ The lines C<mode> and C<server>.
 
 =item servers(), server(i), server_port(i), watchers(), watcher(i)
 
-=item current(), wait_other(old)
+=item current(), wait_other(old), failover()
 
-Indices of servers.
+Indices of servers; failover() makes another one the master, and waits for it.
+
+=item patience(ms)
+
+How long a master may be away before another one follows; 1000 at first.
 
 =back
 
