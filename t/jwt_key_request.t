@@ -524,6 +524,8 @@ sub failures {
         my $hits = hits($name);
 
         is(status("/ws/$name", $token{a}), 503, "$name: no keys");
+        is(logged('\[error\] .*token refused: there are no keys',
+            offset => $mark), 1, "$name: which is told");
 
         my ($said) = substr($t->read_file('error.log'), $mark)
             =~ m!\[error\] .*ws_bus_jwt_key_request "\S+" failed: (.*)!;

@@ -144,6 +144,8 @@ $f->wait_down();
 
 is($f->post(0, '/pub/down', 'message')->status(), 503, 'a publication');
 is($f->ws_response(1, '/ws/down')->status(), 503, 'a subscriber');
+is($f->host(1)->find_in_file('error.log', qr/\[error\] .*websocket handshake /
+   . 'refused: the bus is not available', timeout => 5), 1, 'which is told');
 is($f->request(1, 'GET', '/ws/down', headers => [ Accept =>
    'text/event-stream' ])->status(), 503, 'an event stream');
 
