@@ -37,6 +37,7 @@ worker_processes 1;
 
 events {
     worker_connections 1024;
+    multi_accept on;
 }
 
 http {
@@ -148,10 +149,13 @@ my (@turns, @order);
 for (split /\n/, substr($t->read_file('error.log'), $mark)) {
     push @turns, 0 if /: worker cycle$/;
 
-    next unless /\*(\d+) ws bus replay after \d+$/;
+    next unless /\*(\d+) ws bus replay after (\d+)$/;
 
     push @order, $1;
-    $turns[-1]++ if @turns;
+
+    # the last one has nothing to send
+
+    $turns[-1]++ if @turns && $2 < MESSAGES;
 }
 
 my ($most) = sort { $b <=> $a } @turns;
