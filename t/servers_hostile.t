@@ -32,7 +32,6 @@ for my $role (@roles) {
     my $port = port($port{$role});
 
     my $mode = $role eq 'liar' ? 'sentinel bus' : 'cluster';
-    my $timeout = $role eq 'order' ? '20s' : '600ms';
 
     # short where it is waited for in vain
 
@@ -92,6 +91,9 @@ is(join(' ', command('order', map { ['k', 'GET', 'k', $_] }
 is(join(' ', command('order', map { ['k', 'GET', 'k', $_] }
                      qw/ j1 k1 l0 m1 n0 o1 /)),
    'unsent unsent +9 unsent +10 +11', 'overtaken many times');
+is(join(' ', apart('order', map { ['k', 'GET', 'k', $_] }
+                   qw/ p1 q1 r0 s1 t0 /)),
+   '+14 +15 +12 +16 +13', 'by others: later, in their order');
 
 # maps
 

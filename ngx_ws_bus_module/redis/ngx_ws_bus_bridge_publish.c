@@ -39,6 +39,7 @@ typedef struct {
     ngx_queue_t            queue;
     ngx_ws_bus_bridge_t   *bridge;
     ngx_ws_bus_op_t       *op;         /* NULL: nobody asks */
+    void                  *publisher;
     ngx_msec_t             deadline;   /* to be sent */
     size_t                 size;
     ngx_uint_t             slot;
@@ -177,6 +178,7 @@ ngx_ws_bus_publish_begin(ngx_ws_bus_publication_t *p, ngx_ws_bus_op_t *op)
     ngx_ws_bus_bridge_t  *b;
 
     b = p->bridge;
+    p->publisher = op ? op->publisher : NULL;
 
     if (b->flying + p->size > b->redis->link.max_queue) {
         rc = NGX_AGAIN;
@@ -340,6 +342,7 @@ ngx_ws_bus_publish_send(ngx_ws_bus_publication_t *p)
     ngx_memzero(&call, sizeof(ngx_ws_bus_servers_call_t));
 
     call.slot = p->slot;
+    call.publisher = p->publisher;
     call.ordered = 1;
     call.once = (b->redis->when_down == NGX_WS_BUS_REDIS_LOCAL);
 
