@@ -95,6 +95,23 @@ is(join(' ', apart('order', map { ['k', 'GET', 'k', $_] }
                    qw/ p1 q1 r0 s1 t0 /)),
    '+14 +15 +12 +16 +13', 'by others: later, in their order');
 
+# closed by the handler of one that is refused, others wait behind it
+
+wait_for($t, 'closing', sub { $_[0]{complete} });
+command('closing', map { ['k', 'GET', 'k', $_] } qw/ u1 v1 w0 x9 y9 /);
+is(WsBusTestServers::state('closing')->{closed}, 1, 'closed in between');
+
+# what waits is bounded
+
+@replies = command('tryagain', map { ['k', 'GET', 'k', 'x' x 2000] }
+                   1 .. 10000);
+
+my $waiting = grep { /^(?:-TRYAGAIN |unsent)/ } @replies;
+my $full = grep { $_ eq 'full' } @replies;
+
+is($waiting + $full, 10000, 'all are refused in the end');
+cmp_ok($full, '>', 0, 'some at once');
+
 # maps
 
 ok(wait_for($t, 'many', sub { @{$_[0]{servers}} > 200 }), 'many nodes');
@@ -156,8 +173,11 @@ $t->done_testing();
 sub conf {
     my ($group) = @_;
 
-    servers_conf($t, $blocks . join("\n", map { "    servers $_ $_ listen;" }
-                                    @{$groups[$group]}), connections => 2048);
+    my $closing = $group ? '' : "    servers closing order close=reply;\n";
+
+    servers_conf($t, $blocks . $closing
+        . join("\n", map { "    servers $_ $_ listen;" } @{$groups[$group]}),
+        connections => 2048);
 }
 
 

@@ -46,6 +46,7 @@ events {
 http {
     %%TEST_GLOBALS_HTTP%%
 
+    client_max_body_size 0;
     client_body_buffer_size 64m;
 
     $http

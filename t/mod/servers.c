@@ -25,7 +25,7 @@
  *     GET  ?name=NAME&listen=0|1
  */
 
-#define SERVERS  8
+#define SERVERS  12
 #define LINES    10000
 #define EVENTS   (4 * 1024 * 1024)
 
