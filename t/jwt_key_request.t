@@ -21,8 +21,6 @@ use Test::WsBus::Token;
 
 my $t = Test::WsBus->new()->has(qw/ Crypt::JWT stub_status /);
 
-$t->time_limit(240);
-
 my %key = map { $_ => Test::WsBus::Token->key('ES256', kid => $_) }
     qw/ a b c stranger /;
 

@@ -22,7 +22,7 @@ use Chromium;
 my $t = Test::WsBus->new()
     ->has(qw/ http_ssl IO::Socket::SSL Crypt::JWT /);
 
-$t->log_level('info')->time_limit(240)->write_cert('localhost');
+$t->log_level('info')->write_cert('localhost');
 
 $t->write_file_expand('nginx.conf', conf());
 $t->write_file('page.html', "<title>page</title>\n");

@@ -24,8 +24,6 @@ my $t = $f->host(0)->has(qw/ http_ssl bin\/openssl /);
 my $dir = $t->testdir();
 my ($c, $sum, $redis);
 
-$f->host($_)->time_limit(200) for 0, 1;
-
 authority('ca');
 authority('other');
 certificate('right', 'ca');

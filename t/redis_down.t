@@ -24,8 +24,6 @@ my $f = Test::WsBus::Fleet->new(hosts => 2, redis => { aof => 1 },
 my ($t, $redis) = ($f->host(0), $f->redis());
 my ($sum, $a, $r);
 
-$t->time_limit(200);
-
 my $c = Test::WsBus::Checker->new($f, publishers => [ 0, 0, 1, 1 ],
                                   subscribers => [ 0, 1, 1 ]);
 

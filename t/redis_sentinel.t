@@ -21,8 +21,6 @@ my $f = Test::WsBus::Fleet->new(hosts => 2, block => 'timeout 2s;',
     ->start();
 my ($t, $s) = ($f->host(0), $f->redis());
 
-$t->time_limit(200);
-
 # messages of one host reach the other
 
 my $a = $f->ws(1, '/ws/news');

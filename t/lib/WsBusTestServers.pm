@@ -131,7 +131,7 @@ sub wait_event {
         }
 
         return 1;
-    });
+    }, 120);
 
     return @events;
 }
