@@ -30,8 +30,6 @@ my $f = Test::WsBus::Fleet->new(hosts => 2, block => 'timeout 2s;', redis => {
 my ($t, $redis) = ($f->host(1), $f->redis());
 my ($sum, $n, @json, @got, @noise);
 
-$f->host($_)->time_limit(200) for 0, 1;
-
 
 # a burst of others, under load
 

@@ -107,7 +107,7 @@ is(join(' ', map { ($j->answer($_, 60) // {})->{type} // 'none' } 1 .. 5),
 
 # "local"
 
-$f->conf($_, block => 'timeout 1s; when_down local;') for 0, 1;
+$f->conf($_, block => 'timeout 1s; when_down local;', workers => 3) for 0, 1;
 ok($f->host($_)->reload(), 'when_down local') for 0, 1;
 $f->wait_up();
 
@@ -120,6 +120,15 @@ $r = $f->post(0, "/pub/$c[2]", 'here');
 is($r->status(), 201, 'published');
 is($r->json()->{local}, 1, 'on this host');
 is_message($ws{2}, 'here', 'delivered here');
+
+# by workers that have not been connected to it, too
+
+my @r = map { $f->post(0, "/pub/$c[2]", "local $_") } 1 .. 20;
+
+is(join(' ', map { $_->status() == 201 && $_->json()->{local} // 'no' } @r),
+   join(' ', ('1') x 20), 'by any worker');
+is_message($ws{2}, "local $_", 'delivered here') for 1, 2;
+$ws{2}->recv_n(18);
 
 $a = $f->ws(0, "/ws/$n[2]");
 is($f->post(0, "/pub/$n[2]", 'new')->status(), 201, 'a new channel');

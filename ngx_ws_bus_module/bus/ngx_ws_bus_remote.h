@@ -126,6 +126,7 @@ struct ngx_ws_bus_op_s {
     void               (*handler)(ngx_ws_bus_op_t *op, ngx_int_t rc,
                              ngx_ws_bus_place_t *place);
     void                *data;
+    void                *publisher;  /* whose order is to be kept, or NULL */
     void                *pending;    /* the bridge's, NULL: not on its way */
 };
 

@@ -85,6 +85,9 @@ typedef struct {
     unsigned                   audit:1;
     unsigned                   audit_format:1;
     unsigned                   audit_has_id:1;
+
+    unsigned                   jwt:1;       /* somewhere a token is needed */
+    unsigned                   keys_idle:1; /* or only keys are there */
 } ngx_ws_bus_main_conf_t;
 
 

@@ -329,8 +329,16 @@ ngx_ws_bus_upgrade_session(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
 
-    } else if (ngx_ws_bus_upgrade_consumer(r, s) != NGX_OK) {
-        return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_consumer);
+    } else {
+        rc = ngx_ws_bus_upgrade_consumer(r, s);
+
+        if (rc == NGX_DECLINED) {
+            return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_consumer);
+        }
+
+        if (rc != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
     }
 
     if (ngx_ws_bus_upgrade_agree(s, d) != NGX_OK) {
@@ -459,33 +467,45 @@ ngx_ws_bus_upgrade_open(ngx_ws_bus_session_t *s, ngx_ws_bus_upgrade_t *u,
 
 
 /*
- * A durable consumer is named by the client: a name as a channel's, in the
- * connection's memory, since it may outlive the request.
+ * A durable consumer is named by the client: a name as a channel's.  It may
+ * outlive the request, and is in the connection's memory then; what is no
+ * name, and may come with any number of requests, is not.
  */
 
 static ngx_int_t
 ngx_ws_bus_upgrade_consumer(ngx_http_request_t *r, ngx_ws_bus_session_t *s)
 {
     u_char     *src, *dst;
-    ngx_str_t   value;
+    ngx_str_t   value, name;
 
     if (ngx_http_arg(r, (u_char *) "consumer", 8, &value) != NGX_OK) {
         return NGX_OK;
     }
 
-    dst = ngx_pnalloc(r->connection->pool, value.len + 1);
+    dst = ngx_pnalloc(r->pool, value.len + 1);
     if (dst == NULL) {
         return NGX_ERROR;
     }
 
-    s->consumer.data = dst;
+    name.data = dst;
     src = value.data;
 
     ngx_unescape_uri(&dst, &src, value.len, 0);
 
-    s->consumer.len = dst - s->consumer.data;
+    name.len = dst - name.data;
 
-    return ngx_ws_bus_handshake_channel(&s->consumer) ? NGX_OK : NGX_ERROR;
+    if (!ngx_ws_bus_handshake_channel(&name)) {
+        return NGX_DECLINED;
+    }
+
+    s->consumer.data = ngx_pstrdup(r->connection->pool, &name);
+    if (s->consumer.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    s->consumer.len = name.len;
+
+    return NGX_OK;
 }
 
 
@@ -697,6 +717,7 @@ ngx_ws_bus_upgrade_refuse(ngx_http_request_t *r,
     const ngx_ws_bus_refusal_t *refusal)
 {
     ngx_str_t               value;
+    ngx_uint_t              level;
     ngx_ws_bus_loc_conf_t  *conf;
 
     conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
@@ -705,7 +726,12 @@ ngx_ws_bus_upgrade_refuse(ngx_http_request_t *r,
         conf->zone->hub->slot->stats.refused[refusal->reason]++;
     }
 
-    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+    /* a full zone has been told by then */
+
+    level = (refusal == &ngx_ws_bus_refused_unavailable) ? NGX_LOG_ERR
+                                                         : NGX_LOG_INFO;
+
+    ngx_log_error(level, r->connection->log, 0,
                   "websocket handshake refused: %s", refusal->text);
 
     ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_REFUSE, NULL, refusal->status,

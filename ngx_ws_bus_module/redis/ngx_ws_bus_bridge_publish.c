@@ -39,6 +39,7 @@ typedef struct {
     ngx_queue_t            queue;
     ngx_ws_bus_bridge_t   *bridge;
     ngx_ws_bus_op_t       *op;         /* NULL: nobody asks */
+    void                  *publisher;
     ngx_msec_t             deadline;   /* to be sent */
     size_t                 size;
     ngx_uint_t             slot;
@@ -75,6 +76,8 @@ static void ngx_ws_bus_publish_end(ngx_ws_bus_publication_t *p,
 static ngx_int_t ngx_ws_bus_publish_local(ngx_ws_bus_bridge_t *b,
     const ngx_str_t *name, ngx_ws_bus_message_t *msg,
     ngx_ws_bus_place_t *place);
+static void ngx_ws_bus_publish_refused(ngx_ws_bus_publication_t *p);
+static ngx_uint_t ngx_ws_bus_publish_is_local(ngx_ws_bus_publication_t *p);
 static ngx_int_t ngx_ws_bus_publish_here(ngx_ws_bus_publication_t *p,
     ngx_ws_bus_place_t *place);
 static ngx_uint_t ngx_ws_bus_publish_listeners(ngx_ws_bus_bridge_t *b,
@@ -177,6 +180,7 @@ ngx_ws_bus_publish_begin(ngx_ws_bus_publication_t *p, ngx_ws_bus_op_t *op)
     ngx_ws_bus_bridge_t  *b;
 
     b = p->bridge;
+    p->publisher = op ? op->publisher : NULL;
 
     if (b->flying + p->size > b->redis->link.max_queue) {
         rc = NGX_AGAIN;
@@ -217,10 +221,20 @@ static ngx_uint_t
 ngx_ws_bus_publish_may_pass(ngx_ws_bus_publication_t *p)
 {
     ngx_ws_bus_bridge_t  *b;
+    ngx_ws_bus_server_t  *server;
 
     b = p->bridge;
 
     if (ngx_ws_bus_publish_waits(b, p->slot)) {
+
+        server = ngx_ws_bus_servers_of(b->servers, p->slot);
+
+        if (server == NULL || !server->up) {
+
+            /* the queue may be long, and is looked through in vain */
+
+            return 0;
+        }
 
         /* others may have left the queue */
 
@@ -330,6 +344,7 @@ ngx_ws_bus_publish_send(ngx_ws_bus_publication_t *p)
     ngx_memzero(&call, sizeof(ngx_ws_bus_servers_call_t));
 
     call.slot = p->slot;
+    call.publisher = p->publisher;
     call.ordered = 1;
     call.once = (b->redis->when_down == NGX_WS_BUS_REDIS_LOCAL);
 
@@ -491,6 +506,11 @@ ngx_ws_bus_publish_handler(void *data, ngx_int_t rc,
 
     p->bridge->flying -= p->size;
     ngx_ws_bus_publish_unload(&p->bridge->hub->slot->stats.sent, p);
+
+    if (rc == NGX_DECLINED) {
+        ngx_ws_bus_publish_refused(p);
+        return;
+    }
 
     ngx_memzero(&place, sizeof(ngx_ws_bus_place_t));
 
@@ -659,7 +679,6 @@ void
 ngx_ws_bus_bridge_publish_refuse(ngx_ws_bus_bridge_t *b, ngx_uint_t all)
 {
     ngx_queue_t               *q, *next, refused;
-    ngx_ws_bus_place_t         place;
     ngx_ws_bus_server_t       *server;
     ngx_ws_bus_publication_t  *p;
 
@@ -674,9 +693,10 @@ ngx_ws_bus_bridge_publish_refuse(ngx_ws_bus_bridge_t *b, ngx_uint_t all)
 
         server = all ? ngx_ws_bus_servers_of(b->servers, p->slot) : NULL;
 
-        if (server ? server->up
-                   : (!all && (ngx_msec_int_t)
-                              (p->deadline - ngx_current_msec) > 0))
+        if (!ngx_ws_bus_publish_is_local(p)
+            && (server ? server->up
+                       : (!all && (ngx_msec_int_t)
+                                  (p->deadline - ngx_current_msec) > 0)))
         {
             continue;
         }
@@ -687,15 +707,41 @@ ngx_ws_bus_bridge_publish_refuse(ngx_ws_bus_bridge_t *b, ngx_uint_t all)
         ngx_ws_bus_publish_unload(&b->hub->slot->stats.waiting, p);
     }
 
-    ngx_memzero(&place, sizeof(ngx_ws_bus_place_t));
-
     while (!ngx_queue_empty(&refused)) {
         q = ngx_queue_head(&refused);
         ngx_queue_remove(q);
 
         p = ngx_queue_data(q, ngx_ws_bus_publication_t, queue);
-        ngx_ws_bus_publish_end(p, NGX_DECLINED, &place);
+        ngx_ws_bus_publish_refused(p);
     }
+}
+
+
+/*
+ * It was not published: the end, unless it may be delivered here.
+ */
+
+static void
+ngx_ws_bus_publish_refused(ngx_ws_bus_publication_t *p)
+{
+    ngx_int_t           rc;
+    ngx_ws_bus_place_t  place;
+
+    ngx_memzero(&place, sizeof(ngx_ws_bus_place_t));
+
+    rc = ngx_ws_bus_publish_is_local(p) ? ngx_ws_bus_publish_here(p, &place)
+                                        : NGX_DECLINED;
+
+    ngx_ws_bus_publish_end(p, rc, &place);
+}
+
+
+static ngx_uint_t
+ngx_ws_bus_publish_is_local(ngx_ws_bus_publication_t *p)
+{
+    return p->bridge->redis->when_down == NGX_WS_BUS_REDIS_LOCAL
+           && !p->deleting
+           && ngx_ws_bus_bridge_failed(p->bridge, p->slot);
 }
 
 

@@ -134,8 +134,8 @@ void ngx_ws_bus_servers_set_replid(ngx_ws_bus_servers_t *servers,
 ngx_uint_t ngx_ws_bus_servers_complete(ngx_ws_bus_servers_t *servers);
 
 /*
- * A command.  Those that are ordered are executed in the order in which they
- * were sent, as far as they are executed, each slot by itself.
+ * A command.  Those that are ordered, of one publisher, for one slot, are
+ * executed in the order in which they were sent, as far as they are executed.
  */
 
 typedef struct {
@@ -146,6 +146,7 @@ typedef struct {
                                               server, whichever; 0: none */
     const ngx_str_t            *script;    /* the text of EVALSHA; or NULL */
     ngx_msec_t                  timeout;   /* to repeat it; 0: the block's */
+    void                       *publisher; /* NULL: has no other command */
     unsigned                    ordered:1;
     unsigned                    once:1;    /* CLUSTERDOWN is an answer */
 

@@ -72,6 +72,8 @@ struct ngx_ws_bus_server_op_s {
     ngx_ws_bus_link_reply_pt        handler;
     void                           *data;
 
+    void                           *publisher;
+
     size_t                          size;
     uint64_t                        number;
     ngx_uint_t                      slot;
@@ -220,10 +222,11 @@ ngx_int_t ngx_ws_bus_line_add(ngx_ws_bus_line_t *line,
 void ngx_ws_bus_line_return(ngx_ws_bus_server_op_t *op, ngx_msec_t delay);
 
 /*
- * A command that was sent has been executed, or may have been: those before
- * it that were not are refused.  Handlers may close the servers.
+ * A command that was sent has been executed, NGX_OK, or may have been: those
+ * of its publisher before it that were not are refused.  Handlers may close
+ * the servers.
  */
-void ngx_ws_bus_line_executed(ngx_ws_bus_server_op_t *op);
+void ngx_ws_bus_line_executed(ngx_ws_bus_server_op_t *op, ngx_int_t rc);
 
 /*
  * Sends what may be sent.  A line without anything is gone then.

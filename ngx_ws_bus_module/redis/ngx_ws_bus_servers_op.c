@@ -124,6 +124,7 @@ ngx_ws_bus_servers_op(ngx_ws_bus_servers_t *ss,
     op->replid = call->replid;
     op->handler = call->handler;
     op->data = call->data;
+    op->publisher = call->publisher;
     op->n = call->n;
 
     p = (u_char *) &op->argv[op->n];
@@ -224,14 +225,13 @@ ngx_ws_bus_servers_reply(void *data, ngx_int_t rc, ngx_ws_bus_reply_t *reply)
     if (!error || ngx_ws_bus_servers_refused(op, reply) != NGX_OK) {
 
         if (rc == NGX_OK && !error) {
-            line->probing = 0;
             op->node->server.refused = 0;
         }
 
         /* without an answer it may have been executed */
 
         if (rc != NGX_DECLINED && !error) {
-            ngx_ws_bus_line_executed(op);
+            ngx_ws_bus_line_executed(op, rc);
         }
 
         if (!ss->closed) {
