@@ -4,18 +4,7 @@
  */
 
 
-#define BUS_WITH_HUB  1
-
-#include "bus.h"
-
-#include "ngx_ws_bus_run.c"
-#include "ngx_ws_bus_hub.c"
-#include "ngx_ws_bus_debt.c"
-#include "ngx_ws_bus_overrun.c"
-#include "ngx_ws_bus_refill.c"
-#include "ngx_ws_bus_subs.c"
-#include "ngx_ws_bus_presence.c"
-#include "ngx_ws_bus_revoke_hub.c"
+#include "hub.h"
 
 
 /*
@@ -24,8 +13,7 @@
  */
 
 
-#define WORKER   1
-#define BRIDGE   2
+#define BRIDGE   OTHER
 
 #define TIMEOUT  1000
 
@@ -76,115 +64,9 @@ static ngx_ws_bus_remote_t  remote = { NULL, TIMEOUT, 0, 0, 0, remote_init,
                                        remote_exit, NULL, NULL, NULL,
                                        remote_wanted };
 
-static ngx_ws_bus_hub_t  *hub;
 static test_sub_t         subs[4];
 static ngx_uint_t         wanted;
 static ngx_uint_t         unsubscribe;     /* when it is too late */
-
-static ngx_connection_t   bell;
-static ngx_event_t        bell_read, bell_write;
-static void              *pool_memory;
-
-
-/* of nginx, what the hub needs besides */
-
-ngx_queue_t           ngx_posted_events;
-ngx_queue_t           ngx_posted_next_events;
-ngx_uint_t            ngx_event_flags = NGX_USE_CLEAR_EVENT;
-ngx_event_actions_t   ngx_event_actions;
-ngx_rbtree_t          ngx_event_timer_rbtree;
-volatile ngx_msec_t   ngx_current_msec;
-
-
-void
-ngx_rbtree_insert(ngx_rbtree_t *tree, ngx_rbtree_node_t *node)
-{
-    (void) tree;
-    (void) node;
-}
-
-
-void
-ngx_rbtree_delete(ngx_rbtree_t *tree, ngx_rbtree_node_t *node)
-{
-    (void) tree;
-    (void) node;
-}
-
-
-static ngx_int_t
-add_event(ngx_event_t *ev, ngx_int_t event, ngx_uint_t flags)
-{
-    (void) ev;
-    (void) event;
-    (void) flags;
-
-    return NGX_OK;
-}
-
-
-ngx_connection_t *
-ngx_get_connection(ngx_socket_t s, ngx_log_t *log)
-{
-    (void) log;
-
-    ngx_memzero(&bell, sizeof(bell));
-    ngx_memzero(&bell_read, sizeof(bell_read));
-    ngx_memzero(&bell_write, sizeof(bell_write));
-
-    bell.fd = s;
-    bell.read = &bell_read;
-    bell.write = &bell_write;
-
-    return &bell;
-}
-
-
-void
-ngx_free_connection(ngx_connection_t *c)
-{
-    (void) c;
-}
-
-
-void *
-ngx_pcalloc(ngx_pool_t *pool, size_t size)
-{
-    (void) pool;
-
-    free(pool_memory);
-
-    pool_memory = calloc(1, size);
-
-    return pool_memory;
-}
-
-
-ngx_int_t
-ngx_memn2cmp(u_char *s1, u_char *s2, size_t n1, size_t n2)
-{
-    int  rc;
-
-    rc = memcmp(s1, s2, ngx_min(n1, n2));
-
-    return rc ? rc : (ngx_int_t) n1 - (ngx_int_t) n2;
-}
-
-
-void *
-ngx_calloc(size_t size, ngx_log_t *log)
-{
-    void  *p;
-
-    p = ngx_alloc(size, log);
-
-    if (p) {
-        ngx_memzero(p, size);
-    }
-
-    return p;
-}
-
 
 int
 main(void)
@@ -332,27 +214,10 @@ ready(ngx_ws_bus_sub_t *sub, ngx_int_t rc, void *data)
 static void
 start(size_t size)
 {
-    ngx_queue_init(&ngx_posted_events);
-    ngx_queue_init(&ngx_posted_next_events);
-
-    ngx_event_actions.add = add_event;
-    test_cycle.log = &test_log;
-
     zone_create(size, 16);
 
-    enter(BRIDGE);
+    hub_start();
 
-    test_alive[test_next_pid] = 1;
-    test_pids[WORKER] = test_next_pid++;
-    become(WORKER);
-
-    if (ngx_ws_bus_hub_init(&test_zone, &test_cycle) != NGX_OK
-        || test_zone.hub == NULL)
-    {
-        bug("no hub");
-    }
-
-    hub = test_zone.hub;
     wanted = 0;
 
     ngx_memzero(subs, sizeof(subs));
@@ -374,14 +239,7 @@ stop(void)
 
     tap_each(ngx_queue_empty(&hub->waits), "nobody waits");
 
-    ngx_free(hub->channels);
-
-    while (!ngx_queue_empty(&hub->free_debts)) {
-        ngx_queue_t  *q = ngx_queue_head(&hub->free_debts);
-
-        ngx_queue_remove(q);
-        free(ngx_queue_data(q, ngx_ws_bus_debt_t, queue));
-    }
+    hub_free();
 }
 
 
