@@ -94,14 +94,10 @@ def varint(n):
     return bytes(out) + bytes([n])
 
 
-def envelope(payload, flags=0, age=0):
-    """A message as it is given to the script, or published without history;
-    age in milliseconds."""
+def rest(payload, age=0):
+    """What an envelope has behind its place; age in milliseconds."""
 
-    now = int(time.time() * 1000)
-
-    return (b'\xffwb\x01' + bytes([flags]) + varint(now) + varint(age)
-            + payload)
+    return varint(int(time.time() * 1000)) + varint(age) + payload
 
 
 def decode(data):
@@ -169,9 +165,10 @@ def publish(redis, channel, payload, flags=0, count=100, age=86400000,
         keys += (keys[0] + ':once:' + digest,)
         once = [300000]
 
-    r = redis.script('publish', keys, 'PUBLISH',
-                     envelope(payload, flags, age), count, age,
-                     age + 86400000, os.urandom(8).hex(), '', '', *once)
+    settings = '%d:%d:%d::' % (count, age, age + 86400000)
+
+    r = redis.script('publish', keys, 'PUBLISH', flags, rest(payload, age),
+                     settings, os.urandom(8).hex(), *once)
 
     return r[1], r[2].decode()
 

@@ -21,8 +21,8 @@
  * are varints of 7 bits a byte, least significant first, in their shortest
  * form.  [epoch seq] is there if the flag SEQ is, [prev base] if PREV is.
  *
- * A publisher writes it without them: the script of redis/ gives the message
- * its place, and puts that in.
+ * A publisher has it without them: the script of redis/ gives the message its
+ * place, and puts that in.
  */
 
 #define NGX_WS_BUS_ENVELOPE_VERSION  1
@@ -39,8 +39,12 @@
 /* a number of Lua, and of a client's JSON, is exact up to this */
 #define NGX_WS_BUS_ENVELOPE_SEQ_MAX  9007199254740991ULL
 
+/* magic, version and flags: a place follows, if there is one */
+#define NGX_WS_BUS_ENVELOPE_START    5
+
 /* everything before the payload */
-#define NGX_WS_BUS_ENVELOPE_HEAD     (5 + 8 + 10 + 8 + 10 + 10 + 10)
+#define NGX_WS_BUS_ENVELOPE_HEAD                                           \
+    (NGX_WS_BUS_ENVELOPE_START + 8 + 10 + 8 + 10 + 10 + 10)
 
 
 typedef struct {

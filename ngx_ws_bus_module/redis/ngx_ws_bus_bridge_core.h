@@ -60,7 +60,7 @@
 #define NGX_WS_BUS_BRIDGE_KEY         1024
 
 #define NGX_WS_BUS_BRIDGE_EPOCH       16         /* digits */
-#define NGX_WS_BUS_BRIDGE_REPLID      40
+#define NGX_WS_BUS_BRIDGE_REPLID      24         /* of 40 digits */
 
 
 typedef struct ngx_ws_bus_bridge_s          ngx_ws_bus_bridge_t;
@@ -219,9 +219,10 @@ uint64_t ngx_ws_bus_bridge_read_epoch(const ngx_str_t *value);
 
 /*
  * Calls a script for channels of a slot: keys and then arguments are in
- * argv[3] to argv[n - 1], argv[replid] among them unless it is 0, and argv[0]
- * to argv[2] are written here.  "load" sends its text, for a Redis that does
- * not know it.  Returns as ngx_ws_bus_servers_command().
+ * argv[3] to argv[n - 1], with a replication id at the end of argv[replid]
+ * unless that is 0, and argv[0] to argv[2] are written here.  "load" sends
+ * its text, for a Redis that does not know it.  Returns as
+ * ngx_ws_bus_servers_command().
  */
 ngx_int_t ngx_ws_bus_bridge_script(ngx_ws_bus_bridge_t *b, ngx_uint_t slot,
     const ngx_ws_bus_script_t *script, ngx_uint_t load, ngx_str_t *argv,

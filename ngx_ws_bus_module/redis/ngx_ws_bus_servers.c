@@ -283,13 +283,24 @@ ngx_ws_bus_servers_of(ngx_ws_bus_servers_t *ss, ngx_uint_t slot)
 ngx_str_t
 ngx_ws_bus_servers_replid(ngx_ws_bus_servers_t *ss, ngx_uint_t slot)
 {
-    ngx_ws_bus_server_t  *server;
+    ngx_ws_bus_node_t  *node;
 
     static ngx_str_t  none = ngx_string("");
 
-    server = ngx_ws_bus_servers_of(ss, slot);
+    node = (ngx_ws_bus_node_t *) ngx_ws_bus_servers_of(ss, slot);
 
-    return server ? server->replid : none;
+    /*
+     * It may have had another role meanwhile, and lost what it had, on a
+     * connection that outlives this; while it is written to, it would say so.
+     */
+
+    if (node == NULL
+        || ngx_current_msec - node->sure > NGX_WS_BUS_SERVERS_SURE)
+    {
+        return none;
+    }
+
+    return node->server.replid;
 }
 
 
@@ -300,7 +311,13 @@ ngx_ws_bus_servers_set_replid(ngx_ws_bus_servers_t *ss, ngx_str_t *replid)
 
     node = ss->answering;
 
-    if (node && replid->len == NGX_WS_BUS_SERVERS_REPLID) {
+    if (node == NULL) {
+        return;
+    }
+
+    node->sure = ss->answered;
+
+    if (replid->len == NGX_WS_BUS_SERVERS_REPLID) {
         ngx_memcpy(node->replid, replid->data, NGX_WS_BUS_SERVERS_REPLID);
         node->server.replid.len = NGX_WS_BUS_SERVERS_REPLID;
     }
@@ -597,6 +614,7 @@ ngx_ws_bus_node_ask(ngx_ws_bus_node_t *node)
            == NGX_OK)
     {
         node->asked = 1;
+        node->since = ngx_current_msec;
         return;
     }
 
@@ -741,6 +759,7 @@ ngx_ws_bus_node_replication_handler(void *data, ngx_int_t rc,
         if (p && len == NGX_WS_BUS_SERVERS_REPLID) {
             ngx_memcpy(node->replid, p, NGX_WS_BUS_SERVERS_REPLID);
             node->server.replid.len = NGX_WS_BUS_SERVERS_REPLID;
+            node->sure = node->since;
         }
     }
 

@@ -118,8 +118,10 @@ ngx_ws_bus_server_t *ngx_ws_bus_servers_of(ngx_ws_bus_servers_t *servers,
     ngx_uint_t slot);
 
 /*
- * The replication id of a slot's server, empty if it is not known; and what a
- * script has found it to be, if that is one, from the handler of its command.
+ * The replication id of a slot's server, empty if it is not known, or was
+ * last known to be right too long ago; and what a script that has written
+ * answers about it, from the handler of its command: the right one, or
+ * nothing if it had that.
  */
 ngx_str_t ngx_ws_bus_servers_replid(ngx_ws_bus_servers_t *servers,
     ngx_uint_t slot);
@@ -144,8 +146,9 @@ ngx_int_t ngx_ws_bus_servers_command(ngx_ws_bus_servers_t *servers,
     ngx_ws_bus_server_op_t **op);
 
 /*
- * argv[i] of the command is the server's replication id: redirected to another
- * server, it has that one's.
+ * argv[i] of the command is the server's replication id, or has it behind its
+ * last colon: it is left out when the command is sent again, which may be to
+ * another server.
  */
 void ngx_ws_bus_servers_with_replid(ngx_ws_bus_server_op_t *op,
     ngx_uint_t i);

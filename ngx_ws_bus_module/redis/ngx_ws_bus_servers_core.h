@@ -36,6 +36,9 @@
 
 #define NGX_WS_BUS_SERVERS_REPLID  40
 
+/* a replication id is not used when it was last right before, milliseconds */
+#define NGX_WS_BUS_SERVERS_SURE    1000
+
 /* "[host]:port" */
 #define NGX_WS_BUS_SERVERS_NAME    (255 + sizeof("[]:65535"))
 
@@ -53,6 +56,8 @@ struct ngx_ws_bus_node_s {
     ngx_event_t                     check;     /* asks for its role again */
     ngx_msec_t                      used;      /* for a redirection */
     u_char                          replid[NGX_WS_BUS_SERVERS_REPLID];
+    ngx_msec_t                      sure;      /* it was right then */
+    ngx_msec_t                      since;     /* INFO was sent */
 
     unsigned                        asked:1;   /* INFO is on its way */
     unsigned                        mute:1;    /* logged: no INFO */
@@ -110,6 +115,7 @@ struct ngx_ws_bus_servers_s {
     ngx_queue_t                     waiting;   /* to be sent again */
     size_t                          flying;    /* bytes of both */
     ngx_ws_bus_node_t              *answering;
+    ngx_msec_t                      answered;  /* when that was asked */
     ngx_event_t                     retry;
 
     /* of a Cluster */

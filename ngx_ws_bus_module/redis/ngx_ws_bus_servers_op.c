@@ -188,6 +188,7 @@ ngx_ws_bus_servers_reply(void *data, ngx_int_t rc, ngx_ws_bus_reply_t *reply)
     {
         if (!ss->closed) {
             ss->answering = (rc == NGX_OK) ? op->node : NULL;
+            ss->answered = op->deadline - ss->redis->link.timeout;
             ngx_ws_bus_servers_finish(op, rc, reply);
             ss->answering = NULL;
         }
@@ -330,6 +331,7 @@ static ngx_int_t
 ngx_ws_bus_servers_try(ngx_ws_bus_server_op_t *op)
 {
     ngx_int_t              rc;
+    ngx_str_t             *arg;
     ngx_ws_bus_node_t     *node;
     ngx_ws_bus_servers_t  *ss;
 
@@ -344,7 +346,11 @@ ngx_ws_bus_servers_try(ngx_ws_bus_server_op_t *op)
     op->node = node;
 
     if (op->replid) {
-        op->argv[op->replid] = node->server.replid;
+        arg = &op->argv[op->replid];
+
+        while (arg->len && arg->data[arg->len - 1] != ':') {
+            arg->len--;
+        }
     }
 
     if (op->ask && ngx_ws_bus_servers_ask(op) != NGX_OK) {
