@@ -269,7 +269,7 @@ is("$h->{seq} $h->{first} $h->{prev}/$h->{base}", '100 1 /0',
 
 is_deeply($s->history('unknown', 0),
     { epoch => '', seq => 0, prev => '', base => 0, first => 1,
-      entries => [] }, 'unknown, read');
+      entries => [], older => [] }, 'unknown, read');
 is($s->command('EXISTS', map { $s->key('unknown', $_) } ':meta', ':log'), 0,
    'unknown, read: nothing is made');
 

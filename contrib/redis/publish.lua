@@ -127,6 +127,26 @@ else
             set = {'epoch', ARGV[5], 'replid', now, 'prev', epoch,
                    'base', m[2]}
 
+            -- those before the last one are one further away
+
+            local names = {'prev', 'base'}
+
+            for i = 2, 8 do
+                names[2 * i - 1] = 'prev' .. i
+                names[2 * i] = 'base' .. i
+            end
+
+            local old = redis.call('HMGET', KEYS[2], unpack(names))
+
+            for i = 1, 14 do
+                if not old[i] then
+                    break
+                end
+
+                set[#set + 1] = names[i + 2]
+                set[#set + 1] = old[i]
+            end
+
             head = '\255wb\1' .. string.char(ARGV[2] + 24)
             rest = struct.pack('>I4I4', tonumber(high, 16),
                                tonumber(low, 16)) .. varint(seq) .. rest

@@ -131,6 +131,26 @@ local function ws_bus_publish(KEYS, ARGV)
                 set = {'epoch', ARGV[5], 'replid', now, 'prev', epoch,
                        'base', m[2]}
 
+                -- those before the last one are one further away
+
+                local names = {'prev', 'base'}
+
+                for i = 2, 8 do
+                    names[2 * i - 1] = 'prev' .. i
+                    names[2 * i] = 'base' .. i
+                end
+
+                local old = redis.call('HMGET', KEYS[2], unpack(names))
+
+                for i = 1, 14 do
+                    if not old[i] then
+                        break
+                    end
+
+                    set[#set + 1] = names[i + 2]
+                    set[#set + 1] = old[i]
+                end
+
                 head = '\255wb\1' .. string.char(ARGV[2] + 24)
                 rest = struct.pack('>I4I4', tonumber(high, 16),
                                    tonumber(low, 16)) .. varint(seq) .. rest
@@ -264,7 +284,7 @@ local function ws_bus_history(KEYS, ARGV)
     end
 
     local m = redis.pcall('HMGET', KEYS[1], 'epoch', 'seq', 'prev', 'base',
-                          'count')
+                          'count', 'prev2')
 
     if m.err then
         return m
@@ -274,7 +294,7 @@ local function ws_bus_history(KEYS, ARGV)
 
     if not known(epoch, seq) then
         if ARGV[4] == '' then
-            return {'', 0, '', 0, 1, {}}
+            return {'', 0, '', 0, 1, {}, {}}
         end
 
         local r = redis.pcall('XLEN', KEYS[2])
@@ -323,6 +343,19 @@ local function ws_bus_history(KEYS, ARGV)
     first = math.max(first, seq + 1 - (tonumber(m[5]) or seq))
     first = math.min(first, seq + 1)
 
+    local older = {}
+
+    for i = 2, m[6] and 8 or 0 do
+        r = redis.call('HMGET', KEYS[1], 'prev' .. i, 'base' .. i)
+
+        if not r[1] or not tonumber(r[2]) then
+            break
+        end
+
+        older[#older + 1] = r[1]
+        older[#older + 1] = tonumber(r[2])
+    end
+
     local out, size = {}, 0
 
     if after < 0 then
@@ -351,7 +384,7 @@ local function ws_bus_history(KEYS, ARGV)
         end
     end
 
-    return {epoch, seq, m[3] or '', tonumber(m[4] or 0), first, out}
+    return {epoch, seq, m[3] or '', tonumber(m[4] or 0), first, out, older}
 end
 
 redis.register_function('ws_bus_history', ws_bus_history)

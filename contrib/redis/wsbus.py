@@ -176,10 +176,14 @@ def publish(redis, channel, payload, flags=0, count=100, age=86400000,
 def history(redis, channel, after, limit=100, prefix='ws_bus:'):
     """The position, and the messages after a seq (-1: the newest)."""
 
-    epoch, seq, prev, base, first, entries = redis.script(
+    epoch, seq, prev, base, first, entries, older = redis.script(
         'history', names(channel, prefix)[1:], after, limit, 1 << 20, '', '',
         0)
 
-    return {'epoch': epoch.decode(), 'seq': seq, 'prev': prev.decode(),
-            'base': base, 'first': first,
+    # how many messages are the same as those of earlier epochs
+
+    past = {prev.decode(): base} if prev else {}
+    past.update((e.decode(), n) for e, n in zip(older[::2], older[1::2]))
+
+    return {'epoch': epoch.decode(), 'seq': seq, 'past': past, 'first': first,
             'messages': [decode(e) for e in entries]}

@@ -247,8 +247,9 @@ ngx_int_t
 ngx_ws_bus_channel_delete(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
     ngx_uint_t *rings, ngx_uint_t *n)
 {
-    ngx_str_t           none;
-    ngx_ws_bus_node_t  *node;
+    ngx_str_t            none;
+    ngx_ws_bus_node_t   *node;
+    ngx_ws_bus_older_t  *older;
 
     *n = 0;
 
@@ -262,11 +263,16 @@ ngx_ws_bus_channel_delete(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
     }
 
     node->touched = ngx_ws_bus_time();
+    older = zone->sh->remote ? ngx_ws_bus_remote_node(node)->older : NULL;
 
     ngx_str_null(&none);
 
     ngx_ws_bus_channel_tell_locked(zone, node, NGX_WS_BUS_REC_DELETED, &none,
                                    rings, n);
+
+    if (older) {
+        ngx_slab_free_locked(zone->shpool, older);
+    }
 
     ngx_ws_bus_zone_unlock(zone);
 
@@ -467,6 +473,7 @@ ngx_ws_bus_channel_apply_locked(ngx_ws_bus_zone_t *zone,
         rn = ngx_ws_bus_remote_node(node);
         rn->prev = redo->prev;
         rn->base = redo->base;
+        rn->older = redo->older;
 
         node->epoch = redo->epoch;
         node->seq = redo->to;
@@ -691,15 +698,13 @@ ngx_ws_bus_channel_view_locked(ngx_ws_bus_zone_t *zone,
     view->head = ngx_ws_bus_log_head(&zone->sh->log);
 
     if (zone->sh->remote == NULL) {
-        view->prev = 0;
-        view->base = 0;
+        view->chain.n = 0;
         view->live = 1;
         return;
     }
 
-    view->prev = ngx_ws_bus_remote_node(node)->prev;
-    view->base = ngx_ws_bus_remote_node(node)->base;
     view->live = ngx_ws_bus_remote_is_live_locked(zone, node);
+    ngx_ws_bus_remote_chain_locked(node, &view->chain);
 }
 
 
@@ -824,6 +829,11 @@ ngx_ws_bus_channel_free_locked(ngx_ws_bus_zone_t *zone,
     }
 
     ngx_ws_bus_presence_free_locked(zone, node);
+
+    if (zone->sh->remote && ngx_ws_bus_remote_node(node)->older) {
+        ngx_slab_free_locked(zone->shpool,
+                             ngx_ws_bus_remote_node(node)->older);
+    }
 
     ngx_slab_free_locked(zone->shpool, node);
 

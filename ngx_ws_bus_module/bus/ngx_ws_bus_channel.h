@@ -11,6 +11,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+#include "ngx_ws_bus_chain.h"
 #include "ngx_ws_bus_zone.h"
 
 
@@ -106,9 +107,8 @@ typedef struct {
     uint64_t                linked;
     uint64_t                head;      /* of the log */
 
-    uint64_t                prev;      /* the epoch before, 0: unknown, */
-    uint64_t                base;      /* of which the first ones are */
     ngx_uint_t              live;
+    ngx_ws_bus_chain_t      chain;     /* the epochs that it continues */
 } ngx_ws_bus_view_t;
 
 
@@ -242,7 +242,7 @@ ngx_ws_bus_node_t *ngx_ws_bus_channel_find_locked(ngx_ws_bus_zone_t *zone,
 /*
  * For a zone that spans hosts, under the mutex: makes a reserved record
  * visible and does what belongs to it, with what zone->sh->redo has been
- * given of epoch, prev, base, to and last; how many subscribers a channel
+ * given of epoch, prev, base, older, to and last; how many subscribers a channel
  * has.
  */
 ngx_uint_t ngx_ws_bus_channel_commit_locked(ngx_ws_bus_zone_t *zone,

@@ -109,6 +109,7 @@ typedef struct {
 
 typedef struct ngx_ws_bus_node_s   ngx_ws_bus_node_t;
 typedef struct ngx_ws_bus_once_s   ngx_ws_bus_once_t;
+typedef struct ngx_ws_bus_older_s  ngx_ws_bus_older_t;
 typedef struct ngx_ws_bus_member_s ngx_ws_bus_member_t;
 typedef struct ngx_ws_bus_hub_s    ngx_ws_bus_hub_t;
 typedef struct ngx_ws_bus_revoked_s     ngx_ws_bus_revoked_t;
@@ -136,6 +137,7 @@ typedef struct {
     uint64_t            epoch;        /* or the token of who made it live */
     uint64_t            prev;
     uint64_t            base;
+    ngx_ws_bus_older_t *older;
     uint64_t            to;           /* the channel's seq */
     uint64_t            last;
 } ngx_ws_bus_redo_t;

@@ -11,6 +11,8 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+#include "ngx_ws_bus_chain.h"
+
 
 /*
  * What is published in Redis for a message, docs/redis.md:
@@ -64,15 +66,14 @@ typedef struct {
 
 
 /*
- * The position of a channel in Redis: the newest message is seq of epoch.
- * If prev is not 0, the first "base" messages are those of the epoch prev.
+ * The position of a channel in Redis: the newest message is seq of epoch,
+ * which continues those of the chain.
  */
 
 typedef struct {
-    uint64_t      epoch;
-    uint64_t      seq;
-    uint64_t      prev;
-    uint64_t      base;
+    uint64_t            epoch;
+    uint64_t            seq;
+    ngx_ws_bus_chain_t  chain;
 } ngx_ws_bus_position_t;
 
 

@@ -181,6 +181,26 @@ static const char  ngx_ws_bus_script_publish_text[] =
     "            set = {'epoch', ARGV[5], 'replid', now, 'prev', epoch,\n"
     "                   'base', m[2]}\n"
     "\n"
+    "            -- those before the last one are one further away\n"
+    "\n"
+    "            local names = {'prev', 'base'}\n"
+    "\n"
+    "            for i = 2, 8 do\n"
+    "                names[2 * i - 1] = 'prev' .. i\n"
+    "                names[2 * i] = 'base' .. i\n"
+    "            end\n"
+    "\n"
+    "            local old = redis.call('HMGET', KEYS[2], unpack(names))\n"
+    "\n"
+    "            for i = 1, 14 do\n"
+    "                if not old[i] then\n"
+    "                    break\n"
+    "                end\n"
+    "\n"
+    "                set[#set + 1] = names[i + 2]\n"
+    "                set[#set + 1] = old[i]\n"
+    "            end\n"
+    "\n"
     "            head = '\\255wb\\1' .. string.char(ARGV[2] + 24)\n"
     "            rest = struct.pack('>I4I4', tonumber(high, 16),\n"
     "                               tonumber(low, 16)) .. varint(seq) .. rest\n"
@@ -289,7 +309,7 @@ static const char  ngx_ws_bus_script_history_text[] =
     "end\n"
     "\n"
     "local m = redis.pcall('HMGET', KEYS[1], 'epoch', 'seq', 'prev', 'base',\n"
-    "                      'count')\n"
+    "                      'count', 'prev2')\n"
     "\n"
     "if m.err then\n"
     "    return m\n"
@@ -299,7 +319,7 @@ static const char  ngx_ws_bus_script_history_text[] =
     "\n"
     "if not known(epoch, seq) then\n"
     "    if ARGV[4] == '' then\n"
-    "        return {'', 0, '', 0, 1, {}}\n"
+    "        return {'', 0, '', 0, 1, {}, {}}\n"
     "    end\n"
     "\n"
     "    local r = redis.pcall('XLEN', KEYS[2])\n"
@@ -348,6 +368,19 @@ static const char  ngx_ws_bus_script_history_text[] =
     "first = math.max(first, seq + 1 - (tonumber(m[5]) or seq))\n"
     "first = math.min(first, seq + 1)\n"
     "\n"
+    "local older = {}\n"
+    "\n"
+    "for i = 2, m[6] and 8 or 0 do\n"
+    "    r = redis.call('HMGET', KEYS[1], 'prev' .. i, 'base' .. i)\n"
+    "\n"
+    "    if not r[1] or not tonumber(r[2]) then\n"
+    "        break\n"
+    "    end\n"
+    "\n"
+    "    older[#older + 1] = r[1]\n"
+    "    older[#older + 1] = tonumber(r[2])\n"
+    "end\n"
+    "\n"
     "local out, size = {}, 0\n"
     "\n"
     "if after < 0 then\n"
@@ -376,7 +409,7 @@ static const char  ngx_ws_bus_script_history_text[] =
     "    end\n"
     "end\n"
     "\n"
-    "return {epoch, seq, m[3] or '', tonumber(m[4] or 0), first, out}\n";
+    "return {epoch, seq, m[3] or '', tonumber(m[4] or 0), first, out, older}\n";
 
 
 static const char  ngx_ws_bus_script_position_text[] =
@@ -435,14 +468,14 @@ static const char  ngx_ws_bus_script_delete_text[] =
 const ngx_ws_bus_script_t  ngx_ws_bus_script_publish = {
     ngx_string("ws_bus_publish"),
     ngx_ws_bus_script_string(ngx_ws_bus_script_publish_text),
-    ngx_string("7479b5e494f4fc0322511d87dcb86687b82cbcbc")
+    ngx_string("5018396a469b92981e75807aff2844ef9617d5b7")
 };
 
 
 const ngx_ws_bus_script_t  ngx_ws_bus_script_history = {
     ngx_string("ws_bus_history"),
     ngx_ws_bus_script_string(ngx_ws_bus_script_history_text),
-    ngx_string("30326aa8cd40350dd0a75729114a7326fe660be3")
+    ngx_string("049514f727d2d40cee89cbf94c743b2886d6e773")
 };
 
 

@@ -79,10 +79,12 @@ extern const ngx_ws_bus_script_t  ngx_ws_bus_script_publish;
  *
  * answer  an array: epoch (empty: the channel is unknown), seq, prev (empty:
  *         none), base, first: seq of the oldest message that is kept, seq + 1
- *         if none is; and an array of envelopes, in order, beginning with the
- *         larger of after + 1 and first.  There are more if the last one's
- *         seq is smaller than seq.  Those up to base are of earlier epochs,
- *         which this one continues: their places are of this one now
+ *         if none is; an array of envelopes, in order, beginning with the
+ *         larger of after + 1 and first; and an array of epochs before prev,
+ *         each with its base, newest first.  There are more messages if the
+ *         last one's seq is smaller than seq.  Those up to base are of
+ *         earlier epochs, which this one continues: their places are of this
+ *         one now
  */
 extern const ngx_ws_bus_script_t  ngx_ws_bus_script_history;
 
@@ -94,7 +96,8 @@ extern const ngx_ws_bus_script_t  ngx_ws_bus_script_history;
  *
  * answer  an array with four elements for each key: epoch (empty: the channel
  *         is unknown, or the key is of another type), seq, prev (empty:
- *         none), base
+ *         none), base.  Whoever is of an epoch before prev asks for the
+ *         history
  */
 extern const ngx_ws_bus_script_t  ngx_ws_bus_script_position;
 

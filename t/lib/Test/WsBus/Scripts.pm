@@ -207,7 +207,7 @@ sub history {
         $opt{epoch} // '', $opt{replid} // '', $opt{meta_ttl} // 0);
 
     my %h;
-    @h{qw/ epoch seq prev base first entries /} = @$r;
+    @h{qw/ epoch seq prev base first entries older /} = @$r;
 
     return \%h;
 }
@@ -271,7 +271,7 @@ What stands behind EVALSHA and the digest.
 =item history($channel, $after, options), position([channels], ttl), delete($channel)
 
 history() takes C<limit>, C<bytes>, C<epoch>, C<replid>, C<meta_ttl> and
-answers a hash: epoch, seq, prev, base, first, entries.
+answers a hash: epoch, seq, prev, base, first, entries, older.
 
 =item command(args), key($channel, $suffix), call($name, \@keys, @args)
 
