@@ -239,10 +239,10 @@ post($silent, 'm3');
 $cluster->migrate($slot, 0);
 post($silent, 'm4');
 
-my $resets = $f->redis_status(1)->{resets} // 0;
+my $resets = $f->redis_status(1)->{gaps}{resets};
 
 is(raw(1, $silent, $e1, 2, 4), 'yes m3 m4', 'it goes on with the third');
-is($f->redis_status(1)->{resets} // 0, $resets, 'and has lost nothing');
+is($f->redis_status(1)->{gaps}{resets}, $resets, 'and has lost nothing');
 
 
 # A loss in the middle of it.

@@ -242,8 +242,8 @@ ngx_ws_bus_node_t *ngx_ws_bus_channel_find_locked(ngx_ws_bus_zone_t *zone,
 /*
  * For a zone that spans hosts, under the mutex: makes a reserved record
  * visible and does what belongs to it, with what zone->sh->redo has been
- * given of epoch, prev, base, older, to and last; how many subscribers a channel
- * has.
+ * given of epoch, prev, base, older, to and last; how many subscribers a
+ * channel has.
  */
 ngx_uint_t ngx_ws_bus_channel_commit_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node, ngx_ws_bus_once_t *once,
