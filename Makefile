@@ -233,7 +233,7 @@ run:
 	@NGINX_BIN="$(NGINX)" PORT="$(PORT)" contrib/demo/run
 
 bench:
-	$(DEPS) build
+	$(DEPS) bench
 	@$(SUBMAKE) all
 	@NGINX_BIN="$(NGINX)" contrib/bench/run
 

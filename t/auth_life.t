@@ -17,11 +17,12 @@ use Test::WsBus;
 use Test::WsBus::Client qw/ frame fragments TEXT /;
 use Test::WsBus::Json;
 use Test::WsBus::Token;
+use WsBusTestWorkers;
 
 my $t = Test::WsBus->new()
     ->has(qw/ http_ssl IO::Socket::SSL Crypt::JWT /);
 
-$t->time_limit(240)->write_cert('localhost');
+$t->write_cert('localhost');
 
 my $key = Test::WsBus::Token->key('ES256', kid => 'a');
 my $other = Test::WsBus::Token->key('ES256', kid => 'a');
@@ -50,6 +51,7 @@ tls();
 lean();
 pieces();
 many();
+often();
 ended();
 reloaded();
 killed();
@@ -129,6 +131,11 @@ http {
         location = /require {
             ws_bus a;
             ws_bus_jwt_require $ws_bus_claim_n error=403;
+        }
+
+        location = /require-all {
+            ws_bus required;
+            ws_bus_jwt_require $ws_bus_claim_long$ws_bus_claim_n$uri error=403;
         }
 
         location = /deflate {
@@ -530,6 +537,37 @@ sub many {
 
     http_post('/pub/no-warning', 'x');
     is_message($_, 'x', 'others are left alone') for @c[0 .. 1];
+}
+
+
+# Again and again on one connection: each time the requirements are looked at.
+
+sub often {
+    my $token = token(3600, n => 1, long => 'x' x 3000);
+    my $c = json('/require-all', with($token));
+    my ($pid) = $t->workers();
+    my ($before, $n) = (0, 0);
+
+    $c->next();
+
+    for (1 .. 2500) {
+        $c->say('auth_refresh', token => $token);
+        $n += $c->next()->{type} eq 'auth_ok';
+        $before = rss($pid) if $_ == 500;
+    }
+
+    is($n, 2500, 'refreshed again and again');
+
+    SKIP: {
+        skip 'memory of a sanitizer', 1 if $ENV{WS_BUS_TEST_PRELOAD};
+
+        cmp_ok(rss($pid) - $before, '<', 2_000_000, 'in the same memory');
+    }
+
+    $c->say('auth_refresh', id => 1, token => token(3600, n => 1));
+    is($c->next()->{type}, 'auth_ok', 'a smaller one');
+
+    $c->finish();
 }
 
 

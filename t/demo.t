@@ -14,7 +14,7 @@ use Test::WsBus;
 use Test::WsBus::Json;
 
 
-my $t = Test::WsBus->new()->has('load_module')->plan(15);
+my $t = Test::WsBus->new()->has('load_module')->plan(16);
 
 my $root = "$FindBin::Bin/..";
 my $run = $t->testdir() . '/run';
@@ -54,6 +54,8 @@ is($r->status(), 200, 'page');
 is($r->header('Content-Type'), 'text/html', 'type of the page');
 like($r->body(), qr/<script type="module">/, 'body of the page');
 
+my $page = $r->body();
+
 $r = http_get('/ws-bus.js');
 
 is($r->status(), 200, 'its client');
@@ -77,6 +79,13 @@ ok($t->wait_until(sub {
     4 == grep { /worker process/ } map { cmdline($_) // '' }
         children($t->read_file('run/nginx.pid'));
 }), 'four workers');
+
+# the page's command kills one of them, and of nothing else
+
+my ($kill) = $page =~ m!<pre>kill -9 \$\((.*)\)</pre>!;
+my @workers = children($t->read_file('run/nginx.pid'));
+
+is(scalar(grep { $_ == `$kill` } @workers), 1, 'whom to kill');
 
 $c->disconnect();
 kill('TERM', $pid);

@@ -28,11 +28,11 @@ my $tools = "$root/build/js";
 my $dir = $t->testdir();
 
 # seconds for one run
-use constant LIMIT => 100;
+use constant LIMIT => 240;
 
 my $secret = join('', map { ('a' .. 'z', 0 .. 9)[rand 36] } 1 .. 64);
 
-$t->log_level('info')->time_limit(600);
+$t->log_level('info')->time_limit(900);
 
 $t->write_file('secret.jwk', qq({"kty":"oct","k":"$secret"}));
 

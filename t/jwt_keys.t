@@ -123,6 +123,74 @@ like($said, qr/\[emerg\] .*no keys can be taken from "\S+\/c"/,
     'the second one is refused');
 
 
+# keys and algorithms
+
+$t->write_file('oct', $oct);
+
+my @default = qw/ RS256 PS256 ES256 EdDSA /;
+my $hs = 'HS256 HS384';
+
+for my $case (
+    [ 'ws_bus_jwt_key_file oct;', "@default", $hs ],
+    [ 'ws_bus_jwt_key_file oct; ws_bus_jwt_key_file oct;', "@default", $hs ],
+    [ 'ws_bus_jwt_algorithms HS512 RS256; ws_bus_jwt_key_file oct;',
+      'RS256 HS512', $hs ],
+    [ 'ws_bus_jwt_algorithms RS256 HS384; ws_bus_jwt_key_file oct;' ],
+    [ 'ws_bus_jwt_algorithms ES256; ws_bus_jwt_key_file a;
+       ws_bus_jwt_key_file oct;', 'ES256', "EdDSA $hs" ],
+    [ 'ws_bus_jwt_key_file oct; ws_bus_jwt_key_file b;' ],
+    [ 'ws_bus_jwt_key_file oct; ws_bus_jwt_key_request /keys;' ],
+) {
+    my ($lines, $algorithms, $known) = @$case;
+
+    for my $context (qw/ http server location /) {
+        my ($good, $said) = check($context, "ws_bus_jwt a; $lines");
+        my @warnings = $said =~ /\[warn\] \S+ (no token .*?) in /g;
+
+        ok($good, "$context, $lines") or diag($said);
+        is("@warnings", !$known ? '' : 'no token can be valid: '
+            . "\"ws_bus_jwt_algorithms\" is $algorithms, but the keys are "
+            . "for $known", 'warnings');
+    }
+}
+
+($_, $said) = check('location', 'ws_bus_jwt_key_file oct;');
+unlike($said, qr/no token/, 'nothing is said where no token is wanted');
+
+($_, $said) = check('server', 'ws_bus_jwt a; ws_bus_jwt_key_file oct;
+    location /a { ws_bus a; ws_bus_jwt_algorithms ES256; }
+    location /b { ws_bus a; ws_bus_jwt_algorithms HS256; }
+    location /c { ws_bus a; ws_bus_jwt off; }
+    location /d { ws_bus a; }
+    location /e { ws_bus a; }');
+is(join(',', $said =~ /no token .*? is (.*?), but/g), "ES256,@default",
+   'once for what locations share');
+
+
+# the document's way to a key and a token
+
+my ($recipe) = doc('directives.md') =~ /^```sh\n(b64url.*?)^```$/ms;
+
+$t->write_file('recipe', $recipe);
+
+my $token = `cd "@{[ $t->testdir() ]}" && sh -e recipe`;
+
+like($token, qr/^[\w-]+\.[\w-]+\.[\w-]+$/, 'a token');
+
+conf('location', 'ws_bus_jwt a; ws_bus_jwt_key_file dev.jwk;
+    ws_bus_jwt_algorithms HS256;');
+$t->run();
+
+chomp($token);
+
+is(http_get('/?wait=0', headers => [ Authorization => "Bearer $token" ])
+   ->status(), 204, 'is good for its key');
+is(http_get('/?wait=0', headers => [ Authorization => "Bearer x$token" ])
+   ->status(), 401, 'another one is not');
+
+$t->stop();
+
+
 # a reload with a bad file keeps what was there
 
 $t->write_file('keys', $ed25519);
@@ -181,6 +249,14 @@ http {
     }
 }
 EOF
+}
+
+
+sub doc {
+    open(my $fh, '<', "$FindBin::Bin/../docs/$_[0]") or die "$_[0]: $!";
+    local $/;
+
+    return <$fh>;
 }
 
 

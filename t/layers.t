@@ -89,7 +89,8 @@ is(join("\n", @faults), '', 'proto/ calls no function of nginx');
 # name_part.c is of one family with name.h
 
 my %common = map { $_ => 1 } qw/ ngx_ws_bus_http.h ngx_ws_bus_auth.h
-                                 ngx_ws_bus_auth_conf.h ngx_ws_bus_keys.h /;
+                                 ngx_ws_bus_auth_conf.h ngx_ws_bus_keys.h
+                                 ngx_ws_bus_headers.h /;
 
 @faults = ();
 

@@ -17,7 +17,7 @@ use WsBusTestLink;
 
 my ($nchan) = grep { -f } map { "$_/ngx_nchan_module.so" }
     qw! /usr/lib/nginx/modules /usr/lib64/nginx/modules
-        /usr/local/libexec/nginx !;
+        /usr/local/libexec/nginx !, "$FindBin::Bin/../build/test";
 
 plan(skip_all => 'no ngx_nchan_module') unless $nchan;
 

@@ -19,12 +19,10 @@ use Test::WsBus::Fleet;
 use Test::WsBus::Redis;
 
 
-my $f = Test::WsBus::Fleet->new(hosts => 2, block => 'timeout 1s;');
+my $f = Test::WsBus::Fleet->new(hosts => 2, block => 'timeout 2s;');
 my $t = $f->host(0)->has(qw/ http_ssl bin\/openssl /);
 my $dir = $t->testdir();
 my ($c, $sum, $redis);
-
-$f->host($_)->time_limit(200) for 0, 1;
 
 authority('ca');
 authority('other');
@@ -41,7 +39,7 @@ $f->{redis} = $redis->start();
 
 # another password, and another certificate
 
-my $block = 'timeout 1s; ssl on; ssl_trusted_certificate %s; '
+my $block = 'timeout 2s; ssl on; ssl_trusted_certificate %s; '
     . "password_file $dir/password;";
 
 password('wrong');
@@ -90,10 +88,9 @@ $redis->command('CONFIG', 'SET', 'requirepass', 'new');
 $redis->{password} = 'new';
 cut();
 refused('the old password');
-sleep(0.3);
+$c->wait_failed();
 password('new');
 $f->wait_up();
-sleep(0.3);
 checked($c, 'a password was changed');
 
 
@@ -104,11 +101,10 @@ $redis->command('CONFIG', 'SET', 'tls-cert-file', "$dir/wrong.crt",
                 'tls-key-file', "$dir/wrong.key");
 cut();
 refused('the new certificate');
-sleep(0.3);
+$c->wait_failed();
 $redis->command('CONFIG', 'SET', 'tls-cert-file', "$dir/right.crt",
                 'tls-key-file', "$dir/right.key");
 $f->wait_up();
-sleep(0.3);
 checked($c, 'a certificate was changed');
 
 for my $n (0, 1) {
@@ -123,7 +119,7 @@ sub load {
     my $c = Test::WsBus::Checker->new($f, publishers => [ 0, 0, 1 ],
                                       subscribers => [ 0, 1, 1 ]);
     $c->start();
-    sleep(0.3);
+    $c->wait_published(20);
 
     return $c;
 }
@@ -132,10 +128,7 @@ sub load {
 sub checked {
     my ($c, $name) = @_;
 
-    my $sum = $c->finish($name);
-
-    is($sum->{gaps}, 0, 'nothing was lost');
-    cmp_ok($sum->{failed}, '>', 0, 'publishers were told');
+    is($c->wait_published(20)->finish($name)->{gaps}, 0, 'nothing was lost');
 }
 
 
@@ -147,10 +140,7 @@ sub cut {
         eval { $redis->command('CLIENT', 'KILL', 'ID', $client->{id}) };
     }
 
-    ok($t->wait_until(sub {
-        return $f->redis_status(0)->{state} eq 'down'
-            && $f->redis_status(1)->{state} eq 'down';
-    }, 10), 'the hosts are cut off');
+    $f->wait_down();
 }
 
 
@@ -181,7 +171,13 @@ sub served {
 
     $a = $f->ws(1, '/ws/served');
     is($f->post(0, '/pub/served', $name)->status(), 201, "$name: published");
-    is_message($a, $name, "$name: delivered");
+
+    # one that was answered with 503 may have been published, and come late
+
+    my $m;
+
+    1 while defined($m = $a->recv()) && $m eq 'x';
+    is($m, $name, "$name: delivered");
 }
 
 

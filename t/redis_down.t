@@ -20,11 +20,9 @@ use Test::WsBus::Json;
 
 
 my $f = Test::WsBus::Fleet->new(hosts => 2, redis => { aof => 1 },
-                                block => 'timeout 1s;')->start();
+                                block => 'timeout 2s;')->start();
 my ($t, $redis) = ($f->host(0), $f->redis());
 my ($sum, $a, $r);
-
-$t->time_limit(200);
 
 my $c = Test::WsBus::Checker->new($f, publishers => [ 0, 0, 1, 1 ],
                                   subscribers => [ 0, 1, 1 ]);
@@ -33,24 +31,25 @@ my $c = Test::WsBus::Checker->new($f, publishers => [ 0, 0, 1, 1 ],
 # killed, with its data
 
 $c->start();
-sleep(0.5);
+$c->wait_published(50);
 $redis->kill();
-sleep(0.5);
+$c->wait_failed();
+$f->wait_down();
 $redis->start();
 $f->wait_up();
-sleep(1);
+$c->wait_published(50);
 $sum = $c->finish('killed and started again');
 
-cmp_ok($sum->{failed}, '>', 0, 'some were refused meanwhile');
 cmp_ok($f->redis_status(0)->{reconnects}, '>', 0, 'it was connected again');
 
 
 # stopped for longer than it is waited for
 
 $c->start();
-sleep(0.5);
+$c->wait_published(50);
 $redis->pause();
-sleep(3);
+$c->wait_failed();
+sleep(1);
 
 # a worker is not stopped with it
 
@@ -59,22 +58,30 @@ is($f->request(0, 'GET', '/status')->status(), 200,
 
 $redis->resume();
 $f->wait_up();
-sleep(1);
+$c->wait_published(50);
 $sum = $c->finish('stopped and continued');
 
 
 # the subscriber's connection is cut
 
 $c->start();
-sleep(0.3);
 
 for (1 .. 5) {
-    for my $client ($redis->clients()) {
-        eval { $redis->command('CLIENT', 'KILL', 'ID', $client->{id}) }
-            if ($client->{sub} // 0) > 0;
-    }
+    $c->wait_published(20);
 
-    sleep(0.3);
+    my @n = map { $f->redis_status($_)->{reconnects} } 0, 1;
+    my @subs;
+
+    ok($t->wait_until(sub {
+        @subs = grep { ($_->{sub} // 0) > 0 } $redis->clients();
+        return @subs == 2;
+    }), 'both are subscribed');
+
+    $redis->command('CLIENT', 'KILL', 'ID', $_->{id}) for @subs;
+
+    ok($t->wait_until(sub {
+        return !grep { $f->redis_status($_)->{reconnects} <= $n[$_] } 0, 1;
+    }), 'both connect again');
 }
 
 $f->wait_up();
@@ -87,7 +94,7 @@ is($sum->{gaps}, 0, 'nothing was lost');
 $c->start();
 
 for (1 .. 10) {
-    sleep(0.1);
+    $c->wait_published(5);
     $redis->command('SCRIPT', 'FLUSH');
 }
 
@@ -99,18 +106,18 @@ is($sum->{gaps}, 0, 'nothing was lost');
 # emptied: clients are told, and go on
 
 $c->start();
-sleep(0.5);
+$c->wait_published(50);
 $redis->restart(signal => 'KILL');
 $f->wait_up();
-sleep(1);
+$c->wait_published(50);
 $sum = $c->finish('started anew without data');
 
 is($sum->{gaps}, 3, 'all were told');
 
 $c->start();
-sleep(0.5);
+$c->wait_published(50);
 $redis->command('FLUSHALL');
-sleep(0.5);
+$c->wait_published(50);
 $sum = $c->finish('emptied');
 
 is($sum->{gaps}, 3, 'all were told');
@@ -133,10 +140,12 @@ is($f->post(0, '/pub/wrong', 'message')->status(), 201, 'deleted');
 $a = $f->ws(1, '/ws/down');
 $redis->kill();
 
-$t->wait_until(sub { $f->redis_status(1)->{state} eq 'down' }, 10);
+$f->wait_down();
 
 is($f->post(0, '/pub/down', 'message')->status(), 503, 'a publication');
 is($f->ws_response(1, '/ws/down')->status(), 503, 'a subscriber');
+is($f->host(1)->find_in_file('error.log', qr/\[error\] .*websocket handshake /
+   . 'refused: the bus is not available', timeout => 5), 1, 'which is told');
 is($f->request(1, 'GET', '/ws/down', headers => [ Accept =>
    'text/event-stream' ])->status(), 503, 'an event stream');
 

@@ -14,11 +14,12 @@ use Time::HiRes qw/ sleep /;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::WsBus;
+use Test::WsBus::Client qw/ :all /;
 use Test::WsBus::Fleet;
 use Test::WsBus::Json;
 
 
-my $f = Test::WsBus::Fleet->new(hosts => 2, block => 'timeout 1s;',
+my $f = Test::WsBus::Fleet->new(hosts => 2, block => 'timeout 2s;',
                                 server => <<'EOF2')->start();
         location = /one {
             ws_bus;
@@ -30,8 +31,6 @@ EOF2
 
 my ($t, $redis) = ($f->host(1), $f->redis());
 my ($j, $k, $r, @limit, @down);
-
-$f->host($_)->time_limit(200) for 0, 1;
 
 $f->post(0, '/pub/one.a', "\"a$_\"") for 1 .. 5;
 
@@ -97,7 +96,8 @@ for my $client ($redis->clients()) {
 
 $f->post(0, '/pub/one.a', '"a7"');
 $f->post(0, '/pub/one.b', '"b1"');
-$t->wait_until(sub { $f->redis_status(1)->{reconnects} > $r }, 10);
+ok($t->wait_until(sub { $f->redis_status(1)->{reconnects} > $r }),
+   'connected again');
 $f->wait_up();
 
 is(said($j->ask('history', channel => 'one.a', seq => 5)), '"a6" "a7"',
@@ -111,10 +111,13 @@ is(said($j->ask('history', channel => 'one.b')), '"b1"',
 $k = json('/json', port => $f->port(1));
 $redis->pause();
 
-$k->say('history', id => $_, channel => "k.$_") for 1 .. 70;
+# all of them before the first has waited too long
+
+$k->write(join('', map { frame(TEXT, format_request(type => 'history',
+    id => $_, channel => "k.$_")) } 1 .. 70));
 
 for (1 .. 6) {
-    my $m = $k->next(5);
+    my $m = $k->next() // last;
     push @limit, "$m->{id} $m->{code}" if $m->{type} eq 'error';
 }
 
@@ -122,7 +125,7 @@ is(join(', ', @limit), join(', ', map { "$_ limit" } 65 .. 70),
    'so many wait at once');
 
 for (1 .. 64) {
-    my $m = $k->next(5) or last;
+    my $m = $k->next() or last;
     push @down, $m->{code} // $m->{type};
 }
 
@@ -152,9 +155,16 @@ $k = json('/json', port => $f->port(1));
 $redis->pause();
 $k->say('history', id => $_, channel => "killed.$_") for 1 .. 10;
 sleep(0.2);
-kill('KILL', $t->workers());
+my %killed = map { $_ => 1 } $t->workers();
+
+kill('KILL', keys %killed);
 $redis->resume();
-$t->wait_until(sub { $t->workers() == 2 }, 10);
+
+ok($t->wait_until(sub {
+    my @workers = $t->workers();
+    return @workers == 2 && !grep { $killed{$_} } @workers;
+}), 'other workers');
+
 $f->wait_up();
 
 $f->post(0, '/pub/killed.1', '"x"');
@@ -163,7 +173,7 @@ is(said($k->ask('history', channel => 'killed.1')), '"x"',
    'after workers were killed');
 
 $redis->kill();
-$t->wait_until(sub { $f->redis_status(1)->{state} eq 'down' }, 10);
+$f->wait_down(1);
 is_error($k->ask('history', channel => 'killed.2'), 'unavailable', undef,
          'there is no Redis');
 $redis->start();

@@ -222,7 +222,7 @@ ok($t->wait_until(sub {
 
     $e or return;
 
-    my $m = $client->recv(2) // '';
+    my $m = $client->recv(5) // '';
 
     return $m eq 'honest';
 }, 20), 'the channel works again');

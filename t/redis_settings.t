@@ -50,6 +50,32 @@ is((connect_again())[1], undef, 'no limit of memory');
 $redis->command('CONFIG', 'SET', 'maxmemory', '100mb');
 is((connect_again())[1], 'allkeys-lru', 'a limit of memory');
 
+# another worker that takes over looks for itself, though it is connected
+# already; the master process would start a new one
+
+$f->conf(0, workers => 2);
+ok($t->reload(), 'two workers');
+ok($t->wait_until(sub { $t->workers() == 2 }, 10), 'are there');
+$f->wait_up();
+
+$redis->command('CONFIG', 'SET', 'client-output-buffer-limit',
+                'pubsub 1mb 512kb 60');
+
+my $owner = $f->owner(0);
+
+again();
+kill('STOP', $t->master());
+kill('QUIT', $owner);
+
+ok($t->wait_until(sub { ($f->owner(0) // $owner) != $owner }, 15),
+   'taken over');
+ok($t->wait_until(sub { defined((warnings())[0]) }, 5), 'limits');
+ok($t->wait_until(sub { defined((warnings())[1]) }, 5), 'and the policy');
+
+kill('CONT', $t->master());
+ok($t->wait_until(sub { $t->workers() == 2 }, 10), 'two workers again');
+$f->wait_up();
+
 # whoever may not ask says nothing, and works
 
 $redis->command('CONFIG', 'SET', 'client-output-buffer-limit',
@@ -73,7 +99,17 @@ sub warnings {
 
     $log =~ s/.*connects again//s;
 
-    return ($log =~ $cut ? $1 : undef, $log =~ $evict ? $1 : undef);
+    my ($limits) = $log =~ $cut;
+    my ($policy) = $log =~ $evict;
+
+    return ($limits, $policy);
+}
+
+
+sub again {
+    open(my $fh, '>>', $t->testdir() . '/error.log') or die $!;
+    print $fh "connects again\n";
+    close($fh);
 }
 
 
@@ -82,19 +118,18 @@ sub warnings {
 sub connect_again {
     my $n = $f->redis_status(0)->{reconnects};
 
-    open(my $fh, '>>', $t->testdir() . '/error.log') or die $!;
-    print $fh "connects again\n";
-    close($fh);
+    again();
 
     for my $client ($redis->clients()) {
         $redis->command('CLIENT', 'KILL', 'ID', $client->{id});
     }
 
-    $t->wait_until(sub { $f->redis_status(0)->{reconnects} > $n }, 10);
+    $t->wait_until(sub { $f->redis_status(0)->{reconnects} > $n })
+        or die 'not connected again';
     $f->wait_up();
     $t->wait_until(sub {
         return $f->post(0, '/pub/again', 'x')->status() == 201;
-    }, 10);
+    }) or die 'nothing is published';
 
     return warnings();
 }

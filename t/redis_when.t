@@ -55,7 +55,11 @@ $f->redis()->kill();
 ok($t->wait_until(sub { $f->redis_status(0)->{state} eq 'down' }, 10),
    'Redis is gone');
 
-is($f->request(0, 'GET', '/status?ready')->status(), 503, 'not ready');
+my $ready = $f->request(0, 'GET', '/status?ready');
+
+is($ready->status(), 503, 'not ready');
+is($ready->body(),
+   qq{not ready: zone "bus" is not connected to its redis\n}, 'why');
 is($f->request(0, 'GET', '/status')->status(), 200, 'the page is there');
 is($f->post(0, '/pub/c', 'two')->status(), 503, 'a publication is refused');
 
@@ -74,7 +78,7 @@ is($f->request(0, 'GET', '/status?ready')->status(), 200, 'ready again');
 
 $f->conf(0, block => 'when_down local;');
 ok($t->reload(), 'when_down local');
-$t->wait_until(sub { $t->workers() == 1 }, 10);
+ok($t->wait_until(sub { $t->workers() == 1 }), 'the old worker has left');
 $f->wait_up();
 
 $a = $f->ws(0, '/ws/c');
@@ -112,7 +116,7 @@ ok(($a->recv() // '') eq 'all' || ($a->close_code() // 0) == 1013,
 
 $f->conf(0, block => 'when_down queue 10k;');
 ok($t->reload(), 'when_down queue');
-$t->wait_until(sub { $t->workers() == 1 }, 10);
+ok($t->wait_until(sub { $t->workers() == 1 }), 'the old worker has left');
 $f->wait_up();
 
 $a = $f->ws(0, '/ws/q');
@@ -122,10 +126,12 @@ ok($t->wait_until(sub { $f->redis_status(0)->{state} eq 'down' }, 10),
    'Redis is gone');
 
 $j->say('publish', id => $_, channel => 'q', data => \"\"n$_\"") for 1 .. 5;
-is($j->surplus(), '', 'answers wait');
 
-$r = $f->redis_status(0)->{publications};
-is($r->{waiting}, 5, 'so many');
+ok($t->wait_until(sub {
+    $r = $f->redis_status(0)->{publications};
+    return $r->{waiting} == 5;
+}), 'they wait');
+is($j->surplus(), '', 'and their answers');
 cmp_ok($r->{waiting_bytes}, '>', 5 * length('"n1"'), 'and their bytes');
 is($r->{sent}, 0, 'none is on its way');
 

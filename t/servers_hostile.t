@@ -20,8 +20,11 @@ use WsBusTestServers;
 my $t = servers_test()->log_level('info');
 
 my @roles = qw/ moved stray ask tryagain down many nonsense overlap disabled
-    nameless noinfo silent replica liar /;
+    nameless noinfo silent replica liar order /;
 my %port = map { $roles[$_] => 6600 + $_ } 0 .. $#roles;
+
+# nobody listens there
+my @nowhere = map { port(6700 + $_) } 1 .. 200;
 
 my ($blocks, $servers) = ('', '');
 
@@ -30,18 +33,22 @@ for my $role (@roles) {
 
     my $mode = $role eq 'liar' ? 'sentinel bus' : 'cluster';
 
+    # short where it is waited for in vain
+
+    my $timeout = $role =~ /^(?:stray|tryagain|down|silent)$/ ? '2s' : '10s';
+
     $blocks .= <<"EOF";
     servers_redis $role {
         mode $mode;
         server 127.0.0.1:$port;
-        timeout 600ms;
+        timeout $timeout;
         reconnect 20ms 100ms;
     }
 
 EOF
 }
 
-my @groups = ([ @roles[0 .. 6] ], [ @roles[7 .. $#roles] ]);
+my @groups = ([ @roles[0 .. 6, $#roles] ], [ @roles[7 .. $#roles - 1] ]);
 
 serve($_) for @roles;
 
@@ -69,6 +76,41 @@ is(scalar(grep { /^(-MOVED .*|unsent)$/ } @replies), 200,
 my $state = WsBusTestServers::state('stray');
 
 cmp_ok(scalar(@{$state->{servers}}), '<', 40, 'a few of them are known');
+
+# the order: what comes back waits for all that was sent, then goes first; what
+# another one has overtaken is refused
+
+ok(wait_for($t, 'order', sub { $_[0]{complete} }), 'up');
+
+is(join(' ', command('order', map { ['k', 'GET', 'k', $_] }
+                     qw/ a2 b1 c1 d1 e1 /)),
+   '+1 +2 +3 +4 +5', 'all come back, and are done in their order');
+is(join(' ', command('order', map { ['k', 'GET', 'k', $_] }
+                     qw/ f0 g1 h0 i0 /)),
+   '+6 unsent +7 +8', 'overtaken');
+is(join(' ', command('order', map { ['k', 'GET', 'k', $_] }
+                     qw/ j1 k1 l0 m1 n0 o1 /)),
+   'unsent unsent +9 unsent +10 +11', 'overtaken many times');
+is(join(' ', apart('order', map { ['k', 'GET', 'k', $_] }
+                   qw/ p1 q1 r0 s1 t0 /)),
+   '+14 +15 +12 +16 +13', 'by others: later, in their order');
+
+# closed by the handler of one that is refused, others wait behind it
+
+wait_for($t, 'closing', sub { $_[0]{complete} });
+command('closing', map { ['k', 'GET', 'k', $_] } qw/ u1 v1 w0 x9 y9 /);
+is(WsBusTestServers::state('closing')->{closed}, 1, 'closed in between');
+
+# what waits is bounded
+
+@replies = command('tryagain', map { ['k', 'GET', 'k', 'x' x 2000] }
+                   1 .. 10000);
+
+my $waiting = grep { /^(?:-TRYAGAIN |unsent)/ } @replies;
+my $full = grep { $_ eq 'full' } @replies;
+
+is($waiting + $full, 10000, 'all are refused in the end');
+cmp_ok($full, '>', 0, 'some at once');
 
 # maps
 
@@ -131,8 +173,11 @@ $t->done_testing();
 sub conf {
     my ($group) = @_;
 
-    servers_conf($t, $blocks . join("\n", map { "    servers $_ $_ listen;" }
-                                    @{$groups[$group]}), connections => 2048);
+    my $closing = $group ? '' : "    servers closing order close=reply;\n";
+
+    servers_conf($t, $blocks . $closing
+        . join("\n", map { "    servers $_ $_ listen;" } @{$groups[$group]}),
+        connections => 2048);
 }
 
 
@@ -167,12 +212,12 @@ sub play {
     my ($role, $s) = @_;
 
     my $me = port($port{$role});
-    my ($n, $asked) = (0, 0);
+    my ($n, $asked, $done, %tries) = (0, 0, 0);
 
     my %error = (
         moved    => sub { "MOVED $_[0] 127.0.0.1:$me" },
         ask      => sub { "ASK $_[0] :$me" },
-        stray    => sub { "MOVED $_[0] 127.0.0.1:" . (1 + int rand 1000) },
+        stray    => sub { "MOVED $_[0] 127.0.0.1:$nowhere[rand @nowhere]" },
         tryagain => sub { 'TRYAGAIN Multiple keys request' },
         down     => sub { 'CLUSTERDOWN Hash slot not served' },
     );
@@ -211,6 +256,13 @@ sub play {
             my $text = "redis_version:7.0.0\r\nrole:$kind\r\n";
 
             print $s '$' . length($text) . "\r\n$text\r\n";
+
+        } elsif ($name eq 'GET' && $role eq 'order') {
+            my ($times) = $args[2] =~ /(\d)/;
+
+            print $s $tries{$args[2]}++ < $times
+                ? "-TRYAGAIN Multiple keys request\r\n"
+                : '+' . ++$done . "\r\n";
 
         } elsif ($name eq 'GET' && $error{$role}) {
             print $s '-' . $error{$role}->(slot($args[1])) . "\r\n";

@@ -24,6 +24,8 @@ servers_conf($t, <<'EOF');
         server 127.0.0.1:%%PORT_7500%%;
         server 127.0.0.1:%%PORT_7501%%;
         server 127.0.0.1:%%PORT_7502%%;
+        timeout 10s;
+        connect_timeout 10s;
         reconnect 20ms 200ms;
     }
 
@@ -70,7 +72,7 @@ is($state->{servers}[0]{replid}, '', 'whose replication id is not used');
 # closed by handlers
 
 is(command('reply', ['k', 'GET', 'k']), '$v', 'closed by an answer');
-is(WsBusTestServers::state('reply')->{closed}, 1, 'it is');
+ok(wait_for($t, 'reply', sub { $_[0]{closed} }), 'it is');
 
 wait_for($t, 'push', sub { $_[0]{closed} || $_[0]{servers}[0]{listening} });
 subscribe('push', ['c', 'SUBSCRIBE', 'c']);
@@ -81,9 +83,9 @@ ok(wait_for($t, 'push', sub { $_[0]{closed} }), 'closed by a push');
 WsBusTestServers::events('fleet');
 subscribe('fleet', ['c', 'SUBSCRIBE', 'c']);
 
-$s->watcher(0)->command('SENTINEL', 'FAILOVER', 'bus');
+replicated($first);
 
-my $second = $s->wait_other($first);
+my $second = $s->failover();
 my $name = '127.0.0.1:' . $s->server_port($second);
 
 ok(wait_for($t, 'fleet', sub {
@@ -99,7 +101,7 @@ is(join(', ', grep { /^(moved|gone)/ } @events),
 ok((grep { $_ eq "down $old" } @events), 'the old one is down');
 ok((grep { $_ eq "deaf $old" } @events), 'and deaf');
 
-is(WsBusTestServers::state('gone')->{closed}, 1, 'closed by a server gone');
+ok(wait_for($t, 'gone', sub { $_[0]{closed} }), 'closed by a server gone');
 is(command('fleet', ['k', 'GET', 'k']), '$v', 'what was written is there');
 is(command('fleet', ['k', 'SET', 'k', 'w']), '+OK', 'written');
 
@@ -159,3 +161,16 @@ ok(wait_for($t, 'fleet', sub { $_[0]{complete} }), 'a master again');
 is(command('fleet', ['k', 'SET', 'k', 'z']), '+OK', 'written again');
 
 $t->done_testing();
+
+
+# What has been written to it is there whichever follows: replicas get commands
+# in order, and WAIT is for one's own.
+
+sub replicated {
+    my ($n) = @_;
+
+    my $client = $s->server($n)->client();
+
+    $client->command('SET', 'wait', '1');
+    is($client->command('WAIT', 2, 20000), 2, 'both replicas have it');
+}

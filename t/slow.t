@@ -36,6 +36,7 @@ http {
     access_log %%TESTDIR%%/bus.log bus;
 
     ws_bus_zone bus 64m;
+    ws_bus_zone dead 16m;
     ws_bus_message_max_size 8m;
     client_max_body_size 16m;
     client_body_buffer_size 4m;
@@ -80,6 +81,17 @@ http {
             ws_bus_publisher $chan;
         }
 
+        # what becomes of one that never reads again is counted apart
+
+        location ~ ^/dead/(?<chan>.*)$ {
+            ws_bus $chan zone=dead;
+            ws_bus_buffer 64k;
+        }
+
+        location ~ ^/pub-dead/(?<chan>.*)$ {
+            ws_bus_publisher $chan zone=dead;
+        }
+
         location = /status {
             ws_bus_status;
         }
@@ -96,10 +108,10 @@ my $body = '=' x 1000;
 
 # It never reads again: looked at in the end.
 
-my $dead = ws('/close/dead', port => port(8081), rcvbuf => 4096);
+my $dead = ws('/dead/dead', port => port(8081), rcvbuf => 4096);
 my $dies = time();
 
-flood('dead');
+$h->request('POST', '/pub-dead/dead', body => "$_.$body") for 1 .. COUNT;
 
 
 for my $case (
@@ -112,6 +124,7 @@ for my $case (
     policy_oldest($name, @slow);
     policy_latest($name, @slow);
 
+    small($name, @slow);
     larger($name, $_, @slow) for qw/ close oldest latest /;
     batches($name, $_, @slow) for qw/ oldest latest /;
 }
@@ -203,7 +216,7 @@ SKIP: {
 # By now it has had its time.
 
 ok($t->wait_until(sub {
-    return $t->find_in_file('bus.log', qr{^/close/dead .* code:1013 by:server}m)
+    return $t->find_in_file('bus.log', qr{^/dead/dead .* code:1013 by:server}m)
 }, 20), 'a client that never reads is given up');
 
 cmp_ok(time() - $dies, '>', 9, 'it had some time to read its Close');
@@ -211,7 +224,8 @@ cmp_ok(time() - $dies, '>', 9, 'it had some time to read its Close');
 $dead->read_all();
 ok($dead->{eof}, 'its connection has ended');
 
-is(status()->{connections}, 0, 'no connections are left');
+is(status($_)->{connections}, 0, "no connections are left: $_")
+    for qw/ bus dead /;
 is(status()->{log}{overruns}, 0, 'the worker was never lapped');
 
 $t->done_testing();
@@ -319,6 +333,28 @@ sub policy_close {
 }
 
 
+# A message of few bytes takes more memory than that, and is counted so.
+
+sub small {
+    my ($name, @slow) = @_;
+
+    my $c = ws("/oldest/small-$name", @slow);
+    my $last = 4 * COUNT;
+
+    flood("small-$name");
+    post("small-$name", "$_.") for 1 .. $last;
+
+    my @got = drain($c, $last);
+
+    is($got[-1], $last, "$name: small: the newest is kept");
+    is(join(' ', @got[-400 .. -1]), join(' ', $last - 399 .. $last),
+        "$name: small: and those before it");
+    cmp_ok(scalar(@got), '<', COUNT, "$name: small: not many more");
+
+    $c->finish();
+}
+
+
 sub policy_oldest {
     my ($name, @slow) = @_;
 
@@ -337,11 +373,11 @@ sub policy_oldest {
     is($got[0], 1, "$name: oldest: what was under way arrives");
     ok(whole($c), "$name: oldest: whole messages");
 
-    # 64k of messages with 1006 to 1009 bytes
+    # 64k of messages with 1006 to 1009 bytes, each counted with 128 more
 
     is(join(' ', @got[$n .. $#got]), join(' ', COUNT - @got + $n + 1 .. COUNT),
         "$name: oldest: the newest are kept");
-    cmp_ok(@got - $n, '>', 60, "$name: oldest: as many as fit");
+    cmp_ok(@got - $n, '>', 52, "$name: oldest: as many as fit");
     cmp_ok(@got - $n, '<', 67, "$name: oldest: not more");
 
     is(status()->{dropped}{slow} - $dropped, COUNT - @got,

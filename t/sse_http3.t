@@ -11,6 +11,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::WsBus;
 use Test::WsBus::HTTP3;
+use WsBusTestStreams;
 
 
 my $t = Test::WsBus->new()->has(qw/ http_v3 bin\/curl /);
@@ -18,6 +19,8 @@ my $t = Test::WsBus->new()->has(qw/ http_v3 bin\/curl /);
 if (my $missing = Test::WsBus::HTTP3::missing()) {
     plan(skip_all => $missing);
 }
+
+write_stream_confs($t);
 
 $t->write_cert('localhost')->write_file_expand('nginx.conf', <<'EOC');
 
@@ -29,62 +32,16 @@ events {
 http {
     %%TEST_GLOBALS_HTTP%%
 
-    log_format bus '$server_protocol $uri $status out:$ws_bus_messages_out '
-                   'code:$ws_bus_close_code by:$ws_bus_close_by';
-    access_log %%TESTDIR%%/bus.log bus;
-
     ssl_certificate localhost.crt;
     ssl_certificate_key localhost.key;
 
-    ws_bus_zone bus 32m;
-    ws_bus_drain 1s;
-    ws_bus_history 10000;
+    include streams.conf;
 
     server {
         listen 127.0.0.1:%%PORT_8080%%;
         listen 127.0.0.1:%%PORT_8443_UDP%% quic;
 
-        location ~ ^/ws/(?<chan>.*)$ {
-            ws_bus $chan;
-        }
-
-        location ~ ^/lean/(?<chan>.*)$ {
-            ws_bus $chan;
-            ws_bus_lean on;
-        }
-
-        location ~ ^/ping/(?<chan>.*)$ {
-            ws_bus $chan;
-            ws_bus_ping 200ms;
-        }
-
-        location ~ ^/close/(?<chan>.*)$ {
-            ws_bus $chan;
-            ws_bus_buffer 64k;
-        }
-
-        location ~ ^/oldest/(?<chan>.*)$ {
-            ws_bus $chan;
-            ws_bus_buffer 64k oldest;
-        }
-
-        location ~ ^/dead/(?<chan>.*)$ {
-            ws_bus $chan;
-            send_timeout 1s;
-        }
-
-        location ~ ^/pub/(?<chan>.*)$ {
-            ws_bus_publisher $chan;
-        }
-
-        location /off {
-            ws_bus news;
-            ws_bus_fallback off;
-        }
-
-        location /status {
-            ws_bus_status;
-        }
+        include locations.conf;
     }
 
     server {
@@ -176,6 +133,23 @@ like($poll->body(), qr/"messages":\[\{"seq":5,"data":\[6\]\}\]/,
 is(get('/ws/b?wait=0')->status(), 204, 'a poll with nothing to say');
 is(get('/off')->status(), 426, 'neither');
 
+my $authority = '127.0.0.1:' . port(8443);
+
+is(get('/ws/b?wait=0', headers => [ Origin => "https://$authority" ])
+   ->status(), 204, 'the origin of the authority');
+is(get('/ws/b?wait=0', headers => [ Origin => $_ ])->status(), 403, "not $_")
+    for 'https://evil.example', 'https://127.0.0.1', "http://$authority",
+        'null';
+
+# curl makes the authority of a Host header
+
+is(get('/ws/b?wait=0', headers => [ Host => 'bus.example',
+                                    Origin => 'https://BUS.example' ])
+   ->status(), 204, 'another authority');
+is(get('/ws/b?wait=0', headers => [ Host => 'bus.example',
+                                    Origin => "https://$authority" ])
+   ->status(), 403, 'is another origin');
+
 $poll = get('/ws/b?wait=60', arguments => [ '--max-time', scale(2) ]);
 ok($t->wait_until(sub { status()->{connections} == 3 }), 'the poll has come');
 is($poll->code(), 28, 'is cancelled');
@@ -198,20 +172,8 @@ is(get('/ws/a', headers => [ 'Sec-WebSocket-Version' => 13,
 @streams = map { stream('/ws/much') } 1 .. 5;
 $_->status() for @streams;
 
-http_post('/pub/much', "$_ " . 'x' x 1000) for 1 .. 300;
-
-my $wrong = 0;
-
-for my $stream (@streams) {
-    for my $n (1 .. 300) {
-        my $e = $stream->event() or last;
-        $wrong++ if $e->{data} ne "$n " . 'x' x 1000;
-    }
-
-    is($stream->seq(), 300, 'all of it');
-}
-
-is($wrong, 0, 'as it was published');
+publish('much', 300, 1000);
+read_much(300, 1000, @streams);
 $_->cancel() for @streams;
 http_post('/pub/much', 'x');
 
@@ -223,28 +185,11 @@ my $slow = stream('/oldest/slow');
 $slow->status();
 $slow->stop();
 
-http_post('/pub/slow', "$_ " . 'x' x 10_000) for 1 .. 200;
+publish('slow', 200, 10_000);
 
 $slow->stop('CONT');
 
-my $last = 0;
-my ($gaps, $holes) = (0, 0);
-
-$slow->until_event(sub {
-    my ($from, $to) = $_[0]{data} =~ /^\{"from":(\d+),"to":(\d+)\}$/;
-
-    $gaps++ if $from;
-    $from //= $to = $slow->seq();
-
-    $holes++ if $from != $last + 1;
-    $last = $to;
-
-    return $last == 200;
-});
-
-is($last, 200, 'oldest: the newest arrives');
-cmp_ok($gaps, '>', 0, 'oldest: there is a gap');
-is($holes, 0, 'oldest: every one is there or told');
+read_gaps(200, $slow);
 $slow->cancel();
 http_post('/pub/slow', 'x');
 
@@ -253,7 +198,7 @@ $slow = stream('/close/slow');
 $slow->status();
 $slow->stop();
 
-http_post('/pub/slow', "$_ " . 'x' x 10_000) for 1 .. 200;
+publish('slow', 200, 10_000);
 
 $slow->stop('CONT');
 ok($slow->finished(), 'close: ends in good order');
@@ -265,7 +210,7 @@ $slow = stream('/dead/slow');
 $slow->status();
 $slow->stop();
 
-http_post('/pub/slow', "$_ " . 'x' x 10_000) for 1 .. 100;
+publish('slow', 100, 10_000);
 
 ok($t->wait_until(sub { status()->{connections} == 0 }, 10),
    'dead: not waited for');
@@ -341,6 +286,3 @@ sub stream {
     return get($uri, %opt, headers => [ Accept => 'text/event-stream',
                                   @{$opt{headers} // []} ]);
 }
-
-
-sub status { return http_get('/status')->json()->{zones}{bus} }

@@ -26,7 +26,9 @@ my $root = abs_path("$here/../..");
 our %option = (
     nginx  => $ENV{NGINX_BIN} || 'nginx',
     module => "$root/build/ngx_ws_bus_module.so",
-    nchan  => '/usr/lib/nginx/modules/ngx_nchan_module.so',
+    nchan  => (grep { -r } map { "$_/ngx_nchan_module.so" }
+               '/usr/lib/nginx/modules', "$root/build/test")[0]
+              // "$root/build/test/ngx_nchan_module.so",
 );
 
 my @order = qw(floor module nchan);
@@ -158,6 +160,7 @@ sub median {
 #   settle    seconds until it must answer, 10
 #   http      directives instead of those that a server has there otherwise,
 #   location  and these
+#   more      directives besides, in http
 #
 # Returns { port, pids => [ those that serve ], pid => the child to wait for,
 # main => the server's first process, dir }.
@@ -178,6 +181,7 @@ sub start {
         port => free_port(),
         workers => $arg{workers} // 1,
         http => $arg{http} // $http{$server},
+        more => $arg{more} // '',
         location => $arg{location} // $location{$server},
     };
 
@@ -382,7 +386,7 @@ sub program {
 sub round {
     my ($server, %arg) = @_;
 
-    my $s = start($server, workers => $arg{workers},
+    my $s = start($server, workers => $arg{workers}, more => $arg{more},
                   pin => $arg{server_cpu});
 
     my $result = load($s, args => $arg{args}, pin => $arg{client_cpu});
@@ -463,6 +467,7 @@ http {
 
 $temp
 $s->{http}
+    $s->{more}
     server {
         listen  127.0.0.1:$s->{port} backlog=4096 $reuseport;
 
@@ -539,7 +544,10 @@ sub machine {
     my $os = (slurp('/etc/os-release') =~ /^PRETTY_NAME="(.*)"/m)[0];
     my $kernel = (POSIX::uname())[2];
     my ($nginx) = `$option{nginx} -v 2>&1` =~ m{(nginx/\S+)};
-    my $nchan = `dpkg-query -W -f '\${Version}' libnginx-mod-nchan 2>/dev/null`;
+    my $nchan = slurp("$option{nchan}.version")
+        || `dpkg-query -W -f '\${Version}' libnginx-mod-nchan 2>/dev/null`;
+
+    chomp $nchan;
 
     return sprintf("- %s, %d CPUs, %.0f GB; load average %s at the start\n"
                    . "- %s, Linux %s\n"

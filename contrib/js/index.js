@@ -263,6 +263,12 @@ export class Subscription extends Emitter {
         if (had && had.epoch === epoch && had.seq <= seq) {
             from = had.seq;
 
+        } else if (had && had.epoch === epoch && recovered !== false) {
+
+            // an event stream has brought more since this link was begun
+
+            this.seq = had.seq;
+
         } else if (had || recovered === false) {
             this.#reset(had);
             from = first;

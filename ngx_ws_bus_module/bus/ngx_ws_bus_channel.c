@@ -8,34 +8,21 @@
 #include <ngx_core.h>
 
 #include "ngx_ws_bus_channel.h"
+#include "ngx_ws_bus_handshake.h"
 #include "ngx_ws_bus_once.h"
 #include "ngx_ws_bus_presence.h"
 #include "ngx_ws_bus_remote.h"
 
 
-/* the slab's size for a channel with a short name */
-#define NGX_WS_BUS_CHANNEL_CLASS  128
-
-/* buckets that an allocation may look through for room, a pass */
-#define NGX_WS_BUS_CHANNEL_SCAN  1024
-
-
 static ngx_ws_bus_node_t *ngx_ws_bus_channel_get_locked(
     ngx_ws_bus_zone_t *zone, const ngx_str_t *name);
+static uint32_t ngx_ws_bus_channel_keep(uint64_t now, uint64_t age);
 static void ngx_ws_bus_channel_apply_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node);
 static ngx_uint_t ngx_ws_bus_channel_notify_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node, uint64_t pos, ngx_uint_t *rings, ngx_uint_t *n);
 static void ngx_ws_bus_channel_view_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node, ngx_ws_bus_view_t *view);
-static void *ngx_ws_bus_channel_alloc_locked(ngx_ws_bus_zone_t *zone,
-    size_t size);
-static ngx_uint_t ngx_ws_bus_channel_sweep_locked(ngx_ws_bus_zone_t *zone,
-    ngx_uint_t force);
-static ngx_uint_t ngx_ws_bus_channel_idle_locked(ngx_ws_bus_zone_t *zone,
-    ngx_ws_bus_node_t *node, uint64_t now, ngx_uint_t force);
-static void ngx_ws_bus_channel_free_locked(ngx_ws_bus_zone_t *zone,
-    ngx_ws_bus_node_t *node);
 
 
 ngx_ws_bus_node_t *
@@ -62,8 +49,8 @@ ngx_ws_bus_channel_join(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
         /* the node must not make way for what is allocated now */
 
         zone->pinned = node;
-        in = ngx_ws_bus_channel_alloc_locked(zone,
-                                             sizeof(ngx_ws_bus_interest_t));
+        in = ngx_ws_bus_room_alloc_locked(zone,
+                                          sizeof(ngx_ws_bus_interest_t));
         zone->pinned = NULL;
 
         if (in == NULL) {
@@ -110,7 +97,7 @@ ngx_ws_bus_channel_part(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node)
             *prev = in->next;
             ngx_slab_free_locked(zone->shpool, in);
 
-            node->touched = ngx_ws_bus_time();
+            node->touched = ngx_ws_bus_seconds(ngx_ws_bus_time());
         }
 
         break;
@@ -125,7 +112,8 @@ ngx_ws_bus_channel_publish(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node,
     const ngx_str_t *name, ngx_ws_bus_message_t *msg,
     ngx_ws_bus_place_t *place, ngx_uint_t *rings, ngx_uint_t *n)
 {
-    uint64_t              now, keep;
+    uint32_t              keep;
+    uint64_t              now;
     ngx_int_t             rc;
     ngx_ws_bus_once_t    *once;
     ngx_ws_bus_record_t  *rec;
@@ -142,8 +130,12 @@ ngx_ws_bus_channel_publish(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node,
 
     ngx_ws_bus_zone_lock(zone);
 
+    if (node == NULL) {
+        node = ngx_ws_bus_channel_find_locked(zone, name);
+    }
+
     if (msg->once) {
-        once = ngx_ws_bus_once_get_locked(zone, msg->once, now);
+        once = ngx_ws_bus_once_get_locked(zone, node, msg->once, now);
 
         if (once == NULL) {
             goto done;
@@ -162,9 +154,8 @@ ngx_ws_bus_channel_publish(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node,
         once->expires = now + NGX_WS_BUS_ONCE_TIME;
     }
 
-    if (node == NULL) {
-        node = msg->keep ? ngx_ws_bus_channel_get_locked(zone, name)
-                         : ngx_ws_bus_channel_find_locked(zone, name);
+    if (node == NULL && msg->keep) {
+        node = ngx_ws_bus_channel_get_locked(zone, name);
     }
 
     if (node == NULL) {
@@ -208,7 +199,7 @@ ngx_ws_bus_channel_publish(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node,
         rec->seq = 0;
 
     } else {
-        keep = msg->age ? now + msg->age : (uint64_t) -1;
+        keep = ngx_ws_bus_channel_keep(now, msg->age);
 
         place->epoch = node->epoch;
         place->seq = rec->seq;
@@ -220,7 +211,7 @@ ngx_ws_bus_channel_publish(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node,
         once->subscribers = ngx_ws_bus_channel_subscribers_locked(zone, node);
     }
 
-    node->touched = now;
+    node->touched = ngx_ws_bus_seconds(now);
 
     place->subscribers = ngx_ws_bus_channel_commit_locked(zone, node, once,
                                                           rec, keep, rings, n);
@@ -247,9 +238,9 @@ ngx_int_t
 ngx_ws_bus_channel_delete(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
     ngx_uint_t *rings, ngx_uint_t *n)
 {
-    ngx_str_t            none;
-    ngx_ws_bus_node_t   *node;
-    ngx_ws_bus_older_t  *older;
+    ngx_str_t                 none;
+    ngx_ws_bus_node_t        *node;
+    ngx_ws_bus_chain_link_t  *past;
 
     *n = 0;
 
@@ -262,16 +253,16 @@ ngx_ws_bus_channel_delete(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
         return NGX_DECLINED;
     }
 
-    node->touched = ngx_ws_bus_time();
-    older = zone->sh->remote ? ngx_ws_bus_remote_node(node)->older : NULL;
+    node->touched = ngx_ws_bus_seconds(ngx_ws_bus_time());
+    past = zone->sh->remote ? ngx_ws_bus_remote_past(node) : NULL;
 
     ngx_str_null(&none);
 
     ngx_ws_bus_channel_tell_locked(zone, node, NGX_WS_BUS_REC_DELETED, &none,
                                    rings, n);
 
-    if (older) {
-        ngx_slab_free_locked(zone->shpool, older);
+    if (past) {
+        ngx_slab_free_locked(zone->shpool, past);
     }
 
     ngx_ws_bus_zone_unlock(zone);
@@ -382,7 +373,7 @@ ngx_ws_bus_channel_tell_locked(ngx_ws_bus_zone_t *zone,
 ngx_uint_t
 ngx_ws_bus_channel_commit_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node, ngx_ws_bus_once_t *once,
-    ngx_ws_bus_record_t *rec, uint64_t keep, ngx_uint_t *rings, ngx_uint_t *n)
+    ngx_ws_bus_record_t *rec, uint32_t keep, ngx_uint_t *rings, ngx_uint_t *n)
 {
     ngx_ws_bus_redo_t  *redo;
 
@@ -473,7 +464,6 @@ ngx_ws_bus_channel_apply_locked(ngx_ws_bus_zone_t *zone,
         rn = ngx_ws_bus_remote_node(node);
         rn->prev = redo->prev;
         rn->base = redo->base;
-        rn->older = redo->older;
 
         node->epoch = redo->epoch;
         node->seq = redo->to;
@@ -555,10 +545,7 @@ ngx_ws_bus_channel_find_locked(ngx_ws_bus_zone_t *zone, const ngx_str_t *name)
          node;
          node = node->next)
     {
-        if (node->hash == hash
-            && node->len == name->len
-            && ngx_memcmp(node->name, name->data, name->len) == 0)
-        {
+        if (node->hash == hash && ngx_ws_bus_node_is(node, name)) {
             return node;
         }
     }
@@ -582,14 +569,21 @@ ngx_ws_bus_channel_get_locked(ngx_ws_bus_zone_t *zone, const ngx_str_t *name)
 
     /* every new channel pays for a look at two buckets */
 
-    (void) ngx_ws_bus_channel_sweep_locked(zone, 0);
-    (void) ngx_ws_bus_channel_sweep_locked(zone, 0);
+    (void) ngx_ws_bus_room_sweep_locked(zone, 0);
+    (void) ngx_ws_bus_room_sweep_locked(zone, 0);
 
-    node = ngx_ws_bus_channel_alloc_locked(zone,
-                          sh->remote
-                          ? ngx_ws_bus_remote_node_size(name->len)
-                          : offsetof(ngx_ws_bus_node_t, name) + name->len);
+    node = ngx_ws_bus_room_alloc_locked(zone, sizeof(ngx_ws_bus_node_t));
     if (node == NULL) {
+        return NULL;
+    }
+
+    node->room = NGX_WS_BUS_NODE_NAME
+                 - (sh->remote ? sizeof(ngx_ws_bus_remote_node_t) : 0);
+
+    if (ngx_ws_bus_name_write_locked(zone, node->name, node->room, name)
+        != NGX_OK)
+    {
+        ngx_slab_free_locked(zone->shpool, node);
         return NULL;
     }
 
@@ -597,10 +591,9 @@ ngx_ws_bus_channel_get_locked(ngx_ws_bus_zone_t *zone, const ngx_str_t *name)
     node->epoch = sh->remote ? 0 : ngx_ws_bus_channel_epoch();
     node->last = NGX_WS_BUS_LOG_NONE;
     node->linked = NGX_WS_BUS_LOG_NONE;
-    node->touched = ngx_ws_bus_time();
+    node->touched = ngx_ws_bus_seconds(ngx_ws_bus_time());
     node->hash = ngx_murmur_hash2(name->data, name->len);
     node->len = name->len;
-    ngx_memcpy(node->name, name->data, name->len);
 
     bucket = &sh->nodes[node->hash & sh->mask];
 
@@ -611,6 +604,43 @@ ngx_ws_bus_channel_get_locked(ngx_ws_bus_zone_t *zone, const ngx_str_t *name)
     sh->channels++;
 
     return node;
+}
+
+
+void
+ngx_ws_bus_node_name(ngx_ws_bus_node_t *node, ngx_str_t *name)
+{
+    static u_char  buf[NGX_WS_BUS_CHANNEL_MAX];
+
+    name->len = node->len;
+    name->data = node->name;
+
+    if (node->len > node->room) {
+        name->data = buf;
+        ngx_ws_bus_name_copy(buf, node->name, node->room, node->len);
+    }
+}
+
+
+ngx_uint_t
+ngx_ws_bus_node_is(ngx_ws_bus_node_t *node, const ngx_str_t *name)
+{
+    return ngx_ws_bus_name_is(node->name, node->room, node->len, name);
+}
+
+
+/*
+ * When a message that is kept so long is too old, in seconds.
+ */
+
+static uint32_t
+ngx_ws_bus_channel_keep(uint64_t now, uint64_t age)
+{
+    uint64_t  keep;
+
+    keep = (now + age) / 1000000 + 1;
+
+    return (age && keep < (uint32_t) -1) ? (uint32_t) keep : (uint32_t) -1;
 }
 
 
@@ -705,139 +735,6 @@ ngx_ws_bus_channel_view_locked(ngx_ws_bus_zone_t *zone,
 
     view->live = ngx_ws_bus_remote_is_live_locked(zone, node);
     ngx_ws_bus_remote_chain_locked(node, &view->chain);
-}
-
-
-/*
- * When the slab pool is short, idle channels make way, then channels that
- * only have a history.  The places they leave are of a channel's size, and a
- * page of them is seldom free as a whole: what is smaller takes one of them.
- */
-
-static void *
-ngx_ws_bus_channel_alloc_locked(ngx_ws_bus_zone_t *zone, size_t size)
-{
-    void        *p;
-    size_t       more;
-    ngx_uint_t   i, n, force;
-
-    p = ngx_slab_calloc_locked(zone->shpool, size);
-
-    n = ngx_min(zone->sh->mask + 1, NGX_WS_BUS_CHANNEL_SCAN);
-
-    for (force = 1; p == NULL && force <= 2; force++) {
-
-        for (i = 0; p == NULL && i < n; i++) {
-
-            if (ngx_ws_bus_channel_sweep_locked(zone, force) == 0) {
-                continue;
-            }
-
-            p = ngx_slab_calloc_locked(zone->shpool, size);
-
-            for (more = NGX_WS_BUS_CHANNEL_CLASS;
-                 p == NULL && more < 8 * NGX_WS_BUS_CHANNEL_CLASS;
-                 more *= 2)
-            {
-                if (size < more) {
-                    p = ngx_slab_calloc_locked(zone->shpool, more);
-                }
-            }
-        }
-    }
-
-    return p;
-}
-
-
-/*
- * Looks at the next bucket, and returns how many channels it has freed:
- *
- * force 0: only what has been of no use for a while
- *       1: everything of no use
- *       2: everything but channels with subscribers
- */
-
-static ngx_uint_t
-ngx_ws_bus_channel_sweep_locked(ngx_ws_bus_zone_t *zone, ngx_uint_t force)
-{
-    uint64_t               now;
-    ngx_uint_t             n;
-    ngx_ws_bus_node_t     *node, **prev;
-    ngx_ws_bus_zone_sh_t  *sh;
-
-    n = 0;
-    sh = zone->sh;
-    now = ngx_ws_bus_time();
-
-    prev = &sh->nodes[sh->hand++ & sh->mask];
-
-    while (*prev) {
-        node = *prev;
-
-        if (!ngx_ws_bus_channel_idle_locked(zone, node, now, force)) {
-            prev = &node->next;
-            continue;
-        }
-
-        *prev = node->next;
-        ngx_ws_bus_channel_free_locked(zone, node);
-        n++;
-    }
-
-    return n;
-}
-
-
-static ngx_uint_t
-ngx_ws_bus_channel_idle_locked(ngx_ws_bus_zone_t *zone,
-    ngx_ws_bus_node_t *node, uint64_t now, ngx_uint_t force)
-{
-    if (node == zone->pinned
-        || ngx_ws_bus_channel_subscribers_locked(zone, node))
-    {
-        return 0;
-    }
-
-    if (force == 2) {
-        return 1;
-    }
-
-    if (node->last != NGX_WS_BUS_LOG_NONE
-        && node->last >= zone->sh->log.tail
-        && node->keep > now)
-    {
-        return 0;
-    }
-
-    return force || now > node->touched + NGX_WS_BUS_IDLE_TIME;
-}
-
-
-static void
-ngx_ws_bus_channel_free_locked(ngx_ws_bus_zone_t *zone,
-    ngx_ws_bus_node_t *node)
-{
-    ngx_ws_bus_interest_t  *in;
-
-    /* what processes that are gone left behind */
-
-    while (node->interest) {
-        in = node->interest;
-        node->interest = in->next;
-        ngx_slab_free_locked(zone->shpool, in);
-    }
-
-    ngx_ws_bus_presence_free_locked(zone, node);
-
-    if (zone->sh->remote && ngx_ws_bus_remote_node(node)->older) {
-        ngx_slab_free_locked(zone->shpool,
-                             ngx_ws_bus_remote_node(node)->older);
-    }
-
-    ngx_slab_free_locked(zone->shpool, node);
-
-    zone->sh->channels--;
 }
 
 

@@ -22,8 +22,21 @@
 #define NGX_WS_BUS_HISTORY_STEP  64
 #endif
 
-/* a channel that nobody needs is forgotten after this */
-#define NGX_WS_BUS_IDLE_TIME   (60 * (uint64_t) 1000000)
+/* a channel that nobody needs is forgotten after this, seconds */
+#define NGX_WS_BUS_IDLE_TIME   60
+
+/*
+ * What is allocated while the zone is in use has this size, or less.  A page
+ * of nginx's slab pool has pieces of one size only, and with many in use it is
+ * seldom free as a whole: so a channel that makes way leaves a place that all
+ * else fits into.
+ */
+#define NGX_WS_BUS_CELL        128
+
+/* bytes of a name in the node, which fills a cell with them */
+#define NGX_WS_BUS_NODE_NAME   50
+
+#define ngx_ws_bus_seconds(usec)  ((uint32_t) ((usec) / 1000000))
 
 
 /*
@@ -55,13 +68,16 @@ struct ngx_ws_bus_node_s {
     uint64_t                seq;       /* of the newest kept message, or 0 */
     uint64_t                last;      /* its position */
     uint64_t                linked;    /* that of the newest one with a link */
-    uint64_t                keep;      /* when the kept are too old */
-    uint64_t                touched;
+    uint32_t                keep;      /* when the kept are too old, seconds */
+    uint32_t                touched;   /* seconds */
 
     uint32_t                hash;
     u_char                  len;
-    u_char                  name[1];
+    u_char                  room;      /* in name[] */
+    u_char                  name[NGX_WS_BUS_NODE_NAME];
 };
+
+ngx_ws_bus_assert(node, sizeof(ngx_ws_bus_node_t) <= NGX_WS_BUS_CELL);
 
 
 /*
@@ -240,14 +256,61 @@ ngx_ws_bus_node_t *ngx_ws_bus_channel_find_locked(ngx_ws_bus_zone_t *zone,
     const ngx_str_t *name);
 
 /*
+ * The channel's name, which stays as long as the node, and in this process
+ * until the next call.
+ */
+void ngx_ws_bus_node_name(ngx_ws_bus_node_t *node, ngx_str_t *name);
+
+/*
+ * 1 if that is its name.
+ */
+ngx_uint_t ngx_ws_bus_node_is(ngx_ws_bus_node_t *node,
+    const ngx_str_t *name);
+
+/*
+ * Room in the zone, bus/ngx_ws_bus_room.c, under the mutex.
+ *
+ * Allocates zeroed memory.  If there is none, channels make way that have no
+ * subscribers: those of no use first.  For up to NGX_WS_BUS_CELL bytes a part
+ * of the table is looked through for them, for more all of it.
+ */
+void *ngx_ws_bus_room_alloc_locked(ngx_ws_bus_zone_t *zone, size_t size);
+
+/*
+ * Looks at the next bucket for channels that can go, and returns how many
+ * have gone.  force 0: what has been of no use for a while; 1: all of no use;
+ * 2: all without subscribers.
+ */
+ngx_uint_t ngx_ws_bus_room_sweep_locked(ngx_ws_bus_zone_t *zone,
+    ngx_uint_t force);
+
+/*
+ * A name in the zone's memory begins at p, where "room" bytes are; what is too
+ * long for them goes on in cells of its own.  Writing: NGX_OK, or NGX_ERROR
+ * without memory for those.  Freeing them: "len" is the name's.
+ */
+ngx_int_t ngx_ws_bus_name_write_locked(ngx_ws_bus_zone_t *zone, u_char *p,
+    size_t room, const ngx_str_t *name);
+void ngx_ws_bus_name_free_locked(ngx_ws_bus_zone_t *zone, u_char *p,
+    size_t room, size_t len);
+
+/*
+ * Copies a name of "len" bytes, and returns the end of the copy; compares it,
+ * 1: it is the same.  These need no mutex.
+ */
+u_char *ngx_ws_bus_name_copy(u_char *dst, u_char *p, size_t room, size_t len);
+ngx_uint_t ngx_ws_bus_name_is(u_char *p, size_t room, size_t len,
+    const ngx_str_t *name);
+
+/*
  * For a zone that spans hosts, under the mutex: makes a reserved record
  * visible and does what belongs to it, with what zone->sh->redo has been
- * given of epoch, prev, base, older, to and last; how many subscribers a
- * channel has.
+ * given of epoch, prev, base, to and last; how many subscribers a channel
+ * has.
  */
 ngx_uint_t ngx_ws_bus_channel_commit_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node, ngx_ws_bus_once_t *once,
-    ngx_ws_bus_record_t *rec, uint64_t keep, ngx_uint_t *rings,
+    ngx_ws_bus_record_t *rec, uint32_t keep, ngx_uint_t *rings,
     ngx_uint_t *n);
 ngx_uint_t ngx_ws_bus_channel_subscribers_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node);

@@ -18,8 +18,8 @@ static ngx_ws_bus_once_t **ngx_ws_bus_once_bucket(ngx_ws_bus_zone_t *zone,
     u_char *key);
 static ngx_ws_bus_once_t *ngx_ws_bus_once_find_locked(
     ngx_ws_bus_zone_t *zone, u_char *key, uint64_t now);
-static ngx_uint_t ngx_ws_bus_once_sweep_locked(ngx_ws_bus_zone_t *zone,
-    uint64_t now, ngx_uint_t force);
+static ngx_ws_bus_once_t *ngx_ws_bus_once_alloc_locked(
+    ngx_ws_bus_zone_t *zone);
 
 
 ngx_int_t
@@ -34,7 +34,7 @@ ngx_ws_bus_once_ack(ngx_ws_bus_zone_t *zone, u_char *key, uint64_t epoch,
 
     ngx_ws_bus_zone_lock(zone);
 
-    once = ngx_ws_bus_once_get_locked(zone, key, now);
+    once = ngx_ws_bus_once_get_locked(zone, NULL, key, now);
 
     if (once) {
 
@@ -87,11 +87,13 @@ ngx_ws_bus_once_acked(ngx_ws_bus_zone_t *zone, u_char *key, uint64_t *epoch,
 
 
 /*
- * When there are too many, the first ones found make way.
+ * While there are few, channels make way for them; when there are too many,
+ * the first ones found.
  */
 
 ngx_ws_bus_once_t *
-ngx_ws_bus_once_get_locked(ngx_ws_bus_zone_t *zone, u_char *key, uint64_t now)
+ngx_ws_bus_once_get_locked(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node,
+    u_char *key, uint64_t now)
 {
     ngx_uint_t             i, force;
     ngx_ws_bus_once_t     *once;
@@ -109,9 +111,12 @@ ngx_ws_bus_once_get_locked(ngx_ws_bus_zone_t *zone, u_char *key, uint64_t now)
     (void) ngx_ws_bus_once_sweep_locked(zone, now, 0);
     (void) ngx_ws_bus_once_sweep_locked(zone, now, 0);
 
+    zone->pinned = node;
+
     once = (sh->nonces < sh->max_onces)
-           ? ngx_slab_calloc_locked(zone->shpool, sizeof(ngx_ws_bus_once_t))
-           : NULL;
+           ? ngx_ws_bus_once_alloc_locked(zone) : NULL;
+
+    zone->pinned = NULL;
 
     for (force = 0; once == NULL && force <= 2; force++) {
 
@@ -132,6 +137,25 @@ ngx_ws_bus_once_get_locked(ngx_ws_bus_zone_t *zone, u_char *key, uint64_t now)
 }
 
 
+static ngx_ws_bus_once_t *
+ngx_ws_bus_once_alloc_locked(ngx_ws_bus_zone_t *zone)
+{
+    ngx_ws_bus_once_t  *once;
+
+    once = ngx_slab_calloc_locked(zone->shpool, sizeof(ngx_ws_bus_once_t));
+
+    if (once == NULL) {
+        once = ngx_ws_bus_room_alloc_locked(zone, NGX_WS_BUS_CELL);
+
+        if (once) {
+            once->cell = 1;
+        }
+    }
+
+    return once;
+}
+
+
 void
 ngx_ws_bus_once_link_locked(ngx_ws_bus_zone_t *zone, ngx_ws_bus_once_t *once)
 {
@@ -143,7 +167,7 @@ ngx_ws_bus_once_link_locked(ngx_ws_bus_zone_t *zone, ngx_ws_bus_once_t *once)
 
         /* rather one counted too many, until they are counted anew */
 
-        zone->sh->nonces++;
+        zone->sh->nonces += 1 + once->cell;
 
         once->next = *bucket;
 
@@ -162,7 +186,7 @@ ngx_ws_bus_once_recount_locked(ngx_ws_bus_zone_t *zone)
 
     for (i = 0; i <= zone->sh->mask; i++) {
         for (once = zone->sh->onces[i]; once; once = once->next) {
-            n++;
+            n += 1 + once->cell;
         }
     }
 
@@ -200,15 +224,7 @@ ngx_ws_bus_once_find_locked(ngx_ws_bus_zone_t *zone, u_char *key,
 }
 
 
-/*
- * Looks at the next bucket, and returns how many entries were freed:
- *
- * force 0: the expired ones
- *       1: keys as well
- *       2: all
- */
-
-static ngx_uint_t
+ngx_uint_t
 ngx_ws_bus_once_sweep_locked(ngx_ws_bus_zone_t *zone, uint64_t now,
     ngx_uint_t force)
 {
@@ -230,12 +246,13 @@ ngx_ws_bus_once_sweep_locked(ngx_ws_bus_zone_t *zone, uint64_t now,
         }
 
         *prev = once->next;
+
+        /* a process may have been killed before it had counted */
+
+        sh->nonces -= ngx_min(sh->nonces, 1 + (ngx_uint_t) once->cell);
+
         ngx_slab_free_locked(zone->shpool, once);
         n++;
-
-        if (sh->nonces) {
-            sh->nonces--;
-        }
     }
 
     return n;

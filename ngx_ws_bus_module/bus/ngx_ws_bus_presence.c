@@ -23,6 +23,12 @@ typedef struct {
 } ngx_ws_bus_leaver_t;
 
 
+static ngx_ws_bus_member_t *ngx_ws_bus_presence_create_locked(
+    ngx_ws_bus_zone_t *zone, ngx_str_t *member);
+static void ngx_ws_bus_presence_destroy_locked(ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_member_t *m);
+static ngx_uint_t ngx_ws_bus_presence_is(ngx_ws_bus_member_t *m,
+    ngx_str_t *member);
 static ngx_ws_bus_member_t *ngx_ws_bus_presence_find_locked(
     ngx_ws_bus_node_t *node, ngx_str_t *member, ngx_uint_t slot);
 static ngx_uint_t ngx_ws_bus_presence_count_locked(ngx_ws_bus_zone_t *zone,
@@ -61,16 +67,12 @@ ngx_ws_bus_presence_join(ngx_ws_bus_sub_t *sub, ngx_str_t *member)
     m = ngx_ws_bus_presence_find_locked(node, member, ngx_process_slot);
 
     if (m == NULL) {
-        m = ngx_slab_calloc_locked(zone->shpool,
-                           offsetof(ngx_ws_bus_member_t, name) + member->len);
+        m = ngx_ws_bus_presence_create_locked(zone, member);
+
         if (m == NULL) {
             ngx_ws_bus_zone_unlock(zone);
             return NGX_DECLINED;
         }
-
-        m->slot = ngx_process_slot;
-        m->len = member->len;
-        ngx_memcpy(m->name, member->data, member->len);
 
         m->next = node->members;
 
@@ -143,7 +145,7 @@ ngx_ws_bus_presence_wait(ngx_ws_bus_hub_t *hub, ngx_ws_bus_node_t *node,
 
     leaver->channel.data = p;
     leaver->channel.len = node->len;
-    p = ngx_cpymem(p, node->name, node->len);
+    p = ngx_ws_bus_name_copy(p, node->name, node->room, node->len);
 
     leaver->member.data = p;
     leaver->member.len = member->len;
@@ -277,7 +279,8 @@ ngx_ws_bus_presence_list(ngx_ws_bus_zone_t *zone, ngx_str_t *channel,
         if (zone->sh->slots[m->slot]->pid) {
             list->names[n].data = p;
             list->names[n].len = m->len;
-            p = ngx_cpymem(p, m->name, m->len);
+            p = ngx_ws_bus_name_copy(p, m->name, NGX_WS_BUS_MEMBER_ROOM,
+                                     m->len);
             n++;
         }
     }
@@ -350,10 +353,10 @@ ngx_ws_bus_presence_disown_locked(ngx_ws_bus_zone_t *zone,
 
         member.data = name;
         member.len = m->len;
-        ngx_memcpy(name, m->name, m->len);
+        ngx_ws_bus_name_copy(name, m->name, NGX_WS_BUS_MEMBER_ROOM, m->len);
 
         *prev = m->next;
-        ngx_slab_free_locked(zone->shpool, m);
+        ngx_ws_bus_presence_destroy_locked(zone, m);
 
         if (ngx_ws_bus_presence_count_locked(zone, node, &member, &entries)) {
             continue;
@@ -383,8 +386,53 @@ ngx_ws_bus_presence_free_locked(ngx_ws_bus_zone_t *zone,
     while (node->members) {
         m = node->members;
         node->members = m->next;
-        ngx_slab_free_locked(zone->shpool, m);
+        ngx_ws_bus_presence_destroy_locked(zone, m);
     }
+}
+
+
+static ngx_ws_bus_member_t *
+ngx_ws_bus_presence_create_locked(ngx_ws_bus_zone_t *zone, ngx_str_t *member)
+{
+    size_t                size;
+    ngx_ws_bus_member_t  *m;
+
+    size = offsetof(ngx_ws_bus_member_t, name) + member->len;
+
+    m = ngx_ws_bus_room_alloc_locked(zone, ngx_min(size, NGX_WS_BUS_CELL));
+
+    if (m == NULL) {
+        return NULL;
+    }
+
+    if (ngx_ws_bus_name_write_locked(zone, m->name, NGX_WS_BUS_MEMBER_ROOM,
+                                     member)
+        != NGX_OK)
+    {
+        ngx_slab_free_locked(zone->shpool, m);
+        return NULL;
+    }
+
+    m->slot = ngx_process_slot;
+    m->len = member->len;
+
+    return m;
+}
+
+
+static void
+ngx_ws_bus_presence_destroy_locked(ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_member_t *m)
+{
+    ngx_ws_bus_name_free_locked(zone, m->name, NGX_WS_BUS_MEMBER_ROOM, m->len);
+    ngx_slab_free_locked(zone->shpool, m);
+}
+
+
+static ngx_uint_t
+ngx_ws_bus_presence_is(ngx_ws_bus_member_t *m, ngx_str_t *member)
+{
+    return ngx_ws_bus_name_is(m->name, NGX_WS_BUS_MEMBER_ROOM, m->len, member);
 }
 
 
@@ -395,10 +443,7 @@ ngx_ws_bus_presence_find_locked(ngx_ws_bus_node_t *node, ngx_str_t *member,
     ngx_ws_bus_member_t  *m;
 
     for (m = node->members; m; m = m->next) {
-        if (m->slot == slot
-            && m->len == member->len
-            && ngx_memcmp(m->name, member->data, m->len) == 0)
-        {
+        if (m->slot == slot && ngx_ws_bus_presence_is(m, member)) {
             return m;
         }
     }
@@ -424,9 +469,7 @@ ngx_ws_bus_presence_count_locked(ngx_ws_bus_zone_t *zone,
 
     for (m = node->members; m; m = m->next) {
 
-        if (m->len != member->len
-            || ngx_memcmp(m->name, member->data, m->len) != 0)
-        {
+        if (!ngx_ws_bus_presence_is(m, member)) {
             continue;
         }
 
@@ -457,15 +500,13 @@ ngx_ws_bus_presence_forget_locked(ngx_ws_bus_zone_t *zone,
     while (*prev) {
         m = *prev;
 
-        if (m->len != member->len
-            || ngx_memcmp(m->name, member->data, m->len) != 0)
-        {
+        if (!ngx_ws_bus_presence_is(m, member)) {
             prev = &m->next;
             continue;
         }
 
         *prev = m->next;
-        ngx_slab_free_locked(zone->shpool, m);
+        ngx_ws_bus_presence_destroy_locked(zone, m);
     }
 }
 

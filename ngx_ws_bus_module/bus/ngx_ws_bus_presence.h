@@ -34,6 +34,9 @@ struct ngx_ws_bus_member_s {
     u_char                name[1];
 };
 
+#define NGX_WS_BUS_MEMBER_ROOM                                                \
+    (NGX_WS_BUS_CELL - offsetof(ngx_ws_bus_member_t, name))
+
 
 /*
  * The names on a channel, sorted, each once; "names" and what they point to

@@ -22,7 +22,7 @@ static void ngx_ws_bus_remote_append_locked(ngx_ws_bus_zone_t *zone,
 static void ngx_ws_bus_remote_reset_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node, uint64_t epoch, const ngx_ws_bus_chain_t *chain,
     ngx_uint_t follows, ngx_uint_t *rings, ngx_uint_t *n);
-static ngx_ws_bus_older_t *ngx_ws_bus_remote_older_locked(
+static ngx_ws_bus_chain_link_t *ngx_ws_bus_remote_past_locked(
     ngx_ws_bus_zone_t *zone, const ngx_ws_bus_chain_t *chain);
 static void ngx_ws_bus_remote_copy_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node, ngx_ws_bus_remote_channel_t *ch);
@@ -324,7 +324,7 @@ ngx_ws_bus_remote_place(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
                    msg->len);
     }
 
-    node->touched = ngx_ws_bus_time();
+    node->touched = ngx_ws_bus_seconds(ngx_ws_bus_time());
 
     /* what is kept is not kept here: nobody's node may go */
 
@@ -468,55 +468,71 @@ ngx_ws_bus_remote_reset_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node, uint64_t epoch, const ngx_ws_bus_chain_t *chain,
     ngx_uint_t follows, ngx_uint_t *rings, ngx_uint_t *n)
 {
-    ngx_ws_bus_redo_t   *redo;
-    ngx_ws_bus_older_t  *older;
+    ngx_ws_bus_redo_t        *redo;
+    ngx_ws_bus_chain_link_t  *old, *past;
 
     redo = &zone->sh->redo;
-    older = ngx_ws_bus_remote_node(node)->older;
+    old = ngx_ws_bus_remote_past(node);
+    past = ngx_ws_bus_remote_past_locked(zone, chain);
 
     redo->epoch = epoch;
-    redo->prev = chain->n ? chain->past[0].epoch : 0;
-    redo->base = chain->n ? chain->past[0].base : 0;
-    redo->older = ngx_ws_bus_remote_older_locked(zone, chain);
+    redo->prev = (chain->n && past == NULL) ? chain->past[0].epoch : 0;
+    redo->base = past ? (uint64_t) (uintptr_t) past
+                      : (chain->n ? chain->past[0].base : 0);
     redo->last = follows ? node->last : NGX_WS_BUS_LOG_NONE;
 
     ngx_ws_bus_remote_append_locked(zone, node, NGX_WS_BUS_REC_RESET, follows,
                                     rings, n);
 
-    if (older) {
-        ngx_slab_free_locked(zone->shpool, older);
+    if (old) {
+        ngx_slab_free_locked(zone->shpool, old);
     }
 }
 
 
 /*
- * The epochs before the last one; without memory they are forgotten: no
- * channel makes way for them.
+ * Memory for more than one epoch; without it all but the last are forgotten,
+ * and no channel makes way for them.
  */
 
-static ngx_ws_bus_older_t *
-ngx_ws_bus_remote_older_locked(ngx_ws_bus_zone_t *zone,
+static ngx_ws_bus_chain_link_t *
+ngx_ws_bus_remote_past_locked(ngx_ws_bus_zone_t *zone,
     const ngx_ws_bus_chain_t *chain)
 {
-    ngx_uint_t           n;
-    ngx_ws_bus_older_t  *older;
+    size_t                    size;
+    ngx_ws_bus_chain_link_t  *past;
 
     if (chain->n < 2) {
         return NULL;
     }
 
-    n = chain->n - 1;
+    size = ngx_min(chain->n + 1, NGX_WS_BUS_CHAIN)
+           * sizeof(ngx_ws_bus_chain_link_t);
 
-    older = ngx_slab_calloc_locked(zone->shpool,
-                                   offsetof(ngx_ws_bus_older_t, past)
-                                   + n * sizeof(ngx_ws_bus_chain_link_t));
-    if (older) {
-        older->n = n;
-        ngx_memcpy(older->past, &chain->past[1],
-                   n * sizeof(ngx_ws_bus_chain_link_t));
+    past = ngx_slab_calloc_locked(zone->shpool, size);
+
+    if (past == NULL && size < NGX_WS_BUS_CELL) {
+        past = ngx_slab_calloc_locked(zone->shpool, NGX_WS_BUS_CELL);
     }
 
-    return older;
+    if (past) {
+        ngx_memcpy(past, chain->past,
+                   chain->n * sizeof(ngx_ws_bus_chain_link_t));
+    }
+
+    return past;
+}
+
+
+ngx_ws_bus_chain_link_t *
+ngx_ws_bus_remote_past(ngx_ws_bus_node_t *node)
+{
+    ngx_ws_bus_remote_node_t  *rn;
+
+    rn = ngx_ws_bus_remote_node(node);
+
+    return rn->prev ? NULL
+                    : (ngx_ws_bus_chain_link_t *) (uintptr_t) rn->base;
 }
 
 
@@ -525,17 +541,21 @@ ngx_ws_bus_remote_chain_locked(ngx_ws_bus_node_t *node,
     ngx_ws_bus_chain_t *chain)
 {
     ngx_uint_t                 i;
+    ngx_ws_bus_chain_link_t   *past;
     ngx_ws_bus_remote_node_t  *rn;
 
     rn = ngx_ws_bus_remote_node(node);
+    past = ngx_ws_bus_remote_past(node);
 
     chain->n = 0;
 
-    ngx_ws_bus_chain_append(chain, rn->prev, rn->base);
+    if (past == NULL) {
+        ngx_ws_bus_chain_append(chain, rn->prev, rn->base);
+        return;
+    }
 
-    for (i = 0; rn->older && i < rn->older->n; i++) {
-        ngx_ws_bus_chain_append(chain, rn->older->past[i].epoch,
-                                rn->older->past[i].base);
+    for (i = 0; i < NGX_WS_BUS_CHAIN && past[i].epoch; i++) {
+        ngx_ws_bus_chain_append(chain, past[i].epoch, past[i].base);
     }
 }
 
@@ -591,7 +611,7 @@ ngx_ws_bus_remote_copy_locked(ngx_ws_bus_zone_t *zone,
 
     ch->name.len = node->len;
     ch->name.data = ch->data;
-    ngx_memcpy(ch->data, node->name, node->len);
+    ngx_ws_bus_name_copy(ch->data, node->name, node->room, node->len);
 }
 
 

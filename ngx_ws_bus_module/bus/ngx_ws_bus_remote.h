@@ -35,29 +35,24 @@
 
 
 /*
- * What a node of such a zone has besides, behind its name.  An epoch of 0 is
- * not known yet.
+ * What a node of such a zone has besides, at its end, where the others have
+ * more of their name.  An epoch of 0 is not known yet.  If it continues more
+ * than one, prev is 0, and base the address of all of them: NGX_WS_BUS_CHAIN
+ * or, if there are less, up to one of epoch 0.
  */
-
-struct ngx_ws_bus_older_s {
-    ngx_uint_t               n;
-    ngx_ws_bus_chain_link_t  past[1];
-};
 
 typedef struct {
     uint64_t             live;       /* the token of who made it live */
     uint64_t             prev;       /* the epoch before: its first "base" */
     uint64_t             base;       /* messages belong to this one, too */
-    ngx_ws_bus_older_t  *older;      /* the epochs before that, or NULL */
 } ngx_ws_bus_remote_node_t;
 
 #define ngx_ws_bus_remote_node(node)                                          \
-    ((ngx_ws_bus_remote_node_t *)                                             \
-        ngx_align_ptr((node)->name + (node)->len, sizeof(uint64_t)))
+    ((ngx_ws_bus_remote_node_t *) ((node) + 1) - 1)
 
-#define ngx_ws_bus_remote_node_size(len)                                      \
-    (ngx_align(offsetof(ngx_ws_bus_node_t, name) + (len), sizeof(uint64_t))   \
-     + sizeof(ngx_ws_bus_remote_node_t))
+ngx_ws_bus_assert(remote_node,
+                  sizeof(ngx_ws_bus_remote_node_t) + sizeof(u_char *)
+                  < NGX_WS_BUS_NODE_NAME);
 
 
 /*
@@ -133,6 +128,7 @@ struct ngx_ws_bus_op_s {
     void               (*handler)(ngx_ws_bus_op_t *op, ngx_int_t rc,
                              ngx_ws_bus_place_t *place);
     void                *data;
+    void                *publisher;  /* whose order is to be kept, or NULL */
     void                *pending;    /* the bridge's, NULL: not on its way */
 };
 
@@ -298,14 +294,15 @@ ngx_int_t ngx_ws_bus_remote_deleted(ngx_ws_bus_zone_t *zone,
 /*
  * For the zone and the channel table.  Makes what such a zone has besides;
  * NGX_OK or NGX_ERROR.  The others are called under the mutex: whether a
- * channel is live, the epochs that its own continues, and that somebody waits
- * for it.
+ * channel is live; the epochs that its own continues, and the memory that they
+ * are in, if they are several; that somebody waits for it.
  */
 ngx_int_t ngx_ws_bus_remote_create(ngx_ws_bus_zone_t *zone);
 ngx_uint_t ngx_ws_bus_remote_is_live_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node);
 void ngx_ws_bus_remote_chain_locked(ngx_ws_bus_node_t *node,
     ngx_ws_bus_chain_t *chain);
+ngx_ws_bus_chain_link_t *ngx_ws_bus_remote_past(ngx_ws_bus_node_t *node);
 void ngx_ws_bus_remote_want_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node);
 

@@ -14,8 +14,9 @@
 #define NGX_WS_BUS_RUN_FREE       64
 #define NGX_WS_BUS_RUN_FREE_SIZE  (16 * 1024)
 
-#define NGX_WS_BUS_RUN_SIZE       1024
-#define NGX_WS_BUS_RUN_MARKS      8
+/* a slow client may keep many that have a small message each */
+#define NGX_WS_BUS_RUN_SIZE       256
+#define NGX_WS_BUS_RUN_MARKS      2
 
 
 static ngx_ws_bus_run_t  *ngx_ws_bus_run_free;

@@ -15,8 +15,11 @@
 #include "ngx_ws_bus_revoke.h"
 
 
+static void ngx_ws_bus_zone_replaces(ngx_ws_bus_zone_t *zone,
+    ngx_log_t *log);
 static ngx_int_t ngx_ws_bus_zone_create(ngx_ws_bus_zone_t *zone,
     ngx_log_t *log);
+static void ngx_ws_bus_zone_share(ngx_ws_bus_zone_t *zone);
 static ngx_uint_t ngx_ws_bus_zone_ndoorbells(ngx_ws_bus_zone_t *zone);
 
 
@@ -87,14 +90,63 @@ ngx_ws_bus_zone_init(ngx_shm_zone_t *shm_zone, void *data)
     if (shm_zone->shm.exists) {
         zone->sh = zone->shpool->data;
 
-    } else if (ngx_ws_bus_zone_create(zone, log) != NGX_OK) {
-        return NGX_ERROR;
+    } else {
+        ngx_ws_bus_zone_replaces(zone, log);
+
+        if (ngx_ws_bus_zone_create(zone, log) != NGX_OK) {
+            return NGX_ERROR;
+        }
     }
 
     zone->doorbells = ngx_ws_bus_doorbells_create(
                                        ngx_ws_bus_zone_ndoorbells(zone), log);
 
     return zone->doorbells ? NGX_OK : NGX_ERROR;
+}
+
+
+/*
+ * Whoever has reloads in mind as harmless is told what this one has forgotten.
+ */
+
+static void
+ngx_ws_bus_zone_replaces(ngx_ws_bus_zone_t *zone, ngx_log_t *log)
+{
+    ngx_uint_t          i;
+    ngx_cycle_t        *old;
+    ngx_shm_zone_t     *shm_zone;
+    ngx_list_part_t    *part;
+    ngx_ws_bus_zone_t  *other;
+
+    old = zone->cycle->old_cycle;
+
+    if (old == NULL || ngx_is_init_cycle(old)) {
+        return;
+    }
+
+    for (part = &old->shared_memory.part; part; part = part->next) {
+
+        shm_zone = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+
+            if (shm_zone[i].init != ngx_ws_bus_zone_init) {
+                continue;
+            }
+
+            other = shm_zone[i].data;
+
+            if (other->name.len == zone->name.len
+                && ngx_strncmp(other->name.data, zone->name.data,
+                               zone->name.len)
+                   == 0)
+            {
+                ngx_log_error(NGX_LOG_WARN, log, 0,
+                              "ws_bus_zone \"%V\" has another size or redis "
+                              "than before, and begins empty", &zone->name);
+            }
+        }
+    }
 }
 
 
@@ -156,11 +208,7 @@ ngx_ws_bus_zone_create(ngx_ws_bus_zone_t *zone, ngx_log_t *log)
 
     ngx_sprintf(shpool->log_ctx, " in ws_bus_zone \"%V\"%Z", &zone->name);
 
-    /* keys have half of what is left of the zone, channels the rest */
-
-    for (len = 8; len < sizeof(ngx_ws_bus_once_t); len <<= 1) { /* void */ }
-
-    sh->max_onces = (zone->shm_zone->shm.size - size) / 2 / len;
+    ngx_ws_bus_zone_share(zone);
 
     sh->created = ngx_ws_bus_time();
 
@@ -172,6 +220,43 @@ small:
                   &zone->name);
 
     return NGX_ERROR;
+}
+
+
+/*
+ * Workers of two generations have their slots from the start, since there may
+ * be no page for them later, but no more than a quarter of what is left of the
+ * zone.  Keys have half of the rest, channels the other half.
+ */
+
+static void
+ngx_ws_bus_zone_share(ngx_ws_bus_zone_t *zone)
+{
+    ngx_uint_t             i, n, pages;
+    ngx_core_conf_t       *ccf;
+    ngx_slab_pool_t       *shpool;
+    ngx_ws_bus_zone_sh_t  *sh;
+
+    sh = zone->sh;
+    shpool = zone->shpool;
+
+    ccf = (ngx_core_conf_t *) ngx_get_conf(zone->cycle->conf_ctx,
+                                           ngx_core_module);
+
+    n = ngx_min(2 * ccf->worker_processes + 4, NGX_MAX_PROCESSES);
+    pages = shpool->pfree - shpool->pfree / 4;
+
+    for (i = 0; i < n && shpool->pfree > pages; i++) {
+        sh->slots[i] = ngx_slab_calloc(shpool, sizeof(ngx_ws_bus_slot_t));
+
+        if (sh->slots[i] == NULL) {
+            break;
+        }
+
+        sh->slots[i]->clean = 1;
+    }
+
+    sh->max_onces = shpool->pfree * ngx_pagesize / 2 / NGX_WS_BUS_ONCE_SIZE;
 }
 
 
@@ -221,7 +306,7 @@ ngx_ws_bus_zone_enter(ngx_ws_bus_zone_t *zone, ngx_log_t *log)
     slot = sh->slots[n];
 
     if (slot == NULL) {
-        slot = ngx_slab_calloc_locked(zone->shpool, sizeof(ngx_ws_bus_slot_t));
+        slot = ngx_ws_bus_room_alloc_locked(zone, sizeof(ngx_ws_bus_slot_t));
 
         if (slot == NULL) {
             ngx_ws_bus_zone_unlock(zone);

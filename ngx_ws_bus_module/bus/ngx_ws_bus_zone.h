@@ -15,6 +15,11 @@
 #include "ngx_ws_bus_log.h"
 
 
+/* does not compile if "cond" does not hold */
+#define ngx_ws_bus_assert(name, cond)                                         \
+    typedef u_char  ngx_ws_bus_assert_##name[(cond) ? 1 : -1]
+
+
 #define NGX_WS_BUS_ZONE_MIN         (128 * 1024)
 #define NGX_WS_BUS_ZONE_DEFAULT     (32 * 1024 * 1024)
 
@@ -109,7 +114,6 @@ typedef struct {
 
 typedef struct ngx_ws_bus_node_s   ngx_ws_bus_node_t;
 typedef struct ngx_ws_bus_once_s   ngx_ws_bus_once_t;
-typedef struct ngx_ws_bus_older_s  ngx_ws_bus_older_t;
 typedef struct ngx_ws_bus_member_s ngx_ws_bus_member_t;
 typedef struct ngx_ws_bus_hub_s    ngx_ws_bus_hub_t;
 typedef struct ngx_ws_bus_revoked_s     ngx_ws_bus_revoked_t;
@@ -130,14 +134,13 @@ typedef struct {
     ngx_ws_bus_once_t  *once;
     uint64_t            pos;
     uint64_t            seq;          /* the record's */
-    uint64_t            keep;
+    uint32_t            keep;
     ngx_uint_t          type;         /* the record's */
 
     /* of a zone that spans hosts */
     uint64_t            epoch;        /* or the token of who made it live */
     uint64_t            prev;
     uint64_t            base;
-    ngx_ws_bus_older_t *older;
     uint64_t            to;           /* the channel's seq */
     uint64_t            last;
 } ngx_ws_bus_redo_t;

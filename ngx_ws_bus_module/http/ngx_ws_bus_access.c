@@ -197,9 +197,19 @@ ngx_ws_bus_access_exec(ngx_http_request_t *r, ngx_array_t *regexes,
 static ngx_uint_t
 ngx_ws_bus_access_same(ngx_http_request_t *r, ngx_ws_bus_origin_t *origin)
 {
-    ngx_str_t  scheme;
+    ngx_str_t  scheme, authority;
 
-    if (r->headers_in.host == NULL) {
+    if (r->http_version > NGX_HTTP_VERSION_20 && r->host_start) {
+
+        /* the pseudo-header of HTTP/3, of which nginx makes no header */
+
+        authority.data = r->host_start;
+        authority.len = r->host_end - r->host_start;
+
+    } else if (r->headers_in.host) {
+        authority = r->headers_in.host->value;
+
+    } else {
         return 0;
     }
 
@@ -210,40 +220,25 @@ ngx_ws_bus_access_same(ngx_http_request_t *r, ngx_ws_bus_origin_t *origin)
         ngx_str_set(&scheme, "http");
     }
 
-    return ngx_ws_bus_origin_same(origin, &scheme,
-                                  &r->headers_in.host->value, 0);
+    return ngx_ws_bus_origin_same(origin, &scheme, &authority, 0);
 }
 
 
 static ngx_table_elt_t *
 ngx_ws_bus_access_header(ngx_http_request_t *r, ngx_uint_t *n)
 {
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h, *found;
+    ngx_table_elt_t       *h, *found;
+    ngx_ws_bus_headers_t   all;
 
     found = NULL;
     *n = 0;
 
-    part = &r->headers_in.headers.part;
-    h = part->elts;
-
-    for (i = 0; /* void */ ; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                break;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (h[i].key.len == 6
-            && ngx_strncmp(h[i].lowcase_key, "origin", 6) == 0)
-        {
-            found = &h[i];
+    for (h = ngx_ws_bus_header_first(r, &all);
+         h;
+         h = ngx_ws_bus_header_next(&all))
+    {
+        if (ngx_ws_bus_header_is(h, "origin")) {
+            found = h;
             (*n)++;
         }
     }
@@ -307,6 +302,19 @@ ngx_ws_bus_origin_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         if (ngx_strcmp(value[i].data, "require") == 0) {
             origins->require = 1;
             continue;
+        }
+
+        /* they would be hosts */
+
+        if (ngx_strcmp(value[i].data, "on") == 0
+            || ngx_strcmp(value[i].data, "off") == 0
+            || ngx_strcmp(value[i].data, "all") == 0
+            || ngx_strcmp(value[i].data, "none") == 0)
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid origin \"%V\": \"any\" is what "
+                               "allows all", &value[i]);
+            return NGX_CONF_ERROR;
         }
 
         if (value[i].len && value[i].data[0] == '~') {

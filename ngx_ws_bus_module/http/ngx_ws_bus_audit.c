@@ -20,8 +20,6 @@
  */
 
 
-#define NGX_WS_BUS_AUDIT_POOL    4096
-
 #define NGX_WS_BUS_AUDIT_FORMAT  "ws_bus"
 
 
@@ -357,29 +355,18 @@ ngx_ws_bus_audit(ngx_http_request_t *r, ngx_uint_t type,
 
 
 /*
- * The request is lent to the log module as a copy: what it allocates goes with
- * the line, however many lines a connection brings, and variables that it
- * evaluates are not remembered, since the next event has other ones.
+ * The request is lent to the log module, however many lines a connection
+ * brings; the next event has other values of variables.
  */
 
 static void
 ngx_ws_bus_audit_write(ngx_http_request_t *r, ngx_ws_bus_loc_conf_t *wlcf,
     ngx_uint_t status)
 {
-    size_t                      size, nvars;
-    ngx_pool_t                 *pool;
-    ngx_http_request_t          copy;
-    ngx_pool_cleanup_t         *kept, **cln;
-    ngx_ws_bus_main_conf_t     *wmcf;
-    ngx_http_core_main_conf_t  *cmcf;
-
-    pool = ngx_create_pool(NGX_WS_BUS_AUDIT_POOL, r->connection->log);
-    if (pool == NULL) {
-        return;
-    }
+    ngx_http_request_t       copy;
+    ngx_ws_bus_main_conf_t  *wmcf;
 
     wmcf = ngx_http_get_module_main_conf(r, ngx_ws_bus_module);
-    cmcf = ngx_http_get_module_main_conf(r, ngx_http_core_module);
 
     if (wmcf->audit_has_id) {
 
@@ -388,54 +375,20 @@ ngx_ws_bus_audit_write(ngx_http_request_t *r, ngx_ws_bus_loc_conf_t *wlcf,
         (void) ngx_http_get_indexed_variable(r, wmcf->audit_id);
     }
 
-    size = ngx_http_max_module * sizeof(void *);
-    nvars = cmcf->variables.nelts * sizeof(ngx_http_variable_value_t);
-
-    copy = *r;
-
-    copy.ctx = ngx_palloc(pool, size);
-    copy.loc_conf = ngx_palloc(pool, size);
-    copy.variables = ngx_palloc(pool, nvars);
-
-    if (copy.ctx == NULL || copy.loc_conf == NULL || copy.variables == NULL) {
-        ngx_destroy_pool(pool);
+    if (ngx_ws_bus_ctx_lend(r, &copy) != NGX_OK) {
         return;
     }
 
-    ngx_memcpy(copy.ctx, r->ctx, size);
-    ngx_memcpy(copy.loc_conf, r->loc_conf, size);
-    ngx_memcpy(copy.variables, r->variables, nvars);
-
     copy.loc_conf[ngx_http_log_module.ctx_index] = wlcf->audit;
-    copy.pool = pool;
-
-#if (NGX_PCRE)
-    copy.realloc_captures = 1;
-#endif
-
-    if (r == r->main) {
-        copy.main = &copy;
-    }
 
     if (status && !r->header_sent) {
         copy.headers_out.status = status;
         copy.err_status = 0;
     }
 
-    /* modules look for what they know of a request among its cleanups */
-
-    kept = r->pool->cleanup;
-    pool->cleanup = kept;
-
     (void) ngx_ws_bus_audit_handler(&copy);
 
-    for (cln = &pool->cleanup; *cln != kept; cln = &(*cln)->next) {
-        /* void */
-    }
-
-    *cln = NULL;
-
-    ngx_destroy_pool(pool);
+    ngx_ws_bus_ctx_return(r, &copy);
 }
 
 

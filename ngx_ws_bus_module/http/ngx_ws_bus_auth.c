@@ -57,12 +57,6 @@ static ngx_int_t ngx_ws_bus_auth_answer(ngx_http_request_t *r,
     ngx_ws_bus_ctx_t *ctx, const ngx_ws_bus_auth_refusal_t *refusal);
 
 
-/* a header's lower-case name is not terminated by a zero */
-#define ngx_ws_bus_auth_is(h, name)                                           \
-    ((h)->key.len == sizeof(name) - 1                                         \
-     && ngx_strncmp((h)->lowcase_key, name, sizeof(name) - 1) == 0)
-
-
 static const ngx_ws_bus_auth_refusal_t  ngx_ws_bus_auth_several = {
     NGX_WS_BUS_AUTH_REJECTED_TOKEN, NGX_HTTP_BAD_REQUEST,
     ngx_string("there are several"), "invalid_request",
@@ -149,34 +143,29 @@ static ngx_int_t
 ngx_ws_bus_auth_request(ngx_http_request_t *r, ngx_ws_bus_loc_conf_t *conf,
     ngx_ws_bus_auth_request_t *q)
 {
-    ngx_str_t         value;
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
+    ngx_str_t              value;
+    ngx_table_elt_t       *h;
+    ngx_ws_bus_headers_t   all;
 
     ngx_memzero(q, sizeof(ngx_ws_bus_auth_request_t));
 
-    for (part = &r->headers_in.headers.part; part; part = part->next) {
+    for (h = ngx_ws_bus_header_first(r, &all);
+         h;
+         h = ngx_ws_bus_header_next(&all))
+    {
+        if (ngx_ws_bus_header_is(h, "authorization")) {
+            ngx_ws_bus_auth_bearer(q, &h->value);
 
-        h = part->elts;
+        } else if (conf->handler != ngx_ws_bus_upgrade_handler) {
+            continue;
 
-        for (i = 0; i < part->nelts; i++) {
+        } else if (ngx_ws_bus_header_is(h, "sec-websocket-protocol")) {
+            ngx_ws_bus_auth_protocols(q, &h->value);
 
-            if (ngx_ws_bus_auth_is(&h[i], "authorization")) {
-                ngx_ws_bus_auth_bearer(q, &h[i].value);
-
-            } else if (conf->handler != ngx_ws_bus_upgrade_handler) {
-                continue;
-
-            } else if (ngx_ws_bus_auth_is(&h[i], "sec-websocket-protocol")) {
-                ngx_ws_bus_auth_protocols(q, &h[i].value);
-
-            } else if (ngx_ws_bus_auth_is(&h[i], "upgrade")
-                       && ngx_ws_bus_handshake_has_token(&h[i].value,
-                                                         "websocket"))
-            {
-                q->websocket = 1;
-            }
+        } else if (ngx_ws_bus_header_is(h, "upgrade")
+                   && ngx_ws_bus_handshake_has_token(&h->value, "websocket"))
+        {
+            q->websocket = 1;
         }
     }
 

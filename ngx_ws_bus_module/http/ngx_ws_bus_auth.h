@@ -238,6 +238,19 @@ ngx_int_t ngx_ws_bus_auth_first(ngx_ws_bus_session_t *s, ngx_uint_t opcode,
     u_char *data, size_t len);
 
 /*
+ * While the channel of a token is waited for, s->joining: keeps what came
+ * behind the token.  NGX_AGAIN, or NGX_ERROR if the session has been closed.
+ */
+ngx_int_t ngx_ws_bus_auth_keep(ngx_ws_bus_session_t *s, u_char *pos,
+    u_char *last);
+
+/*
+ * Handles what has been kept.  Returns as ngx_ws_bus_input(), or NGX_DECLINED
+ * if there is nothing.
+ */
+ngx_int_t ngx_ws_bus_auth_kept(ngx_ws_bus_session_t *s);
+
+/*
  * A text message in raw mode, where the token can be refreshed.
  *
  * NGX_OK        it had a token

@@ -469,5 +469,9 @@ ngx_ws_bus_auth_conf_check(ngx_conf_t *cf, ngx_ws_bus_loc_conf_t *wlcf)
         return NGX_CONF_ERROR;
     }
 
+    if (conf->on == 1) {
+        ngx_ws_bus_keys_check(cf, wlcf->keys, conf->algorithms);
+    }
+
     return NGX_CONF_OK;
 }

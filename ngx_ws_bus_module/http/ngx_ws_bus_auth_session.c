@@ -30,6 +30,7 @@ struct ngx_ws_bus_inband_s {
 
     ngx_str_t                     token;      /* waits; data NULL: none */
     ngx_str_t                     id;         /* of the request, behind it */
+    ngx_str_t                     kept;       /* while s->joining */
 };
 
 
@@ -43,6 +44,8 @@ static void ngx_ws_bus_auth_hold_handler(ngx_ws_bus_keys_wait_t *wait);
 static ngx_ws_bus_inband_t *ngx_ws_bus_auth_inband(ngx_ws_bus_session_t *s);
 static ngx_int_t ngx_ws_bus_auth_accept(ngx_ws_bus_session_t *s,
     ngx_ws_bus_auth_t *auth, ngx_ws_bus_auth_refusal_t *refusal);
+static ngx_int_t ngx_ws_bus_auth_require(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_auth_refusal_t *refusal);
 static ngx_int_t ngx_ws_bus_auth_same(ngx_ws_bus_auth_t *one,
     ngx_ws_bus_auth_t *two);
 static void ngx_ws_bus_auth_accepted(ngx_ws_bus_session_t *s,
@@ -86,6 +89,9 @@ static const ngx_ws_bus_error_t  ngx_ws_bus_auth_err_forbidden =
 static const ngx_ws_bus_error_t  ngx_ws_bus_auth_err_keys =
     ngx_ws_bus_error(NGX_WS_BUS_CLOSE_TRY_LATER,
                      "tokens cannot be verified now");
+
+static const ngx_ws_bus_error_t  ngx_ws_bus_auth_err_memory =
+    ngx_ws_bus_error(NGX_WS_BUS_CLOSE_INTERNAL, "no memory");
 
 
 static const ngx_ws_bus_message_error_t  ngx_ws_bus_auth_here = {
@@ -421,7 +427,6 @@ ngx_ws_bus_auth_accept(ngx_ws_bus_session_t *s, ngx_ws_bus_auth_t *auth,
 {
     ngx_int_t           rc;
     ngx_ws_bus_auth_t  *old;
-
     old = s->auth;
 
     if (old && ngx_ws_bus_auth_same(old, auth) != NGX_OK) {
@@ -437,7 +442,7 @@ ngx_ws_bus_auth_accept(ngx_ws_bus_session_t *s, ngx_ws_bus_auth_t *auth,
         /* variables are about the token of the session */
 
         s->auth = auth;
-        rc = ngx_ws_bus_auth_required(s->request, s->conf, refusal);
+        rc = ngx_ws_bus_auth_require(s, refusal);
 
         if (rc == NGX_OK && s->pending && s->conf->channel) {
             rc = ngx_ws_bus_channel_name(s->request, &s->channel);
@@ -465,6 +470,33 @@ ngx_ws_bus_auth_accept(ngx_ws_bus_session_t *s, ngx_ws_bus_auth_t *auth,
     ngx_ws_bus_auth_set(s, auth);
 
     return NGX_OK;
+}
+
+
+/*
+ * There may be any number of tokens in a connection's life.
+ */
+
+static ngx_int_t
+ngx_ws_bus_auth_require(ngx_ws_bus_session_t *s,
+    ngx_ws_bus_auth_refusal_t *refusal)
+{
+    ngx_int_t           rc;
+    ngx_http_request_t  copy;
+
+    if (s->conf->auth.require == NULL) {
+        return NGX_OK;
+    }
+
+    if (ngx_ws_bus_ctx_lend(s->request, &copy) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    rc = ngx_ws_bus_auth_required(&copy, s->conf, refusal);
+
+    ngx_ws_bus_ctx_return(s->request, &copy);
+
+    return rc;
 }
 
 
@@ -560,10 +592,10 @@ ngx_ws_bus_auth_joined(ngx_ws_bus_session_t *s, ngx_int_t rc)
     s->joining = 0;
 
     if (s->close_sent || s->broken) {
-        return;
-    }
 
-    if (rc != NGX_OK) {
+        /* it ends without having begun */
+
+    } else if (rc != NGX_OK) {
         ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_TRY_LATER,
                                  "the bus is not available");
 
@@ -578,6 +610,48 @@ ngx_ws_bus_auth_joined(ngx_ws_bus_session_t *s, ngx_int_t rc)
 
     ngx_post_event(s->connection->read, &ngx_posted_events);
     ngx_post_event(s->connection->write, &ngx_posted_events);
+}
+
+
+ngx_int_t
+ngx_ws_bus_auth_keep(ngx_ws_bus_session_t *s, u_char *pos, u_char *last)
+{
+    ngx_str_t  *kept;
+
+    kept = &s->inband->kept;
+
+    kept->len = last - pos;
+    kept->data = ngx_alloc(kept->len, s->connection->log);
+
+    if (kept->data == NULL) {
+        ngx_ws_bus_session_fail(s, &ngx_ws_bus_auth_err_memory);
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(kept->data, pos, kept->len);
+
+    return NGX_AGAIN;
+}
+
+
+ngx_int_t
+ngx_ws_bus_auth_kept(ngx_ws_bus_session_t *s)
+{
+    ngx_int_t  rc;
+    ngx_str_t  kept;
+
+    if (s->inband == NULL || s->inband->kept.data == NULL) {
+        return NGX_DECLINED;
+    }
+
+    kept = s->inband->kept;
+    ngx_str_null(&s->inband->kept);
+
+    rc = ngx_ws_bus_input(s, kept.data, kept.data + kept.len);
+
+    ngx_free(kept.data);
+
+    return rc;
 }
 
 
@@ -692,6 +766,10 @@ ngx_ws_bus_auth_leave(ngx_ws_bus_session_t *s)
 
     if (s->inband->token.data) {
         ngx_free(s->inband->token.data);
+    }
+
+    if (s->inband->kept.data) {
+        ngx_free(s->inband->kept.data);
     }
 
     ngx_free(s->inband);

@@ -14,8 +14,6 @@
 
 static ngx_int_t ngx_ws_bus_auth_variable_text(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, const json_t *claim);
-static void ngx_ws_bus_auth_variable_value(ngx_http_variable_value_t *v,
-    const ngx_str_t *value);
 
 
 /* in the order of ngx_ws_bus_auth_outcome_e */
@@ -97,7 +95,7 @@ ngx_ws_bus_auth_variable_text(ngx_http_request_t *r,
 
     (void) ngx_ws_bus_jwt_text(claim, value.data, value.len);
 
-    ngx_ws_bus_auth_variable_value(v, &value);
+    ngx_ws_bus_variable_string(v, &value);
 
     return NGX_OK;
 }
@@ -138,19 +136,7 @@ ngx_ws_bus_auth_variable_outcome(ngx_http_request_t *r,
         return NGX_OK;
     }
 
-    ngx_ws_bus_auth_variable_value(v, &ngx_ws_bus_auth_outcomes[ctx->outcome]);
+    ngx_ws_bus_variable_string(v, &ngx_ws_bus_auth_outcomes[ctx->outcome]);
 
     return NGX_OK;
-}
-
-
-static void
-ngx_ws_bus_auth_variable_value(ngx_http_variable_value_t *v,
-    const ngx_str_t *value)
-{
-    v->len = value->len;
-    v->valid = 1;
-    v->no_cacheable = 0;
-    v->not_found = 0;
-    v->data = value->data;
 }

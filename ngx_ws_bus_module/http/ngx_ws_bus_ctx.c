@@ -12,6 +12,9 @@
 #include "ngx_ws_bus_auth.h"
 
 
+#define NGX_WS_BUS_CTX_POOL  4096
+
+
 static void ngx_ws_bus_ctx_cleanup(void *data);
 
 
@@ -82,6 +85,76 @@ ngx_ws_bus_ctx_find(ngx_http_request_t *r)
     }
 
     return NULL;
+}
+
+
+ngx_int_t
+ngx_ws_bus_ctx_lend(ngx_http_request_t *r, ngx_http_request_t *copy)
+{
+    size_t                      size, nvars;
+    ngx_pool_t                 *pool;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    pool = ngx_create_pool(NGX_WS_BUS_CTX_POOL, r->connection->log);
+    if (pool == NULL) {
+        return NGX_ERROR;
+    }
+
+    cmcf = ngx_http_get_module_main_conf(r, ngx_http_core_module);
+
+    size = ngx_http_max_module * sizeof(void *);
+    nvars = cmcf->variables.nelts * sizeof(ngx_http_variable_value_t);
+
+    *copy = *r;
+
+    copy->ctx = ngx_palloc(pool, size);
+    copy->loc_conf = ngx_palloc(pool, size);
+    copy->variables = ngx_palloc(pool, nvars);
+
+    if (copy->ctx == NULL || copy->loc_conf == NULL
+        || copy->variables == NULL)
+    {
+        ngx_destroy_pool(pool);
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(copy->ctx, r->ctx, size);
+    ngx_memcpy(copy->loc_conf, r->loc_conf, size);
+    ngx_memcpy(copy->variables, r->variables, nvars);
+
+    copy->pool = pool;
+
+#if (NGX_PCRE)
+    copy->realloc_captures = 1;
+#endif
+
+    if (r == r->main) {
+        copy->main = copy;
+    }
+
+    /* modules look for what they know of a request among its cleanups */
+
+    pool->cleanup = r->pool->cleanup;
+
+    return NGX_OK;
+}
+
+
+void
+ngx_ws_bus_ctx_return(ngx_http_request_t *r, ngx_http_request_t *copy)
+{
+    ngx_pool_cleanup_t  **cln;
+
+    for (cln = &copy->pool->cleanup;
+         *cln != r->pool->cleanup;
+         cln = &(*cln)->next)
+    {
+        /* void */
+    }
+
+    *cln = NULL;
+
+    ngx_destroy_pool(copy->pool);
 }
 
 

@@ -16,6 +16,7 @@
 #include "ngx_ws_bus_auth_conf.h"
 #include "ngx_ws_bus_deflate.h"
 #include "ngx_ws_bus_frame.h"
+#include "ngx_ws_bus_headers.h"
 #include "ngx_ws_bus_hub.h"
 #include "ngx_ws_bus_message.h"
 #include "ngx_ws_bus_presence.h"
@@ -56,6 +57,9 @@
 /* a poll is not held for longer, seconds */
 #define NGX_WS_BUS_WAIT_MAX           60
 
+/* a session always has a timer: a worker that drains waits for it */
+#define NGX_WS_BUS_SESSION_IDLE       3600000
+
 #define NGX_WS_BUS_STATUS_JSON        0
 #define NGX_WS_BUS_STATUS_PROMETHEUS  1
 
@@ -81,6 +85,9 @@ typedef struct {
     unsigned                   audit:1;
     unsigned                   audit_format:1;
     unsigned                   audit_has_id:1;
+
+    unsigned                   jwt:1;       /* somewhere a token is needed */
+    unsigned                   keys_idle:1; /* or only keys are there */
 } ngx_ws_bus_main_conf_t;
 
 
@@ -271,6 +278,7 @@ struct ngx_ws_bus_session_s {
     ngx_ws_bus_out_t            **last_out;
     ngx_ws_bus_past_t            *past;       /* channels left */
     size_t                        queued;     /* its bytes */
+    ngx_uint_t                    stretches;
     uint64_t                      messages_out;
     uint64_t                      bytes_out;
     uint64_t                      dropped;
@@ -392,6 +400,15 @@ ngx_ws_bus_ctx_t *ngx_ws_bus_ctx_find(ngx_http_request_t *r);
 ngx_ws_bus_session_t *ngx_ws_bus_ctx_session(ngx_http_request_t *r);
 
 /*
+ * Lends the request as a copy, to be evaluated for as often as a client likes:
+ * what that allocates goes with the copy's pool, and no variable is
+ * remembered.  NGX_OK, or NGX_ERROR without memory; and gives it back.
+ */
+ngx_int_t ngx_ws_bus_ctx_lend(ngx_http_request_t *r,
+    ngx_http_request_t *copy);
+void ngx_ws_bus_ctx_return(ngx_http_request_t *r, ngx_http_request_t *copy);
+
+/*
  * The gates, http/ngx_ws_bus_access.c: a preaccess phase handler, and the
  * directive ws_bus_origin.
  */
@@ -470,6 +487,12 @@ const ngx_ws_bus_event_t *ngx_ws_bus_audit_event(void);
  */
 ngx_int_t ngx_ws_bus_variables_add(ngx_conf_t *cf);
 
+/*
+ * Gives a variable this value, whose bytes live as long as the request.
+ */
+void ngx_ws_bus_variable_string(ngx_http_variable_value_t *v,
+    const ngx_str_t *value);
+
 
 /*
  * A session for the request, in this pool and subscribed to nothing, or NULL.
@@ -532,9 +555,24 @@ ngx_int_t ngx_ws_bus_input_take(ngx_ws_bus_session_t *s, ngx_uint_t opcode,
     u_char *data, size_t len);
 
 /*
- * Sets the one timer of a session to whatever comes first.
+ * Sets the one timer of a session to whatever comes first.  It is not moved
+ * by traffic; when it fires, it is asked how silent the client has been.
  */
 void ngx_ws_bus_session_set_timer(ngx_ws_bus_session_t *s);
+
+/*
+ * The worker is going to exit: the client is told at some moment within
+ * ws_bus_drain, so that not all come back at once.
+ */
+void ngx_ws_bus_session_drain(ngx_ws_bus_session_t *s);
+
+/*
+ * Of the hub's handlers: queues messages [first, last) of the run and counts
+ * them; ends the session, its channel being deleted.
+ */
+void ngx_ws_bus_session_queue(ngx_ws_bus_sub_t *sub, ngx_ws_bus_run_t *run,
+    ngx_uint_t first, ngx_uint_t last);
+void ngx_ws_bus_session_deleted(ngx_ws_bus_sub_t *sub);
 
 /*
  * Control frames, http/ngx_ws_bus_control.c.
@@ -713,9 +751,11 @@ ngx_int_t ngx_ws_bus_resume_refresh(ngx_ws_bus_session_t *s,
     ngx_ws_bus_view_t *view);
 
 /*
- * Sends one stretch of the replay; called when nothing is queued.  When all
- * that was found is sent, looks for what has been published since; when there
- * is nothing, the session goes live.
+ * Goes on with the replay; called when nothing is queued.  It waits for its
+ * turn among those of all sessions, then the connection's write handler is
+ * called, and calls this again: a stretch of it is sent.  When all that was
+ * found is sent, looks for what has been published since; when there is
+ * nothing, the session goes live.
  */
 void ngx_ws_bus_replay_next(ngx_ws_bus_session_t *s);
 
@@ -802,6 +842,12 @@ ngx_int_t ngx_ws_bus_stream_open(ngx_ws_bus_session_t *s,
  */
 void ngx_ws_bus_stream_close(ngx_ws_bus_session_t *s, ngx_uint_t code,
     const char *reason);
+
+/*
+ * Milliseconds until something is to be done for the stream itself; 0 or less
+ * if it is due.
+ */
+ngx_msec_int_t ngx_ws_bus_stream_left(ngx_ws_bus_session_t *s);
 
 /*
  * Adds the headers that tell the position, where there is one to be told, and
@@ -916,6 +962,13 @@ ngx_int_t ngx_ws_bus_publisher_refuse(ngx_http_request_t *r,
 void ngx_ws_bus_publisher_digest(u_char *digest, ngx_str_t *channel,
     ngx_str_t *key);
 
+#define ngx_ws_bus_content_type(r, type)                                      \
+    do {                                                                      \
+        ngx_str_set(&(r)->headers_out.content_type, type);                    \
+        (r)->headers_out.content_type_len = sizeof(type) - 1;                 \
+        (r)->headers_out.content_type_lowcase = NULL;                         \
+    } while (0)
+
 /*
  * Sends a response with a text body, one line, without the line's end.
  */
@@ -923,11 +976,11 @@ ngx_int_t ngx_ws_bus_respond(ngx_http_request_t *r, ngx_uint_t status,
     const char *text);
 
 /*
- * Adds a response header whose value is a C string or a ngx_str_t's bytes
- * that live as long as the request.  NGX_OK or NGX_ERROR.
+ * Sends a response whose body is this buffer, its type being set.  Returns
+ * what nginx's output filters do.
  */
-ngx_int_t ngx_ws_bus_add_header(ngx_http_request_t *r, const char *name,
-    ngx_str_t *value);
+ngx_int_t ngx_ws_bus_send(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_buf_t *b);
 
 /*
  * Evaluates the location's channel.  NGX_OK, NGX_DECLINED if it is empty or

@@ -109,6 +109,10 @@ ngx_ws_bus_input(ngx_ws_bus_session_t *s, u_char *pos, u_char *last)
         if (rc != NGX_OK) {
             return NGX_ERROR;
         }
+
+        if (s->joining && pos < last) {
+            return ngx_ws_bus_auth_keep(s, pos, last);
+        }
     }
 
     return NGX_OK;

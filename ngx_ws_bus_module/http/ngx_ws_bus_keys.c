@@ -226,6 +226,48 @@ ngx_ws_bus_keys_merge(ngx_ws_bus_keys_t **conf, ngx_ws_bus_keys_t *prev)
 }
 
 
+void
+ngx_ws_bus_keys_check(ngx_conf_t *cf, ngx_ws_bus_keys_t *keys,
+    ngx_uint_t algorithms)
+{
+    u_char                 *last, *end;
+    ngx_uint_t              i, k, known;
+    ngx_ws_bus_jwk_set_t  **sets;
+    u_char                  wanted[NGX_WS_BUS_JOSE_NAMES];
+    u_char                  given[NGX_WS_BUS_JOSE_NAMES];
+
+    if (keys->uri.len || keys->useless == algorithms) {
+        return;
+    }
+
+    known = 0;
+    sets = keys->sets.elts;
+
+    /* the first place is of what is fetched */
+
+    for (i = 1; i < keys->sets.nelts; i++) {
+        for (k = 0; k < sets[i]->n; k++) {
+            known |= sets[i]->keys[k].algorithms;
+        }
+    }
+
+    if (known & algorithms) {
+        return;
+    }
+
+    keys->useless = algorithms;
+
+    last = ngx_ws_bus_jose_names(wanted, algorithms);
+    end = ngx_ws_bus_jose_names(given, known);
+
+    ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                       "no token can be valid: \"ws_bus_jwt_algorithms\" is "
+                       "%*s, but the keys are for %*s",
+                       (size_t) (last - wanted), wanted,
+                       (size_t) (end - given), given);
+}
+
+
 ngx_int_t
 ngx_ws_bus_keys_use(ngx_conf_t *cf, ngx_ws_bus_keys_t **conf)
 {

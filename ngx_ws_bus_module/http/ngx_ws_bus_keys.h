@@ -85,6 +85,14 @@ void ngx_ws_bus_keys_cancel(ngx_ws_bus_keys_wait_t *wait);
 ngx_int_t ngx_ws_bus_keys_use(ngx_conf_t *cf, ngx_ws_bus_keys_t **conf);
 
 /*
+ * Warns if none of the keys, all of them being known by now, is for one of
+ * these algorithms: not again for the next location with the same keys and
+ * algorithms.
+ */
+void ngx_ws_bus_keys_check(ngx_conf_t *cf, ngx_ws_bus_keys_t *keys,
+    ngx_uint_t algorithms);
+
+/*
  * Called after all servers have been configured; at the start of a worker
  * process.  NGX_OK or NGX_ERROR.
  */
@@ -117,6 +125,8 @@ struct ngx_ws_bus_keys_s {
     ngx_str_t                   uri;      /* empty: no request */
     ngx_msec_t                  valid;
     ngx_ws_bus_keys_request_t  *request;
+
+    ngx_uint_t                  useless;  /* for these algorithms: was said */
 };
 
 

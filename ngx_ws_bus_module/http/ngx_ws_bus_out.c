@@ -15,6 +15,9 @@
 /* bytes of answers in a run, beyond which the next one begins */
 #define NGX_WS_BUS_OUT_SHARED  16384
 
+/* what a stretch counts for besides its bytes, which may be few */
+#define NGX_WS_BUS_OUT_COST    128
+
 
 /*
  * A channel that the session is not subscribed to any more, while something
@@ -44,6 +47,7 @@ static ngx_int_t ngx_ws_bus_out_queue(ngx_ws_bus_session_t *s,
     ngx_ws_bus_node_t *node, ngx_ws_bus_run_t *run, size_t pos, size_t last);
 static ngx_ws_bus_out_t *ngx_ws_bus_out_first(ngx_ws_bus_session_t *s);
 static size_t ngx_ws_bus_out_being_written(ngx_ws_bus_session_t *s);
+static size_t ngx_ws_bus_out_excess(ngx_ws_bus_session_t *s);
 static ngx_ws_bus_out_t **ngx_ws_bus_out_waiting(ngx_ws_bus_session_t *s);
 static ngx_ws_bus_out_t **ngx_ws_bus_out_cut(ngx_ws_bus_session_t *s,
     ngx_ws_bus_out_t *out, size_t end);
@@ -249,6 +253,7 @@ ngx_ws_bus_out_queue(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node,
     *s->last_out = out;
     s->last_out = &out->next;
     s->queued += last - pos;
+    s->stretches++;
 
     return NGX_OK;
 }
@@ -379,7 +384,7 @@ ngx_ws_bus_out_limit(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node)
         s->stats->dropped[NGX_WS_BUS_DROPPED_CONFLATED] += n;
     }
 
-    if (s->batching && s->queued > s->conf->buffer) {
+    if (s->batching && ngx_ws_bus_out_excess(s) > s->conf->buffer) {
 
         /* the batch is full: whoever reads is not slow */
 
@@ -400,8 +405,8 @@ ngx_ws_bus_out_limit(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node)
         s->stats->dropped[NGX_WS_BUS_DROPPED_SLOW] += n;
     }
 
-    return (s->queued - ngx_ws_bus_out_being_written(s) > s->conf->buffer)
-           ? NGX_DECLINED : NGX_OK;
+    return (ngx_ws_bus_out_excess(s) > s->conf->buffer) ? NGX_DECLINED
+                                                        : NGX_OK;
 }
 
 
@@ -435,7 +440,9 @@ ngx_ws_bus_out_forget(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node)
             }
 
             past->node.len = node->len;
-            ngx_memcpy(past->node.name, node->name, node->len);
+            past->node.room = node->len;
+            ngx_ws_bus_name_copy(past->node.name, node->name, node->room,
+                                 node->len);
 
             past->next = s->past;
             s->past = past;
@@ -517,6 +524,23 @@ ngx_ws_bus_out_being_written(ngx_ws_bus_session_t *s)
 
 
 /*
+ * What waits behind that, as ws_bus_buffer counts it: a stretch takes memory
+ * even if a byte is all that it has.
+ */
+
+static size_t
+ngx_ws_bus_out_excess(ngx_ws_bus_session_t *s)
+{
+    size_t  excess;
+
+    excess = s->queued - ngx_ws_bus_out_being_written(s);
+
+    return s->stretches ? excess + (s->stretches - 1) * NGX_WS_BUS_OUT_COST
+                        : excess;
+}
+
+
+/*
  * Where what waits begins; what is being written is made a stretch of its
  * own.  NULL without memory for that.
  */
@@ -557,6 +581,7 @@ ngx_ws_bus_out_cut(ngx_ws_bus_session_t *s, ngx_ws_bus_out_t *out, size_t end)
     out->run->refs++;
     out->next = rest;
     out->last = end;
+    s->stretches++;
 
     if (s->last_out == &out->next) {
         s->last_out = &rest->next;
@@ -574,20 +599,17 @@ ngx_ws_bus_out_cut(ngx_ws_bus_session_t *s, ngx_ws_bus_out_t *out, size_t end)
 static ngx_uint_t
 ngx_ws_bus_out_oldest(ngx_ws_bus_session_t *s)
 {
-    size_t              begun;
     ngx_uint_t          n;
     ngx_ws_bus_out_t  **prev;
 
-    begun = ngx_ws_bus_out_being_written(s);
-
-    if (s->queued - begun <= s->conf->buffer) {
+    if (ngx_ws_bus_out_excess(s) <= s->conf->buffer) {
         return 0;
     }
 
     n = 0;
     prev = ngx_ws_bus_out_waiting(s);
 
-    while (prev && *prev && s->queued - begun > s->conf->buffer) {
+    while (prev && *prev && ngx_ws_bus_out_excess(s) > s->conf->buffer) {
 
         if (ngx_ws_bus_out_stays(*prev)) {
             prev = ngx_ws_bus_out_skip(s, prev);
@@ -817,6 +839,7 @@ ngx_ws_bus_out_tell(ngx_ws_bus_session_t *s, ngx_ws_bus_gap_t *gap)
     gap->out.last = run->len;
 
     s->queued += run->len;
+    s->stretches++;
 
     return NGX_OK;
 }
@@ -866,6 +889,7 @@ ngx_ws_bus_out_unlink(ngx_ws_bus_session_t *s, ngx_ws_bus_out_t **prev)
 
     if (out->run) {
         ngx_ws_bus_run_release(out->run);
+        s->stretches--;
     }
 
     ngx_free(out);

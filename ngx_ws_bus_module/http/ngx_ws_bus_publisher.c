@@ -17,11 +17,6 @@
 
 #define NGX_WS_BUS_ONCE_KEY_MAX  255
 
-#define ngx_ws_bus_publisher_is(h, name)                                      \
-    ((h)->key.len == sizeof(name) - 1                                         \
-     && ngx_memcmp((h)->lowcase_key, name, sizeof(name) - 1) == 0)
-
-
 #define NGX_WS_BUS_PUBLISHER_DOWN  "the other hosts cannot be reached"
 
 /* longer than anything that is waited for, milliseconds */
@@ -85,8 +80,6 @@ static u_char *ngx_ws_bus_publisher_json(u_char *p, ngx_str_t *channel,
 static u_char *ngx_ws_bus_publisher_place(u_char *p, uint64_t seq,
     uint64_t epoch);
 static u_char *ngx_ws_bus_publisher_number(u_char *p, uint64_t n);
-static ngx_int_t ngx_ws_bus_publisher_send(ngx_http_request_t *r,
-    ngx_uint_t status, ngx_buf_t *b);
 
 
 ngx_int_t
@@ -431,50 +424,44 @@ static void
 ngx_ws_bus_publisher_headers(ngx_http_request_t *r,
     ngx_ws_bus_publisher_headers_t *h)
 {
-    ngx_str_t        *value;
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *header;
+    ngx_str_t             *value;
+    ngx_table_elt_t       *header;
+    ngx_ws_bus_headers_t   all;
 
     ngx_memzero(h, sizeof(ngx_ws_bus_publisher_headers_t));
 
-    for (part = &r->headers_in.headers.part; part; part = part->next) {
+    for (header = ngx_ws_bus_header_first(r, &all);
+         header;
+         header = ngx_ws_bus_header_next(&all))
+    {
+        value = &header->value;
 
-        header = part->elts;
+        if (ngx_ws_bus_header_is(header, "content-encoding")) {
 
-        for (i = 0; i < part->nelts; i++) {
-
-            value = &header[i].value;
-
-            if (ngx_ws_bus_publisher_is(&header[i], "content-encoding")) {
-
-                if (value->len
-                    && (value->len != sizeof("identity") - 1
-                        || ngx_strncasecmp(value->data, (u_char *) "identity",
-                                           sizeof("identity") - 1)
-                           != 0))
-                {
-                    h->encoded = 1;
-                }
-
-                continue;
-            }
-
-            if (!ngx_ws_bus_publisher_is(&header[i], "idempotency-key")) {
-                continue;
-            }
-
-            if (h->once.data) {
-                h->error = "repeated Idempotency-Key";
-
-            } else if (value->len == 0
-                       || value->len > NGX_WS_BUS_ONCE_KEY_MAX)
+            if (value->len
+                && (value->len != sizeof("identity") - 1
+                    || ngx_strncasecmp(value->data, (u_char *) "identity",
+                                       sizeof("identity") - 1)
+                       != 0))
             {
-                h->error = "Idempotency-Key is not 1 to 255 bytes long";
+                h->encoded = 1;
             }
 
-            h->once = *value;
+            continue;
         }
+
+        if (!ngx_ws_bus_header_is(header, "idempotency-key")) {
+            continue;
+        }
+
+        if (h->once.data) {
+            h->error = "repeated Idempotency-Key";
+
+        } else if (value->len == 0 || value->len > NGX_WS_BUS_ONCE_KEY_MAX) {
+            h->error = "Idempotency-Key is not 1 to 255 bytes long";
+        }
+
+        h->once = *value;
     }
 }
 
@@ -678,7 +665,9 @@ ngx_ws_bus_publisher_published(ngx_http_request_t *r, ngx_str_t *channel,
     *b->last++ = '}';
     *b->last++ = LF;
 
-    return ngx_ws_bus_publisher_send(r, NGX_HTTP_CREATED, b);
+    ngx_ws_bus_content_type(r, "application/json");
+
+    return ngx_ws_bus_send(r, NGX_HTTP_CREATED, b);
 }
 
 
@@ -742,7 +731,9 @@ ngx_ws_bus_publisher_get(ngx_http_request_t *r)
         b->last = ngx_sprintf(b->last, ",\"oldest\":null,\"newest\":null}\n");
     }
 
-    return ngx_ws_bus_publisher_send(r, NGX_HTTP_OK, b);
+    ngx_ws_bus_content_type(r, "application/json");
+
+    return ngx_ws_bus_send(r, NGX_HTTP_OK, b);
 }
 
 
@@ -887,36 +878,6 @@ ngx_ws_bus_publisher_number(u_char *p, uint64_t n)
     } while (n);
 
     return ngx_cpymem(p, first, last - first);
-}
-
-
-static ngx_int_t
-ngx_ws_bus_publisher_send(ngx_http_request_t *r, ngx_uint_t status,
-    ngx_buf_t *b)
-{
-    ngx_int_t    rc;
-    ngx_chain_t  out;
-
-    b->last_buf = (r == r->main) ? 1 : 0;
-    b->last_in_chain = 1;
-
-    out.buf = b;
-    out.next = NULL;
-
-    r->headers_out.status = status;
-    r->headers_out.content_length_n = b->last - b->pos;
-
-    ngx_str_set(&r->headers_out.content_type, "application/json");
-    r->headers_out.content_type_len = r->headers_out.content_type.len;
-    r->headers_out.content_type_lowcase = NULL;
-
-    rc = ngx_http_send_header(r);
-
-    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
-        return rc;
-    }
-
-    return ngx_http_output_filter(r, &out);
 }
 
 

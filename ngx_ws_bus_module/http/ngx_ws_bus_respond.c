@@ -16,10 +16,9 @@
 ngx_int_t
 ngx_ws_bus_respond(ngx_http_request_t *r, ngx_uint_t status, const char *text)
 {
-    size_t        len;
-    ngx_int_t     rc;
-    ngx_buf_t    *b;
-    ngx_chain_t   out;
+    size_t      len;
+    ngx_int_t   rc;
+    ngx_buf_t  *b;
 
     /* a body that waits for "100 Continue" is not asked for any more */
 
@@ -48,6 +47,23 @@ ngx_ws_bus_respond(ngx_http_request_t *r, ngx_uint_t status, const char *text)
     b->last = ngx_cpymem(b->last, text, len);
     *b->last++ = LF;
 
+    if (status == NGX_WS_BUS_UPGRADE_REQUIRED) {
+        /* nginx has no text for it */
+        ngx_str_set(&r->headers_out.status_line, "426 Upgrade Required");
+    }
+
+    ngx_ws_bus_content_type(r, "text/plain");
+
+    return ngx_ws_bus_send(r, status, b);
+}
+
+
+ngx_int_t
+ngx_ws_bus_send(ngx_http_request_t *r, ngx_uint_t status, ngx_buf_t *b)
+{
+    ngx_int_t    rc;
+    ngx_chain_t  out;
+
     b->last_buf = (r == r->main) ? 1 : 0;
     b->last_in_chain = 1;
 
@@ -55,17 +71,7 @@ ngx_ws_bus_respond(ngx_http_request_t *r, ngx_uint_t status, const char *text)
     out.next = NULL;
 
     r->headers_out.status = status;
-
-    if (status == NGX_WS_BUS_UPGRADE_REQUIRED) {
-        /* nginx has no text for it */
-        ngx_str_set(&r->headers_out.status_line, "426 Upgrade Required");
-    }
-
-    r->headers_out.content_length_n = len + 1;
-
-    ngx_str_set(&r->headers_out.content_type, "text/plain");
-    r->headers_out.content_type_len = r->headers_out.content_type.len;
-    r->headers_out.content_type_lowcase = NULL;
+    r->headers_out.content_length_n = b->last - b->pos;
 
     rc = ngx_http_send_header(r);
 
@@ -74,31 +80,6 @@ ngx_ws_bus_respond(ngx_http_request_t *r, ngx_uint_t status, const char *text)
     }
 
     return ngx_http_output_filter(r, &out);
-}
-
-
-ngx_int_t
-ngx_ws_bus_add_header(ngx_http_request_t *r, const char *name,
-    ngx_str_t *value)
-{
-    ngx_table_elt_t  *h;
-
-    h = ngx_list_push(&r->headers_out.headers);
-    if (h == NULL) {
-        return NGX_ERROR;
-    }
-
-    h->hash = 1;
-    h->key.len = ngx_strlen(name);
-    h->key.data = (u_char *) name;
-    h->value = *value;
-    h->lowcase_key = NULL;
-
-#if (nginx_version >= 1023000)
-    h->next = NULL;
-#endif
-
-    return NGX_OK;
 }
 
 

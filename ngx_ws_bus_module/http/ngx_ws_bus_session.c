@@ -20,9 +20,6 @@
 #define NGX_WS_BUS_SESSION_REQUESTS  (8 * 1024)
 #define NGX_WS_BUS_SESSION_HEAVY     512
 
-/* a session always has a timer: a worker that drains waits for it */
-#define NGX_WS_BUS_SESSION_IDLE      3600000
-
 
 static void ngx_ws_bus_session_cleanup(void *data);
 static void ngx_ws_bus_session_let_go(ngx_ws_bus_session_t *s);
@@ -30,10 +27,12 @@ static void ngx_ws_bus_session_start_handler(ngx_event_t *rev);
 static void ngx_ws_bus_session_read_handler(ngx_event_t *rev);
 static void ngx_ws_bus_session_write_handler(ngx_event_t *wev);
 static void ngx_ws_bus_session_read(ngx_ws_bus_session_t *s);
+static ngx_int_t ngx_ws_bus_session_handled(ngx_ws_bus_session_t *s,
+    ngx_int_t rc);
 static void ngx_ws_bus_session_linger(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_session_timeout(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_session_resume(ngx_ws_bus_session_t *s);
-static void ngx_ws_bus_session_drain(ngx_ws_bus_session_t *s);
+static ngx_msec_int_t ngx_ws_bus_session_ping_left(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_session_shut(ngx_connection_t *c);
 static void ngx_ws_bus_session_flushed(ngx_ws_bus_session_t *s);
 
@@ -41,7 +40,6 @@ static void ngx_ws_bus_session_deliver(ngx_ws_bus_sub_t *sub,
     ngx_ws_bus_run_t *run, ngx_uint_t first);
 static void ngx_ws_bus_session_lost(ngx_ws_bus_sub_t *sub, uint64_t from,
     uint64_t to);
-static void ngx_ws_bus_session_deleted(ngx_ws_bus_sub_t *sub);
 
 
 static const ngx_ws_bus_hub_handlers_t  ngx_ws_bus_session_handlers = {
@@ -434,6 +432,17 @@ ngx_ws_bus_session_read(ngx_ws_bus_session_t *s)
     rev = c->read;
     buf = ngx_ws_bus_session_buf;
 
+    if (!ngx_ws_bus_pending_full(s)) {
+        s->hub->now = 0;
+
+        rc = ngx_ws_bus_auth_kept(s);
+
+        if (rc != NGX_DECLINED && ngx_ws_bus_session_handled(s, rc) != NGX_OK)
+        {
+            return;
+        }
+    }
+
     for (i = 0; i < NGX_WS_BUS_SESSION_READS; i++) {
 
         if (ngx_ws_bus_pending_full(s)) {
@@ -464,20 +473,7 @@ ngx_ws_bus_session_read(ngx_ws_bus_session_t *s)
 
         rc = ngx_ws_bus_input(s, buf, buf + n);
 
-        if (rc == NGX_ERROR) {
-
-            /* a Close is on its way, or to be answered */
-
-            ngx_ws_bus_session_write_handler(c->write);
-            return;
-        }
-
-        if (s->broken) {
-            ngx_ws_bus_session_end(s);
-            return;
-        }
-
-        if (rc == NGX_AGAIN) {
+        if (ngx_ws_bus_session_handled(s, rc) != NGX_OK) {
             return;
         }
 
@@ -497,6 +493,31 @@ ngx_ws_bus_session_read(ngx_ws_bus_session_t *s)
     if (!rev->active && ngx_handle_read_event(rev, 0) != NGX_OK) {
         ngx_ws_bus_session_end(s);
     }
+}
+
+
+/*
+ * After ngx_ws_bus_input(): NGX_OK if reading goes on, NGX_DONE if not; the
+ * session may be gone then.
+ */
+
+static ngx_int_t
+ngx_ws_bus_session_handled(ngx_ws_bus_session_t *s, ngx_int_t rc)
+{
+    if (rc == NGX_ERROR) {
+
+        /* a Close is on its way, or to be answered */
+
+        ngx_ws_bus_session_write_handler(s->connection->write);
+        return NGX_DONE;
+    }
+
+    if (s->broken) {
+        ngx_ws_bus_session_end(s);
+        return NGX_DONE;
+    }
+
+    return (rc == NGX_AGAIN) ? NGX_DONE : NGX_OK;
 }
 
 
@@ -752,73 +773,73 @@ ngx_ws_bus_session_resume(ngx_ws_bus_session_t *s)
 }
 
 
-/*
- * The one timer of a session: whatever comes first.  It is not moved by
- * traffic; when it fires, it looks how silent the client has been.
- */
-
 void
 ngx_ws_bus_session_set_timer(ngx_ws_bus_session_t *s)
 {
-    ngx_msec_t          now, t;
-    ngx_msec_int_t      left;
-    ngx_connection_t   *c;
+    ngx_msec_t       now;
+    ngx_event_t     *rev;
+    ngx_msec_int_t   left, t;
 
-    c = s->connection;
+    rev = s->connection->read;
     now = ngx_current_msec;
 
     t = NGX_WS_BUS_SESSION_IDLE;
 
-    if (s->conf->ping && !s->close_sent
-        && !(s->limit && ngx_ws_bus_limit_waits(s)))
-    {
-        if (s->pinged) {
-            left = (ngx_msec_int_t) (s->pinged_at + s->conf->ping_timeout
-                                     - now);
-            left = ngx_min(left, (ngx_msec_int_t) s->conf->ping);
+    if (!s->close_sent) {
 
-        } else {
-            left = (ngx_msec_int_t) (s->last_in + s->conf->ping - now);
+        left = s->stream ? ngx_ws_bus_stream_left(s)
+                         : ngx_ws_bus_session_ping_left(s);
+        t = ngx_min(t, left);
+
+        if (s->auth || s->pending) {
+            left = ngx_ws_bus_auth_left(s);
+            t = ngx_min(t, left);
         }
-
-        t = ngx_max(left, 1);
-    }
-
-    if ((s->auth || s->pending) && !s->close_sent) {
-        left = ngx_ws_bus_auth_left(s);
-        left = ngx_max(left, 1);
-        t = ngx_min(t, (ngx_msec_t) left);
     }
 
     if (s->draining || s->close_sent) {
         left = (ngx_msec_int_t) (s->deadline - now);
-        left = ngx_max(left, 1);
-        t = ngx_min(t, (ngx_msec_t) left);
+        t = ngx_min(t, left);
     }
 
     if (s->limit) {
         left = ngx_ws_bus_limit_left(s);
 
         if (left >= 0) {
-            left = ngx_max(left, 1);
-            t = ngx_min(t, (ngx_msec_t) left);
+            t = ngx_min(t, left);
         }
     }
 
-    if (c->read->timer_set) {
-        ngx_del_timer(c->read);
+    if (rev->timer_set) {
+        ngx_del_timer(rev);
     }
 
-    ngx_add_timer(c->read, t);
+    ngx_add_timer(rev, (ngx_msec_t) ngx_max(t, 1));
 }
 
 
-/*
- * The worker is going to exit: the client is told at some moment within
- * ws_bus_drain, so that not all come back at once.
- */
+static ngx_msec_int_t
+ngx_ws_bus_session_ping_left(ngx_ws_bus_session_t *s)
+{
+    ngx_msec_int_t  left;
 
-static void
+    if (s->conf->ping == 0 || (s->limit && ngx_ws_bus_limit_waits(s))) {
+        return NGX_WS_BUS_SESSION_IDLE;
+    }
+
+    if (!s->pinged) {
+        return (ngx_msec_int_t) (s->last_in + s->conf->ping
+                                 - ngx_current_msec);
+    }
+
+    left = (ngx_msec_int_t) (s->pinged_at + s->conf->ping_timeout
+                             - ngx_current_msec);
+
+    return ngx_min(left, (ngx_msec_int_t) s->conf->ping);
+}
+
+
+void
 ngx_ws_bus_session_drain(ngx_ws_bus_session_t *s)
 {
     if (s->draining || s->close_sent) {
@@ -892,9 +913,6 @@ static void
 ngx_ws_bus_session_deliver(ngx_ws_bus_sub_t *sub, ngx_ws_bus_run_t *run,
     ngx_uint_t first)
 {
-    size_t                 payload;
-    ngx_uint_t             i;
-    ngx_ws_bus_node_t     *node;
     ngx_ws_bus_session_t  *s;
 
     s = sub->owner;
@@ -903,29 +921,46 @@ ngx_ws_bus_session_deliver(ngx_ws_bus_sub_t *sub, ngx_ws_bus_run_t *run,
         return;
     }
 
+    ngx_ws_bus_session_queue(sub, run, first, run->n);
+
+    if (s->out
+        && ngx_ws_bus_out_limit(s, sub->group->channel->node) != NGX_OK)
+    {
+        ngx_ws_bus_session_slow(s);
+    }
+}
+
+
+void
+ngx_ws_bus_session_queue(ngx_ws_bus_sub_t *sub, ngx_ws_bus_run_t *run,
+    ngx_uint_t first, ngx_uint_t last)
+{
+    size_t                 payload;
+    ngx_uint_t             i;
+    ngx_ws_bus_session_t  *s;
+
+    s = sub->owner;
+
+    /* most often all of the run */
+
     payload = run->payload;
 
     for (i = 0; i < first; i++) {
         payload -= run->marks[i].len;
     }
 
-    s->messages_out += run->n - first;
+    for (i = last; i < run->n; i++) {
+        payload -= run->marks[i].len;
+    }
+
+    s->messages_out += last - first;
     s->bytes_out += payload;
-    s->stats->messages_out += run->n - first;
+    s->stats->messages_out += last - first;
     s->stats->bytes_out += payload;
 
-    node = sub->group->channel->node;
-
-    ngx_ws_bus_out_add(s, node, run, ngx_ws_bus_run_start(run, first),
-                       run->len);
-
-    if (s->out == NULL) {
-        return;
-    }
-
-    if (ngx_ws_bus_out_limit(s, node) != NGX_OK) {
-        ngx_ws_bus_session_slow(s);
-    }
+    ngx_ws_bus_out_add(s, sub->group->channel->node, run,
+                       ngx_ws_bus_run_start(run, first),
+                       ngx_ws_bus_run_start(run, last));
 }
 
 
@@ -940,12 +975,9 @@ ngx_ws_bus_session_lost(ngx_ws_bus_sub_t *sub, uint64_t from, uint64_t to)
 }
 
 
-static void
+void
 ngx_ws_bus_session_deleted(ngx_ws_bus_sub_t *sub)
 {
-    ngx_ws_bus_session_t  *s;
-
-    s = sub->owner;
-
-    ngx_ws_bus_session_close(s, NGX_WS_BUS_CLOSE_DELETED, "channel deleted");
+    ngx_ws_bus_session_close(sub->owner, NGX_WS_BUS_CLOSE_DELETED,
+                             "channel deleted");
 }

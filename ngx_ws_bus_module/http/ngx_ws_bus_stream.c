@@ -25,24 +25,18 @@
 #define NGX_WS_BUS_STREAM_TICK    1000
 #define NGX_WS_BUS_STREAM_CLOSE   10000     /* to read what is owed */
 
-/* a worker that drains waits for this timer */
-#define NGX_WS_BUS_STREAM_IDLE    3600000
-
 
 static void ngx_ws_bus_stream_cleanup(void *data);
 static ngx_int_t ngx_ws_bus_stream_hold(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_stream_read_handler(ngx_http_request_t *r);
 static void ngx_ws_bus_stream_write_handler(ngx_http_request_t *r);
 static void ngx_ws_bus_stream_timeout(ngx_ws_bus_session_t *s);
-static void ngx_ws_bus_stream_set_timer(ngx_ws_bus_session_t *s);
-static void ngx_ws_bus_stream_drain(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_stream_tick_handler(ngx_event_t *ev);
 
 static void ngx_ws_bus_stream_deliver(ngx_ws_bus_sub_t *sub,
     ngx_ws_bus_run_t *run, ngx_uint_t first);
 static void ngx_ws_bus_stream_lost(ngx_ws_bus_sub_t *sub, uint64_t from,
     uint64_t to);
-static void ngx_ws_bus_stream_deleted(ngx_ws_bus_sub_t *sub);
 static void ngx_ws_bus_stream_moved(ngx_ws_bus_sub_t *sub, uint64_t epoch,
     uint64_t seq);
 
@@ -50,7 +44,7 @@ static void ngx_ws_bus_stream_moved(ngx_ws_bus_sub_t *sub, uint64_t epoch,
 static const ngx_ws_bus_hub_handlers_t  ngx_ws_bus_stream_handlers = {
     ngx_ws_bus_stream_deliver,
     ngx_ws_bus_stream_lost,
-    ngx_ws_bus_stream_deleted,
+    ngx_ws_bus_session_deleted,
     ngx_ws_bus_pending_ready,
     ngx_ws_bus_stream_moved
 };
@@ -175,10 +169,10 @@ ngx_ws_bus_stream_hold(ngx_ws_bus_session_t *s)
     ngx_queue_insert_tail(&ngx_ws_bus_streams, &s->stream->queue);
 
     if (ngx_exiting) {
-        ngx_ws_bus_stream_drain(s);
+        ngx_ws_bus_session_drain(s);
 
     } else {
-        ngx_ws_bus_stream_set_timer(s);
+        ngx_ws_bus_session_set_timer(s);
 
         if (!tick->timer_set) {
             ngx_add_timer(tick, NGX_WS_BUS_STREAM_TICK);
@@ -342,68 +336,18 @@ ngx_ws_bus_stream_timeout(ngx_ws_bus_session_t *s)
         s->stream->fallback->timeout(s);
     }
 
-    ngx_ws_bus_stream_set_timer(s);
+    ngx_ws_bus_session_set_timer(s);
 }
 
 
-/*
- * The one timer of a stream: whatever comes first.
- */
-
-static void
-ngx_ws_bus_stream_set_timer(ngx_ws_bus_session_t *s)
+ngx_msec_int_t
+ngx_ws_bus_stream_left(ngx_ws_bus_session_t *s)
 {
-    ngx_msec_t         now;
-    ngx_event_t       *rev;
-    ngx_msec_int_t     left, t;
-
-    rev = s->connection->read;
-    now = ngx_current_msec;
-
-    t = NGX_WS_BUS_STREAM_IDLE;
-
-    if (s->stream->next && !s->close_sent) {
-        left = (ngx_msec_int_t) (s->stream->next - now);
-        t = ngx_min(t, left);
+    if (s->stream->next == 0) {
+        return NGX_WS_BUS_SESSION_IDLE;
     }
 
-    if (s->auth && !s->close_sent) {
-        left = ngx_ws_bus_auth_left(s);
-        t = ngx_min(t, left);
-    }
-
-    if (s->draining || s->close_sent) {
-        left = (ngx_msec_int_t) (s->deadline - now);
-        t = ngx_min(t, left);
-    }
-
-    if (rev->timer_set) {
-        ngx_del_timer(rev);
-    }
-
-    ngx_add_timer(rev, (ngx_msec_t) ngx_max(t, 1));
-}
-
-
-/*
- * The worker is going to exit: see ngx_ws_bus_session_drain().
- */
-
-static void
-ngx_ws_bus_stream_drain(ngx_ws_bus_session_t *s)
-{
-    if (s->draining || s->close_sent) {
-        return;
-    }
-
-    s->draining = 1;
-    s->deadline = ngx_current_msec;
-
-    if (s->conf->drain) {
-        s->deadline += (ngx_msec_t) ngx_random() % s->conf->drain;
-    }
-
-    ngx_ws_bus_stream_set_timer(s);
+    return (ngx_msec_int_t) (s->stream->next - ngx_current_msec);
 }
 
 
@@ -428,7 +372,7 @@ ngx_ws_bus_stream_tick_handler(ngx_event_t *ev)
     {
         stream = ngx_queue_data(q, ngx_ws_bus_stream_t, queue);
 
-        ngx_ws_bus_stream_drain(stream->session);
+        ngx_ws_bus_session_drain(stream->session);
     }
 }
 
@@ -446,7 +390,7 @@ ngx_ws_bus_stream_close(ngx_ws_bus_session_t *s, ngx_uint_t code,
                   "%V closed: %ui %s", &s->protocol->name, code, reason);
 
     if (s->stream->held) {
-        ngx_ws_bus_stream_set_timer(s);
+        ngx_ws_bus_session_set_timer(s);
         ngx_post_event(s->connection->write, &ngx_posted_events);
     }
 }
@@ -506,30 +450,6 @@ ngx_ws_bus_stream_deliver(ngx_ws_bus_sub_t *sub, ngx_ws_bus_run_t *run,
 }
 
 
-void
-ngx_ws_bus_stream_queue(ngx_ws_bus_session_t *s, ngx_ws_bus_run_t *run,
-    ngx_uint_t first, ngx_uint_t last)
-{
-    size_t      payload;
-    ngx_uint_t  i;
-
-    payload = 0;
-
-    for (i = first; i < last; i++) {
-        payload += run->marks[i].len;
-    }
-
-    s->messages_out += last - first;
-    s->bytes_out += payload;
-    s->stats->messages_out += last - first;
-    s->stats->bytes_out += payload;
-
-    ngx_ws_bus_out_add(s, s->sub.group->channel->node, run,
-                       ngx_ws_bus_run_start(run, first),
-                       ngx_ws_bus_run_start(run, last));
-}
-
-
 static void
 ngx_ws_bus_stream_lost(ngx_ws_bus_sub_t *sub, uint64_t from, uint64_t to)
 {
@@ -547,14 +467,6 @@ ngx_ws_bus_stream_lost(ngx_ws_bus_sub_t *sub, uint64_t from, uint64_t to)
     }
 
     s->protocol->lost(s, sub->group->channel->node, from, to);
-}
-
-
-static void
-ngx_ws_bus_stream_deleted(ngx_ws_bus_sub_t *sub)
-{
-    ngx_ws_bus_session_close(sub->owner, NGX_WS_BUS_CLOSE_DELETED,
-                             "channel deleted");
 }
 
 

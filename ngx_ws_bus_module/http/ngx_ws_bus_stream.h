@@ -75,14 +75,9 @@ struct ngx_ws_bus_stream_s {
     unsigned                      busy:1;     /* buf has not been sent yet */
     unsigned                      due:1;      /* the poll is to be answered */
     unsigned                      more:1;     /* than the answer has room for */
+    unsigned                      gathering:1;   /* what the poll asked for */
 };
 
-
-/*
- * Queues messages [first, last) of the run, and counts them.
- */
-void ngx_ws_bus_stream_queue(ngx_ws_bus_session_t *s, ngx_ws_bus_run_t *run,
-    ngx_uint_t first, ngx_uint_t last);
 
 /*
  * The output filters did not take everything: waits until they can, at most

@@ -126,9 +126,7 @@ ngx_ws_bus_sse_open(ngx_ws_bus_session_t *s)
 
     r->headers_out.status = NGX_HTTP_OK;
 
-    ngx_str_set(&r->headers_out.content_type, "text/event-stream");
-    r->headers_out.content_type_len = r->headers_out.content_type.len;
-    r->headers_out.content_type_lowcase = NULL;
+    ngx_ws_bus_content_type(r, "text/event-stream");
 
     /* a proxy that is nginx, too */
 
@@ -188,7 +186,7 @@ static void
 ngx_ws_bus_sse_deliver(ngx_ws_bus_session_t *s, ngx_ws_bus_run_t *run,
     ngx_uint_t first)
 {
-    ngx_ws_bus_stream_queue(s, run, first, run->n);
+    ngx_ws_bus_session_queue(&s->sub, run, first, run->n);
 
     ngx_ws_bus_sse_push(s);
 
@@ -247,8 +245,8 @@ ngx_ws_bus_sse_write(ngx_ws_bus_session_t *s)
             return NGX_ERROR;
         }
 
-        if (s->replay && s->out == NULL) {
-            ngx_post_event(wev, &ngx_posted_next_events);
+        if (s->replay && s->out == NULL && !s->close_sent) {
+            ngx_ws_bus_replay_next(s);
         }
     }
 

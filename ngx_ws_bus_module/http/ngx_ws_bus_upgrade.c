@@ -94,12 +94,6 @@ static ngx_int_t ngx_ws_bus_upgrade_answer(ngx_ws_bus_session_t *s,
 static void ngx_ws_bus_upgrade_write_handler(ngx_http_request_t *r);
 
 
-/* a header's lower-case name is not terminated by a zero */
-#define ngx_ws_bus_upgrade_is(h, name)                                        \
-    ((h)->key.len == sizeof(name) - 1                                         \
-     && ngx_strncmp((h)->lowcase_key, name, sizeof(name) - 1) == 0)
-
-
 #define NGX_WS_BUS_UPGRADE_BAD(text)                                          \
     { NGX_HTTP_BAD_REQUEST, NGX_WS_BUS_REFUSED_HANDSHAKE, text, NULL,         \
       ngx_null_string }
@@ -335,8 +329,16 @@ ngx_ws_bus_upgrade_session(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
 
-    } else if (ngx_ws_bus_upgrade_consumer(r, s) != NGX_OK) {
-        return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_consumer);
+    } else {
+        rc = ngx_ws_bus_upgrade_consumer(r, s);
+
+        if (rc == NGX_DECLINED) {
+            return ngx_ws_bus_upgrade_refuse(r, &ngx_ws_bus_refused_consumer);
+        }
+
+        if (rc != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
     }
 
     if (ngx_ws_bus_upgrade_agree(s, d) != NGX_OK) {
@@ -465,33 +467,45 @@ ngx_ws_bus_upgrade_open(ngx_ws_bus_session_t *s, ngx_ws_bus_upgrade_t *u,
 
 
 /*
- * A durable consumer is named by the client: a name as a channel's, in the
- * connection's memory, since it may outlive the request.
+ * A durable consumer is named by the client: a name as a channel's.  It may
+ * outlive the request, and is in the connection's memory then; what is no
+ * name, and may come with any number of requests, is not.
  */
 
 static ngx_int_t
 ngx_ws_bus_upgrade_consumer(ngx_http_request_t *r, ngx_ws_bus_session_t *s)
 {
     u_char     *src, *dst;
-    ngx_str_t   value;
+    ngx_str_t   value, name;
 
     if (ngx_http_arg(r, (u_char *) "consumer", 8, &value) != NGX_OK) {
         return NGX_OK;
     }
 
-    dst = ngx_pnalloc(r->connection->pool, value.len + 1);
+    dst = ngx_pnalloc(r->pool, value.len + 1);
     if (dst == NULL) {
         return NGX_ERROR;
     }
 
-    s->consumer.data = dst;
+    name.data = dst;
     src = value.data;
 
     ngx_unescape_uri(&dst, &src, value.len, 0);
 
-    s->consumer.len = dst - s->consumer.data;
+    name.len = dst - name.data;
 
-    return ngx_ws_bus_handshake_channel(&s->consumer) ? NGX_OK : NGX_ERROR;
+    if (!ngx_ws_bus_handshake_channel(&name)) {
+        return NGX_DECLINED;
+    }
+
+    s->consumer.data = ngx_pstrdup(r->connection->pool, &name);
+    if (s->consumer.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    s->consumer.len = name.len;
+
+    return NGX_OK;
 }
 
 
@@ -703,6 +717,7 @@ ngx_ws_bus_upgrade_refuse(ngx_http_request_t *r,
     const ngx_ws_bus_refusal_t *refusal)
 {
     ngx_str_t               value;
+    ngx_uint_t              level;
     ngx_ws_bus_loc_conf_t  *conf;
 
     conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
@@ -711,7 +726,12 @@ ngx_ws_bus_upgrade_refuse(ngx_http_request_t *r,
         conf->zone->hub->slot->stats.refused[refusal->reason]++;
     }
 
-    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+    /* a full zone has been told by then */
+
+    level = (refusal == &ngx_ws_bus_refused_unavailable) ? NGX_LOG_ERR
+                                                         : NGX_LOG_INFO;
+
+    ngx_log_error(level, r->connection->log, 0,
                   "websocket handshake refused: %s", refusal->text);
 
     ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_REFUSE, NULL, refusal->status,
@@ -732,63 +752,51 @@ ngx_ws_bus_upgrade_refuse(ngx_http_request_t *r,
 static ngx_int_t
 ngx_ws_bus_upgrade_headers(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u)
 {
-    ngx_str_t        *list;
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
+    ngx_str_t             *list;
+    ngx_table_elt_t       *h;
+    ngx_ws_bus_headers_t   all;
 
     ngx_memzero(u, sizeof(ngx_ws_bus_upgrade_t));
 
-    part = &r->headers_in.headers.part;
-    h = part->elts;
-
-    for (i = 0; /* void */ ; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                break;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (ngx_ws_bus_upgrade_is(&h[i], "sec-websocket-key")) {
-            u->key = h[i].value;
+    for (h = ngx_ws_bus_header_first(r, &all);
+         h;
+         h = ngx_ws_bus_header_next(&all))
+    {
+        if (ngx_ws_bus_header_is(h, "sec-websocket-key")) {
+            u->key = h->value;
             u->nkeys++;
             continue;
         }
 
-        if (ngx_ws_bus_upgrade_is(&h[i], "sec-websocket-version")) {
-            u->version = h[i].value;
+        if (ngx_ws_bus_header_is(h, "sec-websocket-version")) {
+            u->version = h->value;
             u->nversions++;
             continue;
         }
 
-        if (ngx_ws_bus_upgrade_is(&h[i], "upgrade")) {
+        if (ngx_ws_bus_header_is(h, "upgrade")) {
             list = &u->upgrade;
 
-        } else if (ngx_ws_bus_upgrade_is(&h[i], "connection")) {
+        } else if (ngx_ws_bus_header_is(h, "connection")) {
             list = &u->connection;
 
-        } else if (ngx_ws_bus_upgrade_is(&h[i], "sec-websocket-protocol")) {
+        } else if (ngx_ws_bus_header_is(h, "sec-websocket-protocol")) {
             list = &u->protocols;
 
-        } else if (ngx_ws_bus_upgrade_is(&h[i], "sec-websocket-extensions")) {
+        } else if (ngx_ws_bus_header_is(h, "sec-websocket-extensions")) {
             list = &u->extensions;
 
-        } else if (ngx_ws_bus_upgrade_is(&h[i], "accept")) {
+        } else if (ngx_ws_bus_header_is(h, "accept")) {
             list = &u->accept;
 
-        } else if (ngx_ws_bus_upgrade_is(&h[i], "last-event-id")) {
+        } else if (ngx_ws_bus_header_is(h, "last-event-id")) {
             list = &u->last_event_id;
 
         } else {
             continue;
         }
 
-        if (ngx_ws_bus_upgrade_join(r, list, &h[i].value) != NGX_OK) {
+        if (ngx_ws_bus_upgrade_join(r, list, &h->value) != NGX_OK) {
             return NGX_ERROR;
         }
     }

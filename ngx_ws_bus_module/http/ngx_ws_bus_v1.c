@@ -116,8 +116,7 @@ ngx_ws_bus_v1_compose(ngx_ws_bus_node_t *node, ngx_ws_bus_record_t *rec,
         return NGX_DONE;
     }
 
-    channel.data = node->name;
-    channel.len = node->len;
+    ngx_ws_bus_node_name(node, &channel);
 
     if (ngx_ws_bus_v1_envelope(rec, payload, &e) != NGX_OK) {
         return NGX_ERROR;
@@ -149,8 +148,7 @@ ngx_ws_bus_v1_compose_presence(ngx_ws_bus_node_t *node,
         return ngx_ws_bus_v1_compose(node, rec, payload, m);
     }
 
-    channel.data = node->name;
-    channel.len = node->len;
+    ngx_ws_bus_node_name(node, &channel);
 
     /* the log may change while this looks at it more than once */
 
@@ -318,6 +316,13 @@ ngx_ws_bus_v1_message(ngx_ws_bus_session_t *s, ngx_uint_t opcode,
     const ngx_ws_bus_message_error_t  *error;
 
     (void) opcode;
+
+    if (s->v1 == NULL) {
+
+        /* closed before its channel was there */
+
+        return NGX_OK;
+    }
 
     if (ngx_ws_bus_message_parse(data, len, &q, &error) != NGX_OK) {
         return ngx_ws_bus_v1_error(s, &q.id, error);
@@ -607,8 +612,7 @@ ngx_ws_bus_v1_gap(u_char *p, ngx_ws_bus_node_t *node, uint64_t from,
 {
     ngx_str_t  channel;
 
-    channel.data = node->name;
-    channel.len = node->len;
+    ngx_ws_bus_node_name(node, &channel);
 
     return from ? ngx_ws_bus_message_gap(p, &channel, from, to)
                 : ngx_ws_bus_message_gap_count(p, &channel, count);
@@ -778,8 +782,7 @@ ngx_ws_bus_v1_granted(ngx_ws_bus_session_t *s)
         for (sub = s->v1->buckets[i]; sub; sub = sub->next) {
 
             node = sub->group->channel->node;
-            channel.data = node->name;
-            channel.len = node->len;
+            ngx_ws_bus_node_name(node, &channel);
 
             if (!ngx_ws_bus_auth_may_subscribe(s->auth, &channel)) {
                 return 0;
@@ -817,10 +820,7 @@ ngx_ws_bus_v1_find(ngx_ws_bus_session_t *s, ngx_str_t *channel)
 
         node = (*prev)->group->channel->node;
 
-        if (node->hash == hash
-            && node->len == channel->len
-            && ngx_memcmp(node->name, channel->data, channel->len) == 0)
-        {
+        if (node->hash == hash && ngx_ws_bus_node_is(node, channel)) {
             break;
         }
     }

@@ -130,8 +130,7 @@ ngx_ws_bus_v1_ready(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub,
         return;
     }
 
-    channel.data = sub->group->channel->node->name;
-    channel.len = sub->group->channel->node->len;
+    ngx_ws_bus_node_name(sub->group->channel->node, &channel);
 
     if (rc != NGX_OK) {
         prev = ngx_ws_bus_v1_find(s, &channel);
@@ -199,8 +198,7 @@ ngx_ws_bus_v1_lost(ngx_ws_bus_session_t *s, ngx_ws_bus_node_t *node,
         return;
     }
 
-    channel.data = node->name;
-    channel.len = node->len;
+    ngx_ws_bus_node_name(node, &channel);
 
     last = ngx_ws_bus_message_gap_epoch(buf, &channel, node->epoch, to);
 
@@ -221,8 +219,7 @@ ngx_ws_bus_v1_moved(ngx_ws_bus_sub_t *sub, uint64_t epoch, uint64_t seq)
         return;
     }
 
-    channel.data = sub->group->channel->node->name;
-    channel.len = sub->group->channel->node->len;
+    ngx_ws_bus_node_name(sub->group->channel->node, &channel);
 
     last = ngx_ws_bus_message_epoch_follows(buf, &channel, epoch, seq);
 

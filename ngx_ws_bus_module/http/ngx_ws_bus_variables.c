@@ -32,8 +32,6 @@ static ngx_int_t ngx_ws_bus_variable_event_bytes(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_ws_bus_variable_number(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uint64_t n);
-static void ngx_ws_bus_variable_string(ngx_http_variable_value_t *v,
-    const ngx_str_t *value);
 
 
 static ngx_http_variable_t  ngx_ws_bus_variables[] = {
@@ -337,7 +335,7 @@ ngx_ws_bus_variable_number(ngx_http_request_t *r,
 }
 
 
-static void
+void
 ngx_ws_bus_variable_string(ngx_http_variable_value_t *v,
     const ngx_str_t *value)
 {

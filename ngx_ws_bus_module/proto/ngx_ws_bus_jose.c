@@ -76,6 +76,31 @@ ngx_ws_bus_jose_alg(const u_char *name, size_t len)
 }
 
 
+u_char *
+ngx_ws_bus_jose_names(u_char *p, ngx_uint_t algorithms)
+{
+    u_char                       *start;
+    const ngx_ws_bus_jose_alg_t  *alg;
+
+    start = p;
+
+    for (alg = ngx_ws_bus_jose_algs; alg->bit; alg++) {
+
+        if (!(algorithms & alg->bit)) {
+            continue;
+        }
+
+        if (p != start) {
+            *p++ = ' ';
+        }
+
+        p = ngx_cpymem(p, alg->name.data, alg->name.len);
+    }
+
+    return p;
+}
+
+
 ssize_t
 ngx_ws_bus_jose_base64url(u_char *dst, const u_char *src, size_t len)
 {

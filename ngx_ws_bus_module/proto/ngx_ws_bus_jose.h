@@ -43,6 +43,10 @@
     (NGX_WS_BUS_JOSE_HS256|NGX_WS_BUS_JOSE_HS384|NGX_WS_BUS_JOSE_HS512)
 
 
+/* the names of all, with spaces between */
+#define NGX_WS_BUS_JOSE_NAMES  77
+
+
 typedef struct {
     ngx_str_t   name;
     ngx_uint_t  bit;               /* NGX_WS_BUS_JOSE_RS256, ... */
@@ -68,6 +72,12 @@ typedef enum {
  */
 const ngx_ws_bus_jose_alg_t *ngx_ws_bus_jose_alg(const u_char *name,
     size_t len);
+
+/*
+ * Writes the names of these algorithms, a set of bits, at p with spaces
+ * between, at most NGX_WS_BUS_JOSE_NAMES bytes, and returns the end.
+ */
+u_char *ngx_ws_bus_jose_names(u_char *p, ngx_uint_t algorithms);
 
 /*
  * Decodes base64url (RFC 4648, 5; RFC 7515, 2) of len bytes to dst, which has

@@ -174,7 +174,7 @@ ngx_ws_bus_bridge_take(ngx_ws_bus_bridge_t *b)
                                  &b->redis->prefix, sh->host)
                      - b->control_name;
 
-    ngx_ws_bus_servers_listen(b->servers, 1, NULL);
+    ngx_ws_bus_bridge_listen(b);
 
     ngx_add_timer(&b->hold, NGX_WS_BUS_BRIDGE_HOLD);
 
@@ -407,6 +407,7 @@ ngx_ws_bus_bridge_tick_handler(ngx_event_t *ev)
 
     b->ticks++;
     b->redirects = 0;
+    b->refused = 0;
 
     ngx_ws_bus_bridge_publish_up(b);
     ngx_ws_bus_bridge_publish_refuse(b, 0);
@@ -415,7 +416,7 @@ ngx_ws_bus_bridge_tick_handler(ngx_event_t *ev)
         ngx_ws_bus_bridge_open(b);
 
         server = ngx_ws_bus_servers_next(b->servers, NULL);
-        sh->rtt = server ? server->command->rtt : 0;
+        sh->rtt = (server && server->command) ? server->command->rtt : 0;
 
         if (b->passive
             && (!sh->up
@@ -470,6 +471,38 @@ ngx_ws_bus_bridge_open(ngx_ws_bus_bridge_t *b)
 
         /* whoever waits is told, channel by channel */
 
+        ngx_ws_bus_bridge_begin_walk(b);
+    }
+}
+
+
+ngx_uint_t
+ngx_ws_bus_bridge_is_local(ngx_ws_bus_bridge_t *b, ngx_uint_t slot)
+{
+    ngx_ws_bus_server_t  *server;
+
+    if (b->redis->when_down != NGX_WS_BUS_REDIS_LOCAL) {
+        return 0;
+    }
+
+    if (ngx_ws_bus_bridge_failed(b, slot)) {
+        return 1;
+    }
+
+    server = ngx_ws_bus_servers_of(b->servers, slot);
+
+    return server && server->refused
+           && ngx_current_msec - server->refused < NGX_WS_BUS_BRIDGE_REFUSED;
+}
+
+
+void
+ngx_ws_bus_bridge_refused(ngx_ws_bus_bridge_t *b, ngx_ws_bus_reply_t *reply)
+{
+    if (b->redis->when_down == NGX_WS_BUS_REDIS_LOCAL && b->token
+        && !b->refused && ngx_ws_bus_reply_is_error(reply, "CLUSTERDOWN"))
+    {
+        b->refused = 1;
         ngx_ws_bus_bridge_begin_walk(b);
     }
 }
@@ -560,33 +593,43 @@ ngx_ws_bus_bridge_read_epoch(const ngx_str_t *value)
 
 
 ngx_int_t
-ngx_ws_bus_bridge_script(ngx_ws_bus_bridge_t *b, ngx_uint_t slot,
-    const ngx_ws_bus_script_t *script, ngx_uint_t load, ngx_str_t *argv,
-    ngx_uint_t keys, ngx_uint_t n, ngx_uint_t replid,
-    ngx_ws_bus_link_reply_pt handler, void *data)
+ngx_ws_bus_bridge_script(ngx_ws_bus_bridge_t *b,
+    ngx_ws_bus_servers_call_t *call, const ngx_ws_bus_script_t *script,
+    ngx_str_t *argv, ngx_uint_t keys)
 {
-    u_char                   number[NGX_INT_T_LEN];
-    ngx_int_t                rc;
-    ngx_ws_bus_server_op_t  *op;
+    u_char  number[NGX_INT_T_LEN];
 
-    if (load) {
-        ngx_str_set(&argv[0], "EVAL");
-        argv[1] = script->text;
-
-    } else {
-        ngx_str_set(&argv[0], "EVALSHA");
-        argv[1] = script->sha1;
-    }
+    ngx_str_set(&argv[0], "EVALSHA");
+    argv[1] = script->sha1;
 
     argv[2].data = number;
     argv[2].len = ngx_sprintf(number, "%ui", keys) - number;
 
-    rc = ngx_ws_bus_servers_command(b->servers, slot, argv, n, handler, data,
-                                    &op);
+    call->argv = argv;
+    call->script = &script->text;
 
-    if (rc == NGX_OK) {
-        ngx_ws_bus_servers_with_replid(op, replid);
+    return ngx_ws_bus_servers_command(b->servers, call, NULL);
+}
+
+
+void
+ngx_ws_bus_bridge_load(ngx_ws_bus_bridge_t *b, ngx_ws_bus_server_t *server)
+{
+    ngx_str_t   argv[3];
+    ngx_uint_t  i;
+
+    static const ngx_ws_bus_script_t  *scripts[] = {
+        &ngx_ws_bus_script_publish,
+        &ngx_ws_bus_script_delete
+    };
+
+    ngx_str_set(&argv[0], "SCRIPT");
+    ngx_str_set(&argv[1], "LOAD");
+
+    for (i = 0; i < sizeof(scripts) / sizeof(scripts[0]); i++) {
+        argv[2] = scripts[i]->text;
+
+        (void) ngx_ws_bus_link_command(server->command, argv, 3, NULL, NULL,
+                                       NULL);
     }
-
-    return rc;
 }

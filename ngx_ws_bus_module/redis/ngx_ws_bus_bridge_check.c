@@ -12,9 +12,9 @@
 
 
 /*
- * Settings of a server by which subscribers are cut off in a burst.  Nothing
- * is lost by that where messages are kept, but each time all channels are
- * subscribed to and compared again.
+ * Settings of a server by which it forgets messages, or cuts subscribers off
+ * in a burst.  Nothing is lost by the latter where messages are kept, but each
+ * time all channels are subscribed to and compared again.
  */
 
 
@@ -23,6 +23,10 @@
 #define NGX_WS_BUS_CHECK_SECONDS  10
 
 
+static void ngx_ws_bus_check_memory_handler(void *data, ngx_int_t rc,
+    ngx_ws_bus_reply_t *reply);
+static ngx_int_t ngx_ws_bus_check_info(ngx_ws_bus_reply_t *reply,
+    const char *name, ngx_str_t *value);
 static void ngx_ws_bus_check_handler(void *data, ngx_int_t rc,
     ngx_ws_bus_reply_t *reply);
 static ngx_int_t ngx_ws_bus_check_pubsub(ngx_str_t *value, ngx_str_t *text,
@@ -32,13 +36,94 @@ static ngx_int_t ngx_ws_bus_check_pubsub(ngx_str_t *value, ngx_str_t *text,
 void
 ngx_ws_bus_bridge_check(ngx_ws_bus_bridge_t *b, ngx_ws_bus_link_t *link)
 {
+    static const ngx_str_t  memory[] = {
+        ngx_string("INFO"), ngx_string("memory")
+    };
+
     static const ngx_str_t  config[] = {
         ngx_string("CONFIG"), ngx_string("GET"),
         ngx_string("client-output-buffer-limit")
     };
 
+    (void) ngx_ws_bus_link_command(link, memory, 2,
+                                   ngx_ws_bus_check_memory_handler, b, NULL);
     (void) ngx_ws_bus_link_command(link, config, 3, ngx_ws_bus_check_handler,
                                    b, NULL);
+}
+
+
+/*
+ * A server that evicts keys forgets messages that clients count on.
+ */
+
+static void
+ngx_ws_bus_check_memory_handler(void *data, ngx_int_t rc,
+    ngx_ws_bus_reply_t *reply)
+{
+    ngx_ws_bus_bridge_t *b = data;
+
+    ngx_str_t  max, policy;
+
+    if (rc != NGX_OK
+        || ngx_ws_bus_check_info(reply, "maxmemory:", &max) != NGX_OK
+        || ngx_ws_bus_check_info(reply, "maxmemory_policy:", &policy)
+           != NGX_OK)
+    {
+        return;
+    }
+
+    if ((max.len == 1 && max.data[0] == '0')
+        || (policy.len == 10
+            && ngx_strncmp(policy.data, "noeviction", 10) == 0))
+    {
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_WARN, b->log, 0,
+                  "ws_bus_redis \"%V\" may evict messages, its "
+                  "maxmemory-policy is \"%V\"",
+                  &b->redis->link.name, &policy);
+}
+
+
+/*
+ * The value of a line of INFO.  NGX_OK, or NGX_DECLINED if there is none.
+ */
+
+static ngx_int_t
+ngx_ws_bus_check_info(ngx_ws_bus_reply_t *reply, const char *name,
+    ngx_str_t *value)
+{
+    u_char  *p, *last;
+    size_t   len;
+
+    if (reply->type != NGX_WS_BUS_REPLY_STRING) {
+        return NGX_DECLINED;
+    }
+
+    len = ngx_strlen(name);
+    p = reply->str.data;
+    last = p + reply->str.len;
+
+    while (p && (size_t) (last - p) > len) {
+
+        if (ngx_strncmp(p, name, len) == 0) {
+            value->data = p + len;
+
+            for (p = value->data; p < last && *p != CR && *p != LF; p++) {
+                /* void */
+            }
+
+            value->len = p - value->data;
+
+            return NGX_OK;
+        }
+
+        p = ngx_strlchr(p, last, LF);
+        p = p ? p + 1 : NULL;
+    }
+
+    return NGX_DECLINED;
 }
 
 

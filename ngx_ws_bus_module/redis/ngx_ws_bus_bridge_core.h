@@ -52,6 +52,7 @@
 #define NGX_WS_BUS_BRIDGE_TICK        1000       /* milliseconds */
 #define NGX_WS_BUS_BRIDGE_LINGER      10000
 #define NGX_WS_BUS_BRIDGE_CHECK       15         /* ticks */
+#define NGX_WS_BUS_BRIDGE_REFUSED     2000
 
 /* a publication in the queue of "when_down queue", milliseconds */
 #define NGX_WS_BUS_BRIDGE_WAIT        60000
@@ -60,7 +61,8 @@
 #define NGX_WS_BUS_BRIDGE_KEY         1024
 
 #define NGX_WS_BUS_BRIDGE_EPOCH       16         /* digits */
-#define NGX_WS_BUS_BRIDGE_REPLID      24         /* of 40 digits */
+#define NGX_WS_BUS_BRIDGE_REPLID      40         /* of them all, */
+#define NGX_WS_BUS_BRIDGE_ID          24         /* and those in settings */
 
 
 typedef struct ngx_ws_bus_bridge_s          ngx_ws_bus_bridge_t;
@@ -93,6 +95,7 @@ struct ngx_ws_bus_bridge_channel_s {
     uint64_t                      seq;
     uint64_t                      asked_epoch;    /* where this host was */
     uint64_t                      asked_seq;      /* when it asked */
+    uint64_t                      missing;    /* known to be, while live */
 
     unsigned                      state:2;
     unsigned                      queued:1;
@@ -101,7 +104,6 @@ struct ngx_ws_bus_bridge_channel_s {
     unsigned                      live:1;     /* it was made so */
     unsigned                      unused:1;   /* nobody listens */
     unsigned                      alone:1;    /* a batch with it has failed */
-    unsigned                      behind:1;   /* at the last comparison */
     unsigned                      wary:1;     /* nothing is to be written */
 
     u_char                        len;
@@ -165,6 +167,7 @@ struct ngx_ws_bus_bridge_s {
 
     unsigned                      walking:1;
     unsigned                      moving:1;   /* slots have moved */
+    unsigned                      refused:1;  /* a Cluster is down */
     unsigned                      up:1;       /* a server is listened to */
     unsigned                      ready:1;    /* and one takes commands */
     unsigned                      handing:1;  /* waits for the marker */
@@ -208,6 +211,18 @@ void ngx_ws_bus_bridge_begin_walk(ngx_ws_bus_bridge_t *b);
 void ngx_ws_bus_bridge_open(ngx_ws_bus_bridge_t *b);
 
 /*
+ * The same in a part of a Cluster: 1 if a slot is not served.
+ */
+ngx_uint_t ngx_ws_bus_bridge_is_local(ngx_ws_bus_bridge_t *b,
+    ngx_uint_t slot);
+
+/*
+ * An answer may be that the Cluster is down: whoever waits is told then.
+ */
+void ngx_ws_bus_bridge_refused(ngx_ws_bus_bridge_t *b,
+    ngx_ws_bus_reply_t *reply);
+
+/*
  * Writes 16 hexadecimal digits that nobody has had.  NGX_OK or NGX_ERROR.
  */
 ngx_int_t ngx_ws_bus_bridge_epoch(u_char *p);
@@ -219,15 +234,20 @@ uint64_t ngx_ws_bus_bridge_read_epoch(const ngx_str_t *value);
 
 /*
  * Calls a script for channels of a slot: keys and then arguments are in
- * argv[3] to argv[n - 1], with a replication id at the end of argv[replid]
- * unless that is 0, and argv[0] to argv[2] are written here.  "load" sends
- * its text, for a Redis that does not know it.  Returns as
+ * call->argv[3] to [n - 1], and argv[0] to [2], as well as call->script, are
+ * written here; argv is what call->argv points to.  Returns as
  * ngx_ws_bus_servers_command().
  */
-ngx_int_t ngx_ws_bus_bridge_script(ngx_ws_bus_bridge_t *b, ngx_uint_t slot,
-    const ngx_ws_bus_script_t *script, ngx_uint_t load, ngx_str_t *argv,
-    ngx_uint_t keys, ngx_uint_t n, ngx_uint_t replid,
-    ngx_ws_bus_link_reply_pt handler, void *data);
+ngx_int_t ngx_ws_bus_bridge_script(ngx_ws_bus_bridge_t *b,
+    ngx_ws_bus_servers_call_t *call, const ngx_ws_bus_script_t *script,
+    ngx_str_t *argv, ngx_uint_t keys);
+
+/*
+ * The server gets the scripts, so that none of many commands meets one that
+ * does not know them.
+ */
+void ngx_ws_bus_bridge_load(ngx_ws_bus_bridge_t *b,
+    ngx_ws_bus_server_t *server);
 
 
 /*
@@ -237,6 +257,12 @@ ngx_int_t ngx_ws_bus_bridge_script(ngx_ws_bus_bridge_t *b, ngx_uint_t slot,
  */
 ngx_int_t ngx_ws_bus_bridge_connect(ngx_ws_bus_bridge_t *b);
 void ngx_ws_bus_bridge_disconnect(ngx_ws_bus_bridge_t *b);
+
+/*
+ * This process has become the owner: listens to all servers, and looks at the
+ * settings of those that are up already.
+ */
+void ngx_ws_bus_bridge_listen(ngx_ws_bus_bridge_t *b);
 
 /*
  * 1 if there is no server for a slot, and this is not just the beginning.
@@ -349,6 +375,24 @@ void ngx_ws_bus_bridge_fetch(ngx_ws_bus_bridge_t *b);
  */
 ngx_int_t ngx_ws_bus_bridge_place(ngx_ws_bus_bridge_t *b,
     const ngx_str_t *name, ngx_ws_bus_envelope_t *e, ngx_uint_t fetched);
+
+
+/*
+ * What was missed, ngx_ws_bus_bridge_gap.c.
+ *
+ * A message has come that does not follow: counts those before it.
+ */
+void ngx_ws_bus_bridge_hole(ngx_ws_bus_bridge_t *b,
+    ngx_ws_bus_bridge_channel_t *c, const ngx_str_t *name,
+    const ngx_ws_bus_envelope_t *e);
+
+/*
+ * Redis is ahead of a live channel: once all is heard that was published
+ * before, what has not come is counted and fetched.  NGX_OK, or NGX_DECLINED
+ * if that cannot be found out now.
+ */
+ngx_int_t ngx_ws_bus_bridge_late(ngx_ws_bus_bridge_t *b,
+    ngx_ws_bus_bridge_channel_t *c, const ngx_ws_bus_position_t *pos);
 
 
 /*

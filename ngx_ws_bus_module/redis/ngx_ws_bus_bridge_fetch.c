@@ -30,7 +30,6 @@ typedef struct {
     ngx_ws_bus_bridge_t          *bridge;
     uint64_t                      generation;
     uint64_t                      round;
-    ngx_uint_t                    loaded;   /* with the script's text */
     ngx_uint_t                    n;
     ngx_ws_bus_bridge_channel_t  *channels[1];
 } ngx_ws_bus_fetch_t;
@@ -256,6 +255,7 @@ ngx_ws_bus_fetch_positions(ngx_ws_bus_fetch_t *f)
     ngx_str_t                     argv[4 + NGX_WS_BUS_BRIDGE_BATCH], name;
     ngx_uint_t                    i;
     ngx_ws_bus_bridge_t          *b;
+    ngx_ws_bus_servers_call_t     call;
     ngx_ws_bus_remote_channel_t   ch;
     ngx_ws_bus_bridge_channel_t  *c;
 
@@ -282,10 +282,16 @@ ngx_ws_bus_fetch_positions(ngx_ws_bus_fetch_t *f)
     argv[i + 3].len = ngx_sprintf(ttl, "%uL", NGX_WS_BUS_FETCH_META_TTL)
                       - ttl;
 
-    return ngx_ws_bus_bridge_script(b, f->channels[0]->slot,
-                                    &ngx_ws_bus_script_position, f->loaded,
-                                    argv, f->n, f->n + 4, 0,
-                                    ngx_ws_bus_fetch_compare_handler, f);
+    ngx_memzero(&call, sizeof(ngx_ws_bus_servers_call_t));
+
+    call.slot = f->channels[0]->slot;
+    call.n = f->n + 4;
+    call.once = (b->redis->when_down == NGX_WS_BUS_REDIS_LOCAL);
+    call.handler = ngx_ws_bus_fetch_compare_handler;
+    call.data = f;
+
+    return ngx_ws_bus_bridge_script(b, &call, &ngx_ws_bus_script_position,
+                                    argv, f->n);
 }
 
 
@@ -304,18 +310,6 @@ ngx_ws_bus_fetch_compare_handler(void *data, ngx_int_t rc,
     static const ngx_str_t  channels = ngx_string("channels");
 
     b = f->bridge;
-
-    if (rc == NGX_OK && !f->loaded
-        && ngx_ws_bus_reply_is_error(reply, "NOSCRIPT")
-        && ngx_ws_bus_fetch_is_known(f))
-    {
-        f->loaded = 1;
-
-        if (ngx_ws_bus_fetch_positions(f) == NGX_OK) {
-            return;
-        }
-    }
-
     b->fetching--;
 
     known = ngx_ws_bus_fetch_is_known(f);
@@ -325,6 +319,7 @@ ngx_ws_bus_fetch_compare_handler(void *data, ngx_int_t rc,
     {
         if (reply->type == NGX_WS_BUS_REPLY_ERROR) {
             ngx_ws_bus_bridge_error(b, "comparing", &channels, reply);
+            ngx_ws_bus_bridge_refused(b, reply);
         }
 
         rc = NGX_ERROR;
@@ -411,8 +406,6 @@ ngx_ws_bus_fetch_position(ngx_ws_bus_bridge_t *b,
                     : NGX_DECLINED;
 
     if (rc != NGX_DECLINED && pos->epoch == ch.epoch && pos->seq <= ch.seq) {
-        c->behind = 0;
-
         if (!c->live || !ch.live) {
             ngx_ws_bus_fetch_live(b, c);
         }
@@ -420,20 +413,11 @@ ngx_ws_bus_fetch_position(ngx_ws_bus_bridge_t *b,
         return;
     }
 
-    if (rc == NGX_AGAIN && c->live && !c->behind) {
-
-        /* it may be on its way on the other connection */
-
-        c->behind = 1;
-        ngx_ws_bus_bridge_queue(b, c, &b->compare);
+    if (rc == NGX_AGAIN && c->live
+        && ngx_ws_bus_bridge_late(b, c, pos) == NGX_OK)
+    {
         return;
     }
-
-    if (c->live && rc == NGX_AGAIN) {
-        b->zone->sh->remote->stats.gaps++;
-    }
-
-    c->behind = 0;
 
     ngx_ws_bus_bridge_queue(b, c, &b->fetch);
 }
@@ -499,6 +483,7 @@ ngx_ws_bus_fetch_history(ngx_ws_bus_fetch_t *f)
     ngx_str_t                     argv[11], name;
     ngx_uint_t                    limit;
     ngx_ws_bus_bridge_t          *b;
+    ngx_ws_bus_servers_call_t     call;
     ngx_ws_bus_bridge_channel_t  *c;
     ngx_ws_bus_remote_channel_t   ch;
 
@@ -556,16 +541,26 @@ ngx_ws_bus_fetch_history(ngx_ws_bus_fetch_t *f)
         p += NGX_WS_BUS_BRIDGE_EPOCH;
     }
 
-    argv[9] = ngx_ws_bus_servers_replid(b->servers, c->slot);
+    argv[9].data = p;
+    argv[9].len = 0;
 
     argv[10].data = p;
     p = ngx_sprintf(p, "%uL", c->wary ? (uint64_t) 0
                                       : NGX_WS_BUS_FETCH_META_TTL);
     argv[10].len = p - argv[10].data;
 
-    return ngx_ws_bus_bridge_script(b, c->slot, &ngx_ws_bus_script_history,
-                                    f->loaded, argv, 2, 11, 9,
-                                    ngx_ws_bus_fetch_handler, f);
+    ngx_memzero(&call, sizeof(ngx_ws_bus_servers_call_t));
+
+    call.slot = c->slot;
+    call.n = 11;
+    call.replid = 9;
+    call.digits = NGX_WS_BUS_BRIDGE_REPLID;
+    call.once = (b->redis->when_down == NGX_WS_BUS_REDIS_LOCAL);
+    call.handler = ngx_ws_bus_fetch_handler;
+    call.data = f;
+
+    return ngx_ws_bus_bridge_script(b, &call, &ngx_ws_bus_script_history,
+                                    argv, 2);
 }
 
 
@@ -634,17 +629,11 @@ ngx_ws_bus_fetch_refused(ngx_ws_bus_fetch_t *f, ngx_ws_bus_reply_t *reply)
 
     c = f->channels[0];
 
-    if (!f->loaded && ngx_ws_bus_reply_is_error(reply, "NOSCRIPT")) {
-        f->loaded = 1;
-
-        return (ngx_ws_bus_fetch_history(f) == NGX_OK) ? NGX_AGAIN
-                                                       : NGX_DECLINED;
-    }
-
     name.data = c->name;
     name.len = c->len;
 
     ngx_ws_bus_bridge_error(f->bridge, "fetching", &name, reply);
+    ngx_ws_bus_bridge_refused(f->bridge, reply);
 
     /* reading may be possible where writing is not */
 
@@ -743,6 +732,7 @@ ngx_ws_bus_fetch_apply(ngx_ws_bus_fetch_t *f, ngx_ws_bus_reply_t *reply)
         }
 
         if (e.seq > ch.seq + 1) {
+            c->missing -= ngx_min(c->missing, e.seq - 1 - ch.seq);
             ngx_ws_bus_fetch_lost(b, &name, e.seq - 1);
         }
 
@@ -750,7 +740,10 @@ ngx_ws_bus_fetch_apply(ngx_ws_bus_fetch_t *f, ngx_ws_bus_reply_t *reply)
 
         e.epoch = pos.epoch;
 
-        if (ngx_ws_bus_bridge_place(b, &name, &e, 1) == NGX_OK && c->live) {
+        if (ngx_ws_bus_bridge_place(b, &name, &e, 1) == NGX_OK
+            && c->missing)
+        {
+            c->missing--;
             b->zone->sh->remote->stats.repaired++;
         }
     }
@@ -781,6 +774,7 @@ ngx_ws_bus_fetch_apply(ngx_ws_bus_fetch_t *f, ngx_ws_bus_reply_t *reply)
     }
 
     c->epoch = 0;
+    c->missing = 0;
 
     return NGX_OK;
 }
@@ -925,7 +919,6 @@ ngx_ws_bus_fetch_create(ngx_ws_bus_bridge_t *b, ngx_uint_t n)
         f->bridge = b;
         f->generation = b->generation;
         f->round = b->round;
-        f->loaded = 0;
         f->n = 0;
     }
 

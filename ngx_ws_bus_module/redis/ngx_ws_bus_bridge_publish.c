@@ -39,7 +39,8 @@ typedef struct {
     ngx_queue_t            queue;
     ngx_ws_bus_bridge_t   *bridge;
     ngx_ws_bus_op_t       *op;         /* NULL: nobody asks */
-    ngx_msec_t             deadline;   /* while it waits */
+    void                  *publisher;
+    ngx_msec_t             deadline;   /* to be sent */
     size_t                 size;
     ngx_uint_t             slot;
 
@@ -52,7 +53,6 @@ typedef struct {
     unsigned               once:1;
     unsigned               deleting:1;
     unsigned               script:1;
-    unsigned               loaded:1;   /* with the script's text */
 } ngx_ws_bus_publication_t;
 
 
@@ -64,11 +64,11 @@ static ngx_ws_bus_publication_t *ngx_ws_bus_publish_create(
     ngx_ws_bus_bridge_t *b, const ngx_str_t *name, ngx_ws_bus_envelope_t *e);
 static ngx_int_t ngx_ws_bus_publish_send(ngx_ws_bus_publication_t *p);
 static ngx_int_t ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p,
-    ngx_str_t *argv, u_char *last);
+    ngx_ws_bus_servers_call_t *call, ngx_str_t *argv, u_char *last);
 static u_char *ngx_ws_bus_publish_settings(ngx_ws_bus_publication_t *p,
     u_char *d);
 static ngx_int_t ngx_ws_bus_publish_delete(ngx_ws_bus_publication_t *p,
-    ngx_str_t *argv);
+    ngx_ws_bus_servers_call_t *call, ngx_str_t *argv);
 static void ngx_ws_bus_publish_handler(void *data, ngx_int_t rc,
     ngx_ws_bus_reply_t *reply);
 static ngx_int_t ngx_ws_bus_publish_place(ngx_ws_bus_publication_t *p,
@@ -77,6 +77,10 @@ static void ngx_ws_bus_publish_end(ngx_ws_bus_publication_t *p,
     ngx_int_t rc, ngx_ws_bus_place_t *place);
 static ngx_int_t ngx_ws_bus_publish_local(ngx_ws_bus_bridge_t *b,
     const ngx_str_t *name, ngx_ws_bus_message_t *msg,
+    ngx_ws_bus_place_t *place);
+static void ngx_ws_bus_publish_refused(ngx_ws_bus_publication_t *p);
+static ngx_uint_t ngx_ws_bus_publish_is_local(ngx_ws_bus_publication_t *p);
+static ngx_int_t ngx_ws_bus_publish_here(ngx_ws_bus_publication_t *p,
     ngx_ws_bus_place_t *place);
 static ngx_uint_t ngx_ws_bus_publish_listeners(ngx_ws_bus_bridge_t *b,
     const ngx_str_t *name);
@@ -102,6 +106,9 @@ ngx_ws_bus_bridge_publish(ngx_ws_bus_hub_t *hub, const ngx_str_t *name,
     if (b->redis->when_down == NGX_WS_BUS_REDIS_LOCAL
         && ngx_ws_bus_bridge_failed(b, ngx_ws_bus_slot(name)))
     {
+        hub->slot->stats.messages_in++;
+        hub->slot->stats.bytes_in += msg->len;
+
         return ngx_ws_bus_publish_local(b, name, msg, place);
     }
 
@@ -175,6 +182,7 @@ ngx_ws_bus_publish_begin(ngx_ws_bus_publication_t *p, ngx_ws_bus_op_t *op)
     ngx_ws_bus_bridge_t  *b;
 
     b = p->bridge;
+    p->publisher = op ? op->publisher : NULL;
 
     if (b->flying + p->size > b->redis->link.max_queue) {
         rc = NGX_AGAIN;
@@ -215,10 +223,20 @@ static ngx_uint_t
 ngx_ws_bus_publish_may_pass(ngx_ws_bus_publication_t *p)
 {
     ngx_ws_bus_bridge_t  *b;
+    ngx_ws_bus_server_t  *server;
 
     b = p->bridge;
 
     if (ngx_ws_bus_publish_waits(b, p->slot)) {
+
+        server = ngx_ws_bus_servers_of(b->servers, p->slot);
+
+        if (server == NULL || !server->up) {
+
+            /* the queue may be long, and is looked through in vain */
+
+            return 0;
+        }
 
         /* others may have left the queue */
 
@@ -238,14 +256,12 @@ static ngx_int_t
 ngx_ws_bus_publish_wait(ngx_ws_bus_publication_t *p)
 {
     size_t                max;
-    ngx_msec_t            wait;
     ngx_ws_bus_bridge_t  *b;
 
     b = p->bridge;
 
     if (b->redis->when_down == NGX_WS_BUS_REDIS_QUEUE) {
         max = b->redis->queue;
-        wait = NGX_WS_BUS_BRIDGE_WAIT;
 
     } else if (!ngx_ws_bus_bridge_failed(b, p->slot)
                || b->zone->sh->remote->up)
@@ -253,7 +269,6 @@ ngx_ws_bus_publish_wait(ngx_ws_bus_publication_t *p)
         /* it is there: this process will soon be connected, too */
 
         max = b->redis->link.max_queue;
-        wait = b->redis->link.timeout;
 
     } else {
         return NGX_DECLINED;
@@ -262,8 +277,6 @@ ngx_ws_bus_publish_wait(ngx_ws_bus_publication_t *p)
     if (b->waiting_size + p->size > max) {
         return NGX_DECLINED;
     }
-
-    p->deadline = ngx_current_msec + wait;
 
     b->waiting_size += p->size;
     ngx_ws_bus_publish_load(&b->hub->slot->stats.waiting, p);
@@ -294,6 +307,9 @@ ngx_ws_bus_publish_create(ngx_ws_bus_bridge_t *b, const ngx_str_t *name,
 
     p->bridge = b;
     p->size = size;
+    p->deadline = ngx_current_msec
+                  + (b->redis->when_down == NGX_WS_BUS_REDIS_QUEUE
+                     ? NGX_WS_BUS_BRIDGE_WAIT : b->redis->link.timeout);
 
     d = (u_char *) (p + 1);
 
@@ -317,13 +333,32 @@ ngx_ws_bus_publish_create(ngx_ws_bus_bridge_t *b, const ngx_str_t *name,
 static ngx_int_t
 ngx_ws_bus_publish_send(ngx_ws_bus_publication_t *p)
 {
-    u_char               *last, buf[4 * NGX_WS_BUS_BRIDGE_KEY];
-    ngx_str_t             argv[16];
-    ngx_ws_bus_bridge_t  *b;
+    u_char                     *last, buf[4 * NGX_WS_BUS_BRIDGE_KEY];
+    ngx_str_t                   argv[16];
+    ngx_msec_int_t              left;
+    ngx_ws_bus_bridge_t        *b;
+    ngx_ws_bus_servers_call_t   call;
 
     b = p->bridge;
 
     last = buf + sizeof(buf);
+
+    ngx_memzero(&call, sizeof(ngx_ws_bus_servers_call_t));
+
+    call.slot = p->slot;
+    call.publisher = p->publisher;
+    call.ordered = 1;
+    call.once = (b->redis->when_down == NGX_WS_BUS_REDIS_LOCAL);
+
+    /* the Cluster may be down, or the next server */
+
+    if (b->redis->when_down == NGX_WS_BUS_REDIS_QUEUE) {
+        left = (ngx_msec_int_t) (p->deadline - ngx_current_msec);
+        call.timeout = ngx_max(left, 1);
+    }
+
+    call.handler = ngx_ws_bus_publish_handler;
+    call.data = p;
 
     if (p->script) {
         argv[3].data = buf;
@@ -344,8 +379,8 @@ ngx_ws_bus_publish_send(ngx_ws_bus_publication_t *p)
                                            NGX_WS_BUS_REDIS_KEY_LOG)
                       - argv[5].data;
 
-        return p->deleting ? ngx_ws_bus_publish_delete(p, argv)
-                           : ngx_ws_bus_publish_script(p, argv, last);
+        return p->deleting ? ngx_ws_bus_publish_delete(p, &call, argv)
+                           : ngx_ws_bus_publish_script(p, &call, argv, last);
     }
 
     argv[0] = ngx_ws_bus_bridge_verb(b, p->slot);
@@ -357,8 +392,10 @@ ngx_ws_bus_publish_send(ngx_ws_bus_publication_t *p)
                   - buf;
     argv[2] = p->envelope;
 
-    return ngx_ws_bus_servers_command(b->servers, p->slot, argv, 3,
-                                      ngx_ws_bus_publish_handler, p, NULL);
+    call.argv = argv;
+    call.n = 3;
+
+    return ngx_ws_bus_servers_command(b->servers, &call, NULL);
 }
 
 
@@ -367,15 +404,14 @@ ngx_ws_bus_publish_send(ngx_ws_bus_publication_t *p)
  */
 
 static ngx_int_t
-ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p, ngx_str_t *argv,
-    u_char *last)
+ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p,
+    ngx_ws_bus_servers_call_t *call, ngx_str_t *argv, u_char *last)
 {
     u_char               *d;
-    ngx_uint_t            n, settings;
+    ngx_uint_t            n;
     ngx_ws_bus_bridge_t  *b;
 
-    static u_char  numbers[6 * NGX_INT64_LEN + NGX_WS_BUS_BRIDGE_REPLID
-                           + NGX_WS_BUS_BRIDGE_EPOCH + 4];
+    static u_char  numbers[6 * NGX_INT64_LEN + NGX_WS_BUS_BRIDGE_EPOCH + 4];
 
     b = p->bridge;
     n = 6;
@@ -405,11 +441,12 @@ ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p, ngx_str_t *argv,
     argv[n].len = p->envelope.len - NGX_WS_BUS_ENVELOPE_START;
     n++;
 
-    settings = n;
     argv[n].data = d;
 
     if (p->count) {
         d = ngx_ws_bus_publish_settings(p, d);
+        call->replid = n;
+        call->digits = NGX_WS_BUS_BRIDGE_ID;
     }
 
     argv[n].len = d - argv[n].data;
@@ -432,45 +469,43 @@ ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p, ngx_str_t *argv,
         n++;
     }
 
-    return ngx_ws_bus_bridge_script(b, p->slot, &ngx_ws_bus_script_publish,
-                                    p->loaded, argv, p->once ? 4 : 3, n,
-                                    p->count ? settings : 0,
-                                    ngx_ws_bus_publish_handler, p);
+    call->n = n;
+
+    return ngx_ws_bus_bridge_script(b, call, &ngx_ws_bus_script_publish,
+                                    argv, p->once ? 4 : 3);
 }
 
 
 /*
- * What is the same for all publications of a while; returns the end.
+ * What is the same for all publications of a while, but for the replication
+ * id; returns the end.
  */
 
 static u_char *
 ngx_ws_bus_publish_settings(ngx_ws_bus_publication_t *p, u_char *d)
 {
-    uint64_t   log, meta;
-    ngx_str_t  replid;
+    uint64_t  log, meta;
 
     log = p->ttl ? p->ttl : NGX_WS_BUS_PUBLISH_LOG_TTL;
     log = ngx_max(log, 1000);
     meta = log + NGX_WS_BUS_PUBLISH_META_TTL;
 
-    replid = ngx_ws_bus_servers_replid(p->bridge->servers, p->slot);
-    replid.len = ngx_min(replid.len, NGX_WS_BUS_BRIDGE_REPLID);
-
-    return ngx_sprintf(d, "%uL:%uL:%uL:%uL:%V", p->count, log, meta,
-                       ((uint64_t) ngx_time() * 1000) / (log / 16), &replid);
+    return ngx_sprintf(d, "%uL:%uL:%uL:%uL:", p->count, log, meta,
+                       ((uint64_t) ngx_time() * 1000) / (log / 16));
 }
 
 
 static ngx_int_t
-ngx_ws_bus_publish_delete(ngx_ws_bus_publication_t *p, ngx_str_t *argv)
+ngx_ws_bus_publish_delete(ngx_ws_bus_publication_t *p,
+    ngx_ws_bus_servers_call_t *call, ngx_str_t *argv)
 {
     argv[6] = ngx_ws_bus_bridge_verb(p->bridge, p->slot);
     argv[7] = p->envelope;
 
-    return ngx_ws_bus_bridge_script(p->bridge, p->slot,
-                                    &ngx_ws_bus_script_delete, p->loaded,
-                                    argv, 3, 8, 0,
-                                    ngx_ws_bus_publish_handler, p);
+    call->n = 8;
+
+    return ngx_ws_bus_bridge_script(p->bridge, call,
+                                    &ngx_ws_bus_script_delete, argv, 3);
 }
 
 
@@ -482,20 +517,13 @@ ngx_ws_bus_publish_handler(void *data, ngx_int_t rc,
 
     ngx_ws_bus_place_t  place;
 
-    if (rc == NGX_OK && ngx_ws_bus_reply_is_error(reply, "NOSCRIPT")
-        && !p->loaded)
-    {
-        p->loaded = 1;
-
-        if (ngx_ws_bus_publish_send(p) == NGX_OK) {
-            return;
-        }
-
-        rc = NGX_DECLINED;
-    }
-
     p->bridge->flying -= p->size;
     ngx_ws_bus_publish_unload(&p->bridge->hub->slot->stats.sent, p);
+
+    if (rc == NGX_DECLINED) {
+        ngx_ws_bus_publish_refused(p);
+        return;
+    }
 
     ngx_memzero(&place, sizeof(ngx_ws_bus_place_t));
 
@@ -523,6 +551,14 @@ ngx_ws_bus_publish_place(ngx_ws_bus_publication_t *p,
 
     if (reply->type == NGX_WS_BUS_REPLY_ERROR) {
         ngx_ws_bus_bridge_error(b, "publishing", &p->channel, reply);
+        ngx_ws_bus_bridge_refused(b, reply);
+
+        if (ngx_ws_bus_reply_is_error(reply, "CLUSTERDOWN")
+            && b->redis->when_down == NGX_WS_BUS_REDIS_LOCAL && !p->deleting)
+        {
+            return ngx_ws_bus_publish_here(p, place);
+        }
+
         return NGX_DECLINED;
     }
 
@@ -660,7 +696,6 @@ void
 ngx_ws_bus_bridge_publish_refuse(ngx_ws_bus_bridge_t *b, ngx_uint_t all)
 {
     ngx_queue_t               *q, *next, refused;
-    ngx_ws_bus_place_t         place;
     ngx_ws_bus_server_t       *server;
     ngx_ws_bus_publication_t  *p;
 
@@ -675,9 +710,10 @@ ngx_ws_bus_bridge_publish_refuse(ngx_ws_bus_bridge_t *b, ngx_uint_t all)
 
         server = all ? ngx_ws_bus_servers_of(b->servers, p->slot) : NULL;
 
-        if (server ? server->up
-                   : (!all && (ngx_msec_int_t)
-                              (p->deadline - ngx_current_msec) > 0))
+        if (!ngx_ws_bus_publish_is_local(p)
+            && (server ? server->up
+                       : (!all && (ngx_msec_int_t)
+                                  (p->deadline - ngx_current_msec) > 0)))
         {
             continue;
         }
@@ -688,15 +724,41 @@ ngx_ws_bus_bridge_publish_refuse(ngx_ws_bus_bridge_t *b, ngx_uint_t all)
         ngx_ws_bus_publish_unload(&b->hub->slot->stats.waiting, p);
     }
 
-    ngx_memzero(&place, sizeof(ngx_ws_bus_place_t));
-
     while (!ngx_queue_empty(&refused)) {
         q = ngx_queue_head(&refused);
         ngx_queue_remove(q);
 
         p = ngx_queue_data(q, ngx_ws_bus_publication_t, queue);
-        ngx_ws_bus_publish_end(p, NGX_DECLINED, &place);
+        ngx_ws_bus_publish_refused(p);
     }
+}
+
+
+/*
+ * It was not published: the end, unless it may be delivered here.
+ */
+
+static void
+ngx_ws_bus_publish_refused(ngx_ws_bus_publication_t *p)
+{
+    ngx_int_t           rc;
+    ngx_ws_bus_place_t  place;
+
+    ngx_memzero(&place, sizeof(ngx_ws_bus_place_t));
+
+    rc = ngx_ws_bus_publish_is_local(p) ? ngx_ws_bus_publish_here(p, &place)
+                                        : NGX_DECLINED;
+
+    ngx_ws_bus_publish_end(p, rc, &place);
+}
+
+
+static ngx_uint_t
+ngx_ws_bus_publish_is_local(ngx_ws_bus_publication_t *p)
+{
+    return p->bridge->redis->when_down == NGX_WS_BUS_REDIS_LOCAL
+           && !p->deleting
+           && ngx_ws_bus_bridge_failed(p->bridge, p->slot);
 }
 
 
@@ -725,12 +787,38 @@ ngx_ws_bus_publish_local(ngx_ws_bus_bridge_t *b, const ngx_str_t *name,
         place->subscribers = ngx_ws_bus_publish_listeners(b, name);
     }
 
-    b->hub->slot->stats.messages_in++;
-    b->hub->slot->stats.bytes_in += msg->len;
-
     place->local = 1;
 
     return NGX_OK;
+}
+
+
+/*
+ * The same with one that was sent, and which the Cluster did not take.
+ */
+
+static ngx_int_t
+ngx_ws_bus_publish_here(ngx_ws_bus_publication_t *p,
+    ngx_ws_bus_place_t *place)
+{
+    ngx_ws_bus_message_t   msg;
+    ngx_ws_bus_envelope_t  e;
+
+    if (ngx_ws_bus_envelope_read(&e, p->envelope.data, p->envelope.len)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    ngx_memzero(&msg, sizeof(ngx_ws_bus_message_t));
+
+    msg.data = e.payload.data;
+    msg.len = e.payload.len;
+    msg.flags = e.flags & (NGX_WS_BUS_REC_BINARY|NGX_WS_BUS_REC_JSON
+                           |NGX_WS_BUS_REC_STRING);
+    msg.time = ngx_ws_bus_time();
+
+    return ngx_ws_bus_publish_local(p->bridge, &p->channel, &msg, place);
 }
 
 

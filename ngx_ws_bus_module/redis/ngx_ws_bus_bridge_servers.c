@@ -34,6 +34,13 @@ typedef struct {
 } ngx_ws_bus_peer_t;
 
 
+/* the zone has room for them */
+
+ngx_ws_bus_assert(link_stats,
+                  sizeof(ngx_ws_bus_link_stats_t)
+                  <= NGX_WS_BUS_REMOTE_LINK * sizeof(uint64_t));
+
+
 static void ngx_ws_bus_peer_up(void *data, ngx_ws_bus_server_t *server);
 static void ngx_ws_bus_peer_down(void *data, ngx_ws_bus_server_t *server);
 static void ngx_ws_bus_peer_listening(void *data,
@@ -44,10 +51,6 @@ static void ngx_ws_bus_peer_moved(void *data, ngx_uint_t first,
 static void ngx_ws_bus_peer_gone(void *data, ngx_ws_bus_server_t *server);
 static void ngx_ws_bus_peer_flags(ngx_ws_bus_bridge_t *b);
 static void ngx_ws_bus_peer_splice(ngx_queue_t *to, ngx_queue_t *from);
-static void ngx_ws_bus_peer_memory_handler(void *data, ngx_int_t rc,
-    ngx_ws_bus_reply_t *reply);
-static ngx_int_t ngx_ws_bus_peer_info(ngx_ws_bus_reply_t *reply,
-    const char *name, ngx_str_t *value);
 static void ngx_ws_bus_peer_subscribe(ngx_ws_bus_bridge_t *b,
     ngx_ws_bus_server_t *server);
 static ngx_int_t ngx_ws_bus_peer_name(ngx_ws_bus_bridge_t *b,
@@ -109,6 +112,24 @@ ngx_ws_bus_bridge_disconnect(ngx_ws_bus_bridge_t *b)
 }
 
 
+void
+ngx_ws_bus_bridge_listen(ngx_ws_bus_bridge_t *b)
+{
+    ngx_ws_bus_server_t  *server;
+
+    for (server = ngx_ws_bus_servers_next(b->servers, NULL);
+         server;
+         server = ngx_ws_bus_servers_next(b->servers, server))
+    {
+        if (server->up) {
+            ngx_ws_bus_bridge_check(b, server->command);
+        }
+    }
+
+    ngx_ws_bus_servers_listen(b->servers, 1, NULL);
+}
+
+
 ngx_uint_t
 ngx_ws_bus_bridge_failed(ngx_ws_bus_bridge_t *b, ngx_uint_t slot)
 {
@@ -116,15 +137,19 @@ ngx_ws_bus_bridge_failed(ngx_ws_bus_bridge_t *b, ngx_uint_t slot)
 
     server = ngx_ws_bus_servers_of(b->servers, slot);
 
-    if (server && server->up) {
+    if (server == NULL) {
+        return ngx_current_msec - b->since > b->redis->link.connect_timeout;
+    }
+
+    /* one that nobody has asked for yet is connected to when it is */
+
+    if (server->up || server->command == NULL) {
         return 0;
     }
 
-    if (server && server->command->reason != NGX_WS_BUS_LINK_NEVER) {
-        return 1;
-    }
-
-    return ngx_current_msec - b->since > b->redis->link.connect_timeout;
+    return server->command->reason != NGX_WS_BUS_LINK_NEVER
+           || ngx_current_msec - server->since
+              > b->redis->link.connect_timeout;
 }
 
 
@@ -138,7 +163,8 @@ ngx_ws_bus_bridge_settled(ngx_ws_bus_bridge_t *b)
          server = ngx_ws_bus_servers_next(b->servers, server))
     {
         if (server->slots && !server->listening
-            && server->command->reason == NGX_WS_BUS_LINK_NEVER)
+            && (server->command == NULL
+                || server->command->reason == NGX_WS_BUS_LINK_NEVER))
         {
             return 0;
         }
@@ -171,20 +197,14 @@ ngx_ws_bus_peer_up(void *data, ngx_ws_bus_server_t *server)
 {
     ngx_ws_bus_bridge_t *b = data;
 
-    static const ngx_str_t  memory[] = {
-        ngx_string("INFO"), ngx_string("memory")
-    };
-
     b->ready = 1;
 
+    ngx_ws_bus_bridge_load(b, server);
     ngx_ws_bus_bridge_publish_up(b);
 
     if (b->token == 0) {
         return;
     }
-
-    (void) ngx_ws_bus_link_command(server->command, memory, 2,
-                                   ngx_ws_bus_peer_memory_handler, b, NULL);
 
     ngx_ws_bus_bridge_check(b, server->command);
 
@@ -220,6 +240,10 @@ ngx_ws_bus_peer_down(void *data, ngx_ws_bus_server_t *server)
 
     if (b->token) {
         ngx_ws_bus_bridge_open(b);
+
+        if (b->redis->when_down == NGX_WS_BUS_REDIS_LOCAL) {
+            ngx_ws_bus_bridge_begin_walk(b);
+        }
     }
 }
 
@@ -239,81 +263,6 @@ ngx_ws_bus_peer_flags(ngx_ws_bus_bridge_t *b)
         b->up |= server->listening;
         b->ready |= server->up;
     }
-}
-
-
-/*
- * A server that evicts keys forgets messages that clients count on.
- */
-
-static void
-ngx_ws_bus_peer_memory_handler(void *data, ngx_int_t rc,
-    ngx_ws_bus_reply_t *reply)
-{
-    ngx_ws_bus_bridge_t *b = data;
-
-    ngx_str_t  max, policy;
-
-    if (rc != NGX_OK
-        || ngx_ws_bus_peer_info(reply, "maxmemory:", &max) != NGX_OK
-        || ngx_ws_bus_peer_info(reply, "maxmemory_policy:", &policy)
-           != NGX_OK)
-    {
-        return;
-    }
-
-    if ((max.len == 1 && max.data[0] == '0')
-        || (policy.len == 10
-            && ngx_strncmp(policy.data, "noeviction", 10) == 0))
-    {
-        return;
-    }
-
-    ngx_log_error(NGX_LOG_WARN, b->log, 0,
-                  "ws_bus_redis \"%V\" may evict messages, its "
-                  "maxmemory-policy is \"%V\"",
-                  &b->redis->link.name, &policy);
-}
-
-
-/*
- * The value of a line of INFO.  NGX_OK, or NGX_DECLINED if there is none.
- */
-
-static ngx_int_t
-ngx_ws_bus_peer_info(ngx_ws_bus_reply_t *reply, const char *name,
-    ngx_str_t *value)
-{
-    u_char  *p, *last;
-    size_t   len;
-
-    if (reply->type != NGX_WS_BUS_REPLY_STRING) {
-        return NGX_DECLINED;
-    }
-
-    len = ngx_strlen(name);
-    p = reply->str.data;
-    last = p + reply->str.len;
-
-    while (p && (size_t) (last - p) > len) {
-
-        if (ngx_strncmp(p, name, len) == 0) {
-            value->data = p + len;
-
-            for (p = value->data; p < last && *p != CR && *p != LF; p++) {
-                /* void */
-            }
-
-            value->len = p - value->data;
-
-            return NGX_OK;
-        }
-
-        p = ngx_strlchr(p, last, LF);
-        p = p ? p + 1 : NULL;
-    }
-
-    return NGX_DECLINED;
 }
 
 
@@ -555,13 +504,19 @@ ngx_ws_bus_bridge_appends(ngx_ws_bus_bridge_t *b, ngx_ws_bus_server_t *server)
 void
 ngx_ws_bus_bridge_marker(ngx_ws_bus_bridge_t *b)
 {
-    u_char                token[NGX_INT64_LEN];
-    ngx_str_t             argv[3];
-    ngx_ws_bus_peer_t    *peer;
-    ngx_ws_bus_server_t  *server;
+    u_char                      token[NGX_INT64_LEN];
+    ngx_str_t                   argv[3];
+    ngx_ws_bus_peer_t          *peer;
+    ngx_ws_bus_server_t        *server;
+    ngx_ws_bus_servers_call_t   call;
 
     argv[2].data = token;
     argv[2].len = ngx_sprintf(token, "%uL", b->token) - token;
+
+    ngx_memzero(&call, sizeof(ngx_ws_bus_servers_call_t));
+
+    call.argv = argv;
+    call.n = 3;
 
     for (server = ngx_ws_bus_servers_next(b->servers, NULL);
          server;
@@ -576,9 +531,9 @@ ngx_ws_bus_bridge_marker(ngx_ws_bus_bridge_t *b)
         argv[0] = ngx_ws_bus_bridge_verb(b, peer->slot);
         argv[1] = peer->control;
 
-        if (ngx_ws_bus_servers_command(b->servers, peer->slot, argv, 3, NULL,
-                                       NULL, NULL)
-            == NGX_OK)
+        call.slot = peer->slot;
+
+        if (ngx_ws_bus_servers_command(b->servers, &call, NULL) == NGX_OK)
         {
             b->handing = 1;
             b->handing_since = ngx_current_msec;

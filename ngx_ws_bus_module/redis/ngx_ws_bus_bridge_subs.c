@@ -33,6 +33,8 @@ static void ngx_ws_bus_subs_dead(ngx_ws_bus_bridge_t *b,
 static ngx_int_t ngx_ws_bus_subs_subscribe(ngx_ws_bus_bridge_t *b);
 static void ngx_ws_bus_subs_handler(void *data, ngx_int_t rc,
     ngx_ws_bus_reply_t *reply);
+static void ngx_ws_bus_subs_refused(ngx_ws_bus_bridge_t *b,
+    ngx_ws_bus_reply_t *reply);
 static ngx_uint_t ngx_ws_bus_subs_is(ngx_str_t *kind, const char *name);
 static void ngx_ws_bus_subs_confirmed(ngx_ws_bus_bridge_t *b,
     ngx_ws_bus_server_t *server, ngx_str_t *name);
@@ -59,15 +61,19 @@ ngx_ws_bus_bridge_want(ngx_ws_bus_bridge_t *b,
 
     static ngx_uint_t  rings[NGX_MAX_PROCESSES];
 
-    if (b->zone->sh->remote->open) {
-
+    if (b->zone->sh->remote->open
+        || (!rc->live
+            && ngx_ws_bus_bridge_is_local(b, ngx_ws_bus_slot(&rc->name))))
+    {
         if (ngx_ws_bus_remote_live(b->zone, &rc->name, 0, rings, &n)
             == NGX_OK)
         {
             ngx_ws_bus_hub_appended(b->hub, rings, n);
         }
 
-        return;
+        if (b->zone->sh->remote->open) {
+            return;
+        }
     }
 
     c = ngx_ws_bus_bridge_find(b, &rc->name);
@@ -233,6 +239,8 @@ ngx_ws_bus_subs_unqueue(ngx_ws_bus_bridge_channel_t *c)
 static void
 ngx_ws_bus_subs_dead(ngx_ws_bus_bridge_t *b, ngx_ws_bus_bridge_channel_t *c)
 {
+    c->missing = 0;
+
     if (c->live) {
         c->live = 0;
         b->zone->sh->remote->nlive--;
@@ -386,9 +394,34 @@ ngx_ws_bus_subs_handler(void *data, ngx_int_t rc, ngx_ws_bus_reply_t *reply)
 
     } else if (rc == NGX_OK && reply->type == NGX_WS_BUS_REPLY_ERROR) {
         ngx_ws_bus_bridge_error(b, "subscribing to", &channels, reply);
+        ngx_ws_bus_subs_refused(b, reply);
     }
 
     ngx_post_event(&b->work, &ngx_posted_events);
+}
+
+
+/*
+ * Which server it was is not known, but a Cluster mostly is down as a whole.
+ */
+
+static void
+ngx_ws_bus_subs_refused(ngx_ws_bus_bridge_t *b, ngx_ws_bus_reply_t *reply)
+{
+    ngx_ws_bus_server_t  *server;
+
+    if (!ngx_ws_bus_reply_is_error(reply, "CLUSTERDOWN")) {
+        return;
+    }
+
+    for (server = ngx_ws_bus_servers_next(b->servers, NULL);
+         server;
+         server = ngx_ws_bus_servers_next(b->servers, server))
+    {
+        server->refused = ngx_current_msec;
+    }
+
+    ngx_ws_bus_bridge_refused(b, reply);
 }
 
 
@@ -537,16 +570,11 @@ ngx_ws_bus_subs_message(ngx_ws_bus_bridge_t *b, ngx_ws_bus_server_t *server,
         return;
     }
 
-    c->epoch = e.epoch;
-    c->seq = e.seq;
+    ngx_ws_bus_bridge_hole(b, c, name, &e);
 
     if (c->fetching) {
         c->again = 1;
         return;
-    }
-
-    if (c->live) {
-        stats->gaps++;
     }
 
     ngx_ws_bus_bridge_queue(b, c, &b->fetch);
@@ -688,7 +716,6 @@ ngx_ws_bus_subs_again(ngx_ws_bus_bridge_t *b, ngx_ws_bus_bridge_channel_t *c)
     c->server = NULL;
     c->state = NGX_WS_BUS_BRIDGE_NEW;
     c->again = 0;
-    c->behind = 0;
 
     ngx_ws_bus_bridge_queue(b, c, &b->subscribe);
 }

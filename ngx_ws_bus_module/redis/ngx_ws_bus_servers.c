@@ -62,7 +62,8 @@ ngx_ws_bus_servers_create(ngx_ws_bus_redis_t *redis,
     ngx_queue_init(&ss->nodes);
     ngx_queue_init(&ss->dead);
     ngx_queue_init(&ss->ops);
-    ngx_queue_init(&ss->waiting);
+    ngx_queue_init(&ss->lines);
+    ngx_queue_init(&ss->held);
 
     ngx_ws_bus_servers_dumb.fd = (ngx_socket_t) -1;
 
@@ -87,7 +88,15 @@ ngx_ws_bus_servers_create(ngx_ws_bus_redis_t *redis,
 static ngx_int_t
 ngx_ws_bus_servers_begin(ngx_ws_bus_servers_t *ss)
 {
+    ngx_uint_t                      n;
     ngx_ws_bus_sentinel_handlers_t  handlers;
+
+    n = (ss->redis->mode == NGX_WS_BUS_REDIS_CLUSTER) ? NGX_WS_BUS_SLOTS : 1;
+
+    ss->ordered = ngx_calloc(n * sizeof(ngx_ws_bus_line_t *), ss->log);
+    if (ss->ordered == NULL) {
+        return NGX_ERROR;
+    }
 
     switch (ss->redis->mode) {
 
@@ -196,13 +205,7 @@ ngx_ws_bus_servers_free(ngx_ws_bus_servers_t *ss)
 {
     ngx_queue_t  *q;
 
-    ngx_queue_add(&ss->ops, &ss->waiting);
-
-    while (!ngx_queue_empty(&ss->ops)) {
-        q = ngx_queue_head(&ss->ops);
-        ngx_queue_remove(q);
-        ngx_free(ngx_queue_data(q, ngx_ws_bus_server_op_t, queue));
-    }
+    ngx_ws_bus_line_free(ss);
 
     while (!ngx_queue_empty(&ss->nodes)) {
         q = ngx_queue_head(&ss->nodes);
@@ -239,6 +242,7 @@ ngx_ws_bus_servers_listen(ngx_ws_bus_servers_t *ss, ngx_uint_t listen,
         node = ngx_queue_data(q, ngx_ws_bus_node_t, queue);
 
         if (listen) {
+            ngx_ws_bus_node_want(node);
             ngx_ws_bus_node_listen(node);
 
         } else if (node->server.subscriber) {
@@ -280,30 +284,6 @@ ngx_ws_bus_servers_of(ngx_ws_bus_servers_t *ss, ngx_uint_t slot)
 }
 
 
-ngx_str_t
-ngx_ws_bus_servers_replid(ngx_ws_bus_servers_t *ss, ngx_uint_t slot)
-{
-    ngx_ws_bus_node_t  *node;
-
-    static ngx_str_t  none = ngx_string("");
-
-    node = (ngx_ws_bus_node_t *) ngx_ws_bus_servers_of(ss, slot);
-
-    /*
-     * It may have had another role meanwhile, and lost what it had, on a
-     * connection that outlives this; while it is written to, it would say so.
-     */
-
-    if (node == NULL
-        || ngx_current_msec - node->sure > NGX_WS_BUS_SERVERS_SURE)
-    {
-        return none;
-    }
-
-    return node->server.replid;
-}
-
-
 void
 ngx_ws_bus_servers_set_replid(ngx_ws_bus_servers_t *ss, ngx_str_t *replid)
 {
@@ -336,7 +316,7 @@ ngx_ws_bus_servers_complete(ngx_ws_bus_servers_t *ss)
          server;
          server = ngx_ws_bus_servers_next(ss, server))
     {
-        if (server->up) {
+        if (server->up || server->command == NULL) {
             slots += server->slots;
         }
     }
@@ -410,8 +390,7 @@ ngx_ws_bus_node_t *
 ngx_ws_bus_node_create(ngx_ws_bus_servers_t *ss,
     ngx_ws_bus_link_server_t *address, ngx_pool_t *pool)
 {
-    ngx_ws_bus_node_t           *node;
-    ngx_ws_bus_link_handlers_t   handlers;
+    ngx_ws_bus_node_t  *node;
 
     node = ngx_calloc(sizeof(ngx_ws_bus_node_t), ss->log);
     if (node == NULL) {
@@ -428,19 +407,15 @@ ngx_ws_bus_node_create(ngx_ws_bus_servers_t *ss,
     node->check.log = ss->log;
     node->check.cancelable = 1;
 
-    ngx_memzero(&handlers, sizeof(ngx_ws_bus_link_handlers_t));
+    /* a Cluster may have many servers, of which few are needed */
 
-    handlers.up = ngx_ws_bus_node_command_up;
-    handlers.down = ngx_ws_bus_node_command_down;
-    handlers.data = node;
-    handlers.stats = ss->handlers.stats;
+    if (ss->slots == NULL || ss->listen) {
+        ngx_ws_bus_node_want(node);
 
-    node->server.command = ngx_ws_bus_link_create(&ss->redis->link,
-                                                  &node->server.address,
-                                                  &handlers, 0, ss->log);
-    if (node->server.command == NULL) {
-        ngx_free(node);
-        return NULL;
+        if (node->server.command == NULL) {
+            ngx_free(node);
+            return NULL;
+        }
     }
 
     node->pool = pool;
@@ -449,6 +424,34 @@ ngx_ws_bus_node_create(ngx_ws_bus_servers_t *ss,
     ss->nnodes++;
 
     return node;
+}
+
+
+void
+ngx_ws_bus_node_want(ngx_ws_bus_node_t *node)
+{
+    ngx_ws_bus_servers_t        *ss;
+    ngx_ws_bus_link_handlers_t   handlers;
+
+    ss = node->servers;
+
+    if (node->server.command || node->dead || ss->closed) {
+        return;
+    }
+
+    ngx_memzero(&handlers, sizeof(ngx_ws_bus_link_handlers_t));
+
+    handlers.up = ngx_ws_bus_node_command_up;
+    handlers.down = ngx_ws_bus_node_command_down;
+    handlers.data = node;
+    handlers.stats = ss->handlers.stats;
+
+    /* without memory: it is wanted again */
+
+    node->server.since = ngx_current_msec;
+    node->server.command = ngx_ws_bus_link_create(&ss->redis->link,
+                                                  &node->server.address,
+                                                  &handlers, 0, ss->log);
 }
 
 
@@ -477,7 +480,7 @@ ngx_ws_bus_node_remove(ngx_ws_bus_node_t *node)
         ss->asked = NULL;
     }
 
-    ngx_ws_bus_servers_forget(ss, node);
+    ngx_ws_bus_line_forget(ss, node);
 
     command = node->server.command;
     node->server.command = NULL;
@@ -485,7 +488,9 @@ ngx_ws_bus_node_remove(ngx_ws_bus_node_t *node)
     subscriber = node->server.subscriber;
     node->server.subscriber = NULL;
 
-    ngx_ws_bus_link_end(command);
+    if (command) {
+        ngx_ws_bus_link_end(command);
+    }
 
     if (subscriber) {
         ngx_ws_bus_link_end(subscriber);

@@ -31,16 +31,18 @@ typedef struct ngx_ws_bus_server_op_s   ngx_ws_bus_server_op_t;
 
 
 /*
- * To be read only, but for "data".
+ * To be read only, but for "data" and "refused".
  */
 
 struct ngx_ws_bus_server_s {
     ngx_ws_bus_link_server_t    address;
-    ngx_ws_bus_link_t          *command;
+    ngx_ws_bus_link_t          *command;      /* NULL: not wanted yet */
     ngx_ws_bus_link_t          *subscriber;   /* NULL: none is wanted */
     ngx_str_t                   replid;       /* of INFO; empty: not known */
     ngx_uint_t                  version;      /* 7.0.15: 70015; 0: unknown */
     ngx_uint_t                  slots;        /* that it serves */
+    ngx_msec_t                  since;        /* it has been wanted */
+    ngx_msec_t                  refused;      /* CLUSTERDOWN then, 0: not */
     void                       *data;         /* the caller's */
 
     unsigned                    up:1;         /* commands are taken */
@@ -118,40 +120,50 @@ ngx_ws_bus_server_t *ngx_ws_bus_servers_of(ngx_ws_bus_servers_t *servers,
     ngx_uint_t slot);
 
 /*
- * The replication id of a slot's server, empty if it is not known, or was
- * last known to be right too long ago; and what a script that has written
- * answers about it, from the handler of its command: the right one, or
- * nothing if it had that.
+ * What a script that has written answers about the replication id that it was
+ * given, from the handler of its command: the right one, or nothing if it had
+ * that.
  */
-ngx_str_t ngx_ws_bus_servers_replid(ngx_ws_bus_servers_t *servers,
-    ngx_uint_t slot);
 void ngx_ws_bus_servers_set_replid(ngx_ws_bus_servers_t *servers,
     ngx_str_t *replid);
 
 /*
- * 1 if every slot has a server that is up.
+ * 1 if every slot has a server, and each of them that is wanted is up.
  */
 ngx_uint_t ngx_ws_bus_servers_complete(ngx_ws_bus_servers_t *servers);
 
 /*
- * Sends a command for a slot to its server.  In a Cluster it follows MOVED and
- * ASK a few times, and tries again after TRYAGAIN and CLUSTERDOWN within the
- * block's timeout; what cannot be followed any further is the reply then.
- * As ngx_ws_bus_link_command() otherwise: a server that does not know a script
- * answers NOSCRIPT to the caller.
+ * A command.  Those that are ordered, of one publisher, for one slot, are
+ * executed in the order in which they were sent, as far as they are executed.
  */
-ngx_int_t ngx_ws_bus_servers_command(ngx_ws_bus_servers_t *servers,
-    ngx_uint_t slot, const ngx_str_t *argv, ngx_uint_t n,
-    ngx_ws_bus_link_reply_pt handler, void *data,
-    ngx_ws_bus_server_op_t **op);
+
+typedef struct {
+    ngx_uint_t                  slot;
+    const ngx_str_t            *argv;
+    ngx_uint_t                  n;
+    ngx_uint_t                  replid;    /* of argv: so many digits of the */
+    size_t                      digits;    /* server's are put behind it, if
+                                              known; 0: none */
+    const ngx_str_t            *script;    /* the text of EVALSHA; or NULL */
+    ngx_msec_t                  timeout;   /* to repeat it; 0: the block's */
+    void                       *publisher; /* NULL: has no other command */
+    unsigned                    ordered:1;
+    unsigned                    once:1;    /* CLUSTERDOWN is an answer */
+
+    ngx_ws_bus_link_reply_pt    handler;   /* or NULL */
+    void                       *data;
+} ngx_ws_bus_servers_call_t;
+
 
 /*
- * argv[i] of the command is the server's replication id, or has it behind its
- * last colon: it is left out when the command is sent again, which may be to
- * another server.
+ * Sends a command for a slot to its server, as ngx_ws_bus_link_command()
+ * otherwise; arguments are copied.  A server that does not know the script
+ * gets its text.  In a Cluster it follows MOVED and ASK a few times, and tries
+ * again after TRYAGAIN and CLUSTERDOWN within the timeout; what cannot be
+ * followed any further is the reply then.
  */
-void ngx_ws_bus_servers_with_replid(ngx_ws_bus_server_op_t *op,
-    ngx_uint_t i);
+ngx_int_t ngx_ws_bus_servers_command(ngx_ws_bus_servers_t *servers,
+    ngx_ws_bus_servers_call_t *call, ngx_ws_bus_server_op_t **op);
 
 /*
  * The handler of the command is not called.

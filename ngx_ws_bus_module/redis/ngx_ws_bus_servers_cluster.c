@@ -290,7 +290,7 @@ ngx_ws_bus_cluster_choose(ngx_ws_bus_servers_t *ss)
         node = ngx_queue_data(q, ngx_ws_bus_node_t, queue);
         link = node->server.command;
 
-        if (link->state == NGX_WS_BUS_LINK_UP) {
+        if (link && link->state == NGX_WS_BUS_LINK_UP) {
             ngx_queue_remove(q);
             ngx_queue_insert_tail(&ss->nodes, q);
 
@@ -514,17 +514,20 @@ ngx_ws_bus_cluster_move(ngx_ws_bus_servers_t *ss, ngx_uint_t slot,
 
 /*
  * Nodes without slots are of use for a while, when slots move to them; and
- * the configured ones, until there are others.
+ * the configured ones, until another one is connected to.
  */
 
 static void
 ngx_ws_bus_cluster_clean(ngx_ws_bus_servers_t *ss)
 {
-    ngx_uint_t          up;
+    ngx_uint_t          up, coming, n;
     ngx_queue_t        *q, *next;
-    ngx_ws_bus_node_t  *node;
+    ngx_ws_bus_node_t  *node, *some;
 
+    n = 0;
     up = 0;
+    coming = 0;
+    some = NULL;
 
     for (q = ngx_queue_head(&ss->nodes);
          q != ngx_queue_sentinel(&ss->nodes);
@@ -535,6 +538,19 @@ ngx_ws_bus_cluster_clean(ngx_ws_bus_servers_t *ss)
 
         if (node->server.slots) {
             up |= node->server.up;
+
+            if (ss->listen) {
+                ngx_ws_bus_node_want(node);
+            }
+
+            coming |= (node->server.command
+                       && node->server.command->reason
+                          == NGX_WS_BUS_LINK_NEVER);
+
+            if (ngx_random() % ++n == 0) {
+                some = node;
+            }
+
             continue;
         }
 
@@ -551,11 +567,20 @@ ngx_ws_bus_cluster_clean(ngx_ws_bus_servers_t *ss)
         /* handlers may have done anything */
 
         next = ngx_queue_head(&ss->nodes);
+        some = NULL;
+        coming = 0;
         up = 0;
+        n = 0;
     }
 
     if (up) {
         ngx_ws_bus_cluster_close_seeds(ss);
+
+    } else if (some && !coming) {
+
+        /* the next map is asked for there */
+
+        ngx_ws_bus_node_want(some);
     }
 }
 

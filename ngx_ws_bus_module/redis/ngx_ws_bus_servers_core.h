@@ -18,8 +18,8 @@
 
 /*
  * Between the files of the servers: servers.c has their life and links,
- * servers_op.c commands and redirections, servers_cluster.c the map of a
- * Cluster.
+ * servers_op.c commands and redirections, servers_line.c the order of
+ * commands, servers_cluster.c the map of a Cluster.
  */
 
 /* masters of a Cluster, each with one or two connections of a worker */
@@ -44,6 +44,7 @@
 
 
 typedef struct ngx_ws_bus_node_s  ngx_ws_bus_node_t;
+typedef struct ngx_ws_bus_line_s  ngx_ws_bus_line_t;
 typedef struct ngx_ws_bus_seed_s  ngx_ws_bus_seed_t;
 
 
@@ -67,24 +68,54 @@ struct ngx_ws_bus_node_s {
 
 
 struct ngx_ws_bus_server_op_s {
-    ngx_queue_t                     queue;     /* in ops or waiting */
+    ngx_queue_t                     queue;     /* in ops, or in the line */
     ngx_ws_bus_servers_t           *servers;
+    ngx_ws_bus_line_t              *line;
     ngx_ws_bus_node_t              *node;      /* that it was sent to */
     ngx_ws_bus_node_t              *ask;       /* that is to be asked */
 
     ngx_ws_bus_link_reply_pt        handler;
     void                           *data;
 
+    void                           *publisher;
+
     size_t                          size;
+    uint64_t                        number;
     ngx_uint_t                      slot;
     ngx_uint_t                      redirects;
     ngx_msec_t                      deadline;
-    ngx_msec_t                      at;        /* not before */
-    ngx_uint_t                      waits;     /* unsigned  waits:1; */
+    const ngx_str_t                *script;    /* NULL: none, or sent */
     ngx_uint_t                      replid;    /* of argv, 0: none */
+    size_t                          digits;    /* of it */
+    size_t                          prefix;    /* what is before them */
+    ngx_msec_t                      sent;
+    ngx_uint_t                      once;      /* unsigned  once:1; */
 
-    ngx_uint_t                      n;         /* 0: is not sent again */
+    ngx_uint_t                      n;
     ngx_str_t                       argv[1];
+};
+
+
+/*
+ * Commands whose order is to be kept; sent ones are in the servers' ops.
+ */
+
+struct ngx_ws_bus_line_s {
+    ngx_queue_t                     queue;     /* in lines, or in held */
+    ngx_ws_bus_servers_t           *servers;
+    ngx_uint_t                      slot;
+
+    ngx_queue_t                     returned;  /* to be sent again */
+    ngx_queue_t                     fresh;     /* to be sent after these */
+    size_t                          size;      /* of both */
+    ngx_msec_t                      at;        /* not before */
+
+    ngx_ws_bus_node_t              *node;      /* sent to, while */
+    ngx_uint_t                      flying;    /* some are */
+
+    unsigned                        shared:1;  /* by those of a slot */
+    unsigned                        probing:1; /* one at a time */
+    unsigned                        busy:1;    /* handlers are called */
 };
 
 
@@ -112,8 +143,11 @@ struct ngx_ws_bus_servers_s {
     ngx_ws_bus_sentinel_t          *sentinel;
 
     ngx_queue_t                     ops;       /* sent */
-    ngx_queue_t                     waiting;   /* to be sent again */
-    size_t                          flying;    /* bytes of both */
+    ngx_queue_t                     lines;     /* of what is sent */
+    ngx_queue_t                     held;      /* where something waits */
+    ngx_ws_bus_line_t             **ordered;   /* by slot */
+    uint64_t                        number;    /* of commands */
+    size_t                          flying;    /* their bytes */
     ngx_ws_bus_node_t              *answering;
     ngx_msec_t                      answered;  /* when that was asked */
     ngx_event_t                     retry;
@@ -164,12 +198,78 @@ void ngx_ws_bus_node_ask(ngx_ws_bus_node_t *node);
 void ngx_ws_bus_node_listen(ngx_ws_bus_node_t *node);
 
 /*
- * What waits is tried now; and what waits for this node has no node any more.
+ * There is something for it to do: it connects, if it does not yet.
+ */
+void ngx_ws_bus_node_want(ngx_ws_bus_node_t *node);
+
+/*
+ * Where a command is to be sent to now, or NULL.
+ */
+#define ngx_ws_bus_line_node(op)                                              \
+    ((op)->ask ? (op)->ask                                                    \
+               : (ngx_ws_bus_node_t *) ngx_ws_bus_servers_of((op)->servers,   \
+                                                             (op)->slot))
+
+/*
+ * The line of a slot for ordered commands, otherwise a new one.  NULL without
+ * memory.
+ */
+ngx_ws_bus_line_t *ngx_ws_bus_line_get(ngx_ws_bus_servers_t *ss,
+    ngx_uint_t slot, ngx_uint_t ordered);
+
+/*
+ * Sends the command, or has it wait.  Returns as ngx_ws_bus_link_command();
+ * unless it is NGX_OK, the line may be gone, and the command is the caller's.
+ */
+ngx_int_t ngx_ws_bus_line_add(ngx_ws_bus_line_t *line,
+    ngx_ws_bus_server_op_t *op);
+
+/*
+ * A command that was sent has not been executed: it waits, at least so long,
+ * milliseconds.  It is in no queue.
+ */
+void ngx_ws_bus_line_return(ngx_ws_bus_server_op_t *op, ngx_msec_t delay);
+
+/*
+ * A command that was sent has been executed, NGX_OK, or may have been: those
+ * of its publisher before it that were not are refused.  Handlers may close
+ * the servers.
+ */
+void ngx_ws_bus_line_executed(ngx_ws_bus_server_op_t *op, ngx_int_t rc);
+
+/*
+ * Sends what may be sent.  A line without anything is gone then.
+ */
+void ngx_ws_bus_line_advance(ngx_ws_bus_line_t *line);
+
+/*
+ * What waits for this node has no node any more.
+ */
+void ngx_ws_bus_line_forget(ngx_ws_bus_servers_t *ss,
+    ngx_ws_bus_node_t *node);
+
+/*
+ * Frees all lines and commands; no handler is called.
+ */
+void ngx_ws_bus_line_free(ngx_ws_bus_servers_t *ss);
+
+/*
+ * What waits is tried now.
  */
 void ngx_ws_bus_servers_retry(ngx_ws_bus_servers_t *ss);
 void ngx_ws_bus_servers_retry_handler(ngx_event_t *ev);
-void ngx_ws_bus_servers_forget(ngx_ws_bus_servers_t *ss,
+
+/*
+ * Sends a command to a node.  Returns as ngx_ws_bus_link_command().
+ */
+ngx_int_t ngx_ws_bus_servers_send(ngx_ws_bus_server_op_t *op,
     ngx_ws_bus_node_t *node);
+
+/*
+ * The end of a command that is in a queue: its handler is called.
+ */
+void ngx_ws_bus_servers_finish(ngx_ws_bus_server_op_t *op, ngx_int_t rc,
+    ngx_ws_bus_reply_t *reply);
 
 /*
  * Begins to look for the nodes.  NGX_OK or NGX_ERROR.

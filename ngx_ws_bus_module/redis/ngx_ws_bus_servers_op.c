@@ -20,69 +20,65 @@
 /* MOVED and ASK that a command follows */
 #define NGX_WS_BUS_SERVERS_REDIRECTS  8
 
-/* between two tries, milliseconds */
+/* a server that cannot yet is asked again after as many milliseconds */
 #define NGX_WS_BUS_SERVERS_RETRY      30
 
 
 static ngx_ws_bus_server_op_t *ngx_ws_bus_servers_op(
-    ngx_ws_bus_servers_t *ss, const ngx_str_t *argv, ngx_uint_t n);
-static ngx_int_t ngx_ws_bus_servers_send(ngx_ws_bus_server_op_t *op,
-    const ngx_str_t *argv, ngx_uint_t n);
-static ngx_int_t ngx_ws_bus_servers_ask(ngx_ws_bus_server_op_t *op);
+    ngx_ws_bus_servers_t *ss, ngx_ws_bus_servers_call_t *call);
+static void ngx_ws_bus_servers_identify(ngx_ws_bus_server_op_t *op,
+    ngx_ws_bus_node_t *node);
+static ngx_int_t ngx_ws_bus_servers_ask(ngx_ws_bus_server_op_t *op,
+    ngx_ws_bus_node_t *node);
 static void ngx_ws_bus_servers_reply(void *data, ngx_int_t rc,
     ngx_ws_bus_reply_t *reply);
 static ngx_int_t ngx_ws_bus_servers_refused(ngx_ws_bus_server_op_t *op,
     ngx_ws_bus_reply_t *reply);
+static ngx_int_t ngx_ws_bus_servers_unknown(ngx_ws_bus_server_op_t *op);
 static ngx_int_t ngx_ws_bus_servers_redirect(ngx_ws_bus_server_op_t *op,
     ngx_ws_bus_slot_redirect_t *redirect);
-static void ngx_ws_bus_servers_wait(ngx_ws_bus_server_op_t *op,
-    ngx_msec_t delay);
-static ngx_int_t ngx_ws_bus_servers_try(ngx_ws_bus_server_op_t *op);
-static void ngx_ws_bus_servers_finish(ngx_ws_bus_server_op_t *op,
-    ngx_int_t rc, ngx_ws_bus_reply_t *reply);
 static ngx_uint_t ngx_ws_bus_servers_readonly(ngx_ws_bus_reply_t *reply);
 
 
 ngx_int_t
-ngx_ws_bus_servers_command(ngx_ws_bus_servers_t *ss, ngx_uint_t slot,
-    const ngx_str_t *argv, ngx_uint_t n, ngx_ws_bus_link_reply_pt handler,
-    void *data, ngx_ws_bus_server_op_t **opp)
+ngx_ws_bus_servers_command(ngx_ws_bus_servers_t *ss,
+    ngx_ws_bus_servers_call_t *call, ngx_ws_bus_server_op_t **opp)
 {
     ngx_int_t                rc;
     ngx_ws_bus_node_t       *node;
+    ngx_ws_bus_line_t       *line;
     ngx_ws_bus_server_op_t  *op;
 
-    node = (ngx_ws_bus_node_t *) ngx_ws_bus_servers_of(ss, slot);
+    node = (ngx_ws_bus_node_t *) ngx_ws_bus_servers_of(ss, call->slot);
 
-    if (node == NULL || !node->server.up || ss->closed) {
+    if (node == NULL || ss->closed) {
         return NGX_DECLINED;
     }
 
-    op = ngx_ws_bus_servers_op(ss, argv, n);
+    if (!node->server.up) {
+        ngx_ws_bus_node_want(node);
+        return NGX_DECLINED;
+    }
+
+    op = ngx_ws_bus_servers_op(ss, call);
     if (op == NULL) {
         return NGX_ERROR;
     }
 
-    if (ss->slots && ss->flying
-        && ss->flying + op->size > ss->redis->link.max_queue)
-    {
+    if (ss->flying && ss->flying + op->size > ss->redis->link.max_queue) {
         ngx_free(op);
         return NGX_AGAIN;
     }
 
-    op->slot = slot;
-    op->node = node;
-    op->handler = handler;
-    op->data = data;
+    line = ngx_ws_bus_line_get(ss, call->slot, call->ordered);
 
-    rc = ngx_ws_bus_servers_send(op, argv, n);
+    rc = line ? ngx_ws_bus_line_add(line, op) : NGX_ERROR;
 
     if (rc != NGX_OK) {
         ngx_free(op);
         return rc;
     }
 
-    ngx_queue_insert_tail(&ss->ops, &op->queue);
     ss->flying += op->size;
 
     if (opp) {
@@ -94,26 +90,23 @@ ngx_ws_bus_servers_command(ngx_ws_bus_servers_t *ss, ngx_uint_t slot,
 
 
 /*
- * In a Cluster it may have to be sent again: the arguments are kept.
+ * It may have to be sent again: the arguments are kept.
  */
 
 static ngx_ws_bus_server_op_t *
-ngx_ws_bus_servers_op(ngx_ws_bus_servers_t *ss, const ngx_str_t *argv,
-    ngx_uint_t n)
+ngx_ws_bus_servers_op(ngx_ws_bus_servers_t *ss,
+    ngx_ws_bus_servers_call_t *call)
 {
     size_t                   size;
     u_char                  *p;
     ngx_uint_t               i;
     ngx_ws_bus_server_op_t  *op;
 
-    size = sizeof(ngx_ws_bus_server_op_t);
+    size = sizeof(ngx_ws_bus_server_op_t) + call->n * sizeof(ngx_str_t)
+           + call->digits;
 
-    if (ss->slots) {
-        size += n * sizeof(ngx_str_t);
-
-        for (i = 0; i < n; i++) {
-            size += argv[i].len;
-        }
+    for (i = 0; i < call->n; i++) {
+        size += call->argv[i].len;
     }
 
     op = ngx_alloc(size, ss->log);
@@ -125,39 +118,111 @@ ngx_ws_bus_servers_op(ngx_ws_bus_servers_t *ss, const ngx_str_t *argv,
 
     op->servers = ss;
     op->size = size;
-    op->deadline = ngx_current_msec + ss->redis->link.timeout;
+    op->slot = call->slot;
+    op->number = ++ss->number;
+    op->deadline = ngx_current_msec + (call->timeout ? call->timeout
+                                               : ss->redis->link.timeout);
+    op->once = call->once;
+    op->script = call->script;
+    op->replid = call->replid;
+    op->digits = call->digits;
+    op->handler = call->handler;
+    op->data = call->data;
+    op->publisher = call->publisher;
+    op->n = call->n;
 
-    if (ss->slots) {
-        p = (u_char *) &op->argv[n];
+    p = (u_char *) &op->argv[op->n];
 
-        for (i = 0; i < n; i++) {
-            op->argv[i].data = p;
-            op->argv[i].len = argv[i].len;
-            p = ngx_cpymem(p, argv[i].data, argv[i].len);
+    for (i = 0; i < op->n; i++) {
+        op->argv[i].data = p;
+        op->argv[i].len = call->argv[i].len;
+        p = ngx_cpymem(p, call->argv[i].data, call->argv[i].len);
+
+        if (op->replid == i) {
+            op->prefix = call->argv[i].len;
+            p += op->digits;
         }
-
-        op->n = n;
     }
 
     return op;
 }
 
 
-static ngx_int_t
-ngx_ws_bus_servers_send(ngx_ws_bus_server_op_t *op, const ngx_str_t *argv,
-    ngx_uint_t n)
+ngx_int_t
+ngx_ws_bus_servers_send(ngx_ws_bus_server_op_t *op, ngx_ws_bus_node_t *node)
 {
-    op->node->used = ngx_current_msec;
+    if (node == NULL || node->dead) {
+        return NGX_DECLINED;
+    }
 
-    return ngx_ws_bus_link_command(op->node->server.command, argv, n,
+    if (!node->server.up) {
+        ngx_ws_bus_node_want(node);
+        return NGX_DECLINED;
+    }
+
+    if (op->replid) {
+        ngx_ws_bus_servers_identify(op, node);
+    }
+
+    if (op->ask && ngx_ws_bus_servers_ask(op, node) != NGX_OK) {
+        return NGX_AGAIN;
+    }
+
+    op->node = node;
+    op->sent = ngx_current_msec;
+    node->used = ngx_current_msec;
+
+    return ngx_ws_bus_link_command(node->server.command, op->argv, op->n,
                                    ngx_ws_bus_servers_reply, op, NULL);
 }
 
 
-void
-ngx_ws_bus_servers_with_replid(ngx_ws_bus_server_op_t *op, ngx_uint_t i)
+/*
+ * The server may have had another role meanwhile, and lost what it had, on a
+ * connection that outlives this: its id is old when nothing was written to it
+ * for a while, since a replica would have refused that.
+ */
+
+static void
+ngx_ws_bus_servers_identify(ngx_ws_bus_server_op_t *op,
+    ngx_ws_bus_node_t *node)
 {
-    op->replid = i;
+    ngx_str_t  *arg;
+
+    arg = &op->argv[op->replid];
+    arg->len = op->prefix;
+
+    if (node->server.replid.len
+        && ngx_current_msec - node->sure <= NGX_WS_BUS_SERVERS_SURE)
+    {
+        ngx_memcpy(arg->data + op->prefix, node->replid, op->digits);
+        arg->len += op->digits;
+    }
+}
+
+
+/*
+ * The server is to be asked this once; both go together, or none.
+ */
+
+static ngx_int_t
+ngx_ws_bus_servers_ask(ngx_ws_bus_server_op_t *op, ngx_ws_bus_node_t *node)
+{
+    size_t              size;
+    ngx_ws_bus_link_t  *link;
+
+    static const ngx_str_t  asking[] = { ngx_string("ASKING") };
+
+    link = node->server.command;
+
+    size = ngx_ws_bus_resp_command_size(asking, 1)
+           + ngx_ws_bus_resp_command_size(op->argv, op->n);
+
+    if (link->queued && !ngx_ws_bus_link_takes(link, size)) {
+        return NGX_AGAIN;
+    }
+
+    return ngx_ws_bus_link_command(link, asking, 1, NULL, NULL, NULL);
 }
 
 
@@ -173,6 +238,8 @@ ngx_ws_bus_servers_reply(void *data, ngx_int_t rc, ngx_ws_bus_reply_t *reply)
 {
     ngx_ws_bus_server_op_t *op = data;
 
+    ngx_uint_t             error;
+    ngx_ws_bus_line_t     *line;
     ngx_ws_bus_servers_t  *ss;
 
     ss = op->servers;
@@ -183,15 +250,36 @@ ngx_ws_bus_servers_reply(void *data, ngx_int_t rc, ngx_ws_bus_reply_t *reply)
 
     ngx_ws_bus_servers_enter(ss);
 
-    if (rc != NGX_OK || reply->type != NGX_WS_BUS_REPLY_ERROR
-        || ngx_ws_bus_servers_refused(op, reply) != NGX_OK)
-    {
+    line = op->line;
+    line->busy = 1;
+    line->flying--;
+
+    error = (rc == NGX_OK && reply->type == NGX_WS_BUS_REPLY_ERROR);
+
+    if (!error || ngx_ws_bus_servers_refused(op, reply) != NGX_OK) {
+
+        if (rc == NGX_OK && !error) {
+            op->node->server.refused = 0;
+        }
+
+        /* without an answer it may have been executed */
+
+        if (rc != NGX_DECLINED && !error) {
+            ngx_ws_bus_line_executed(op, rc);
+        }
+
         if (!ss->closed) {
             ss->answering = (rc == NGX_OK) ? op->node : NULL;
-            ss->answered = op->deadline - ss->redis->link.timeout;
+            ss->answered = op->sent;
             ngx_ws_bus_servers_finish(op, rc, reply);
             ss->answering = NULL;
         }
+    }
+
+    line->busy = 0;
+
+    if (!ss->closed) {
+        ngx_ws_bus_line_advance(line);
     }
 
     ngx_ws_bus_servers_leave(ss);
@@ -210,6 +298,10 @@ ngx_ws_bus_servers_refused(ngx_ws_bus_server_op_t *op,
     ngx_ws_bus_slot_redirect_t   redirect;
 
     ss = op->servers;
+
+    if (op->script && ngx_ws_bus_reply_is_error(reply, "NOSCRIPT")) {
+        return ngx_ws_bus_servers_unknown(op);
+    }
 
     if (ss->slots == NULL) {
 
@@ -230,7 +322,12 @@ ngx_ws_bus_servers_refused(ngx_ws_bus_server_op_t *op,
 
     } else if (ngx_ws_bus_reply_is_error(reply, "CLUSTERDOWN")) {
         op->ask = NULL;
+        op->node->server.refused = ngx_current_msec;
         ngx_ws_bus_cluster_suspect(ss);
+
+        if (op->once) {
+            return NGX_DECLINED;
+        }
 
     } else {
         return NGX_DECLINED;
@@ -242,7 +339,26 @@ ngx_ws_bus_servers_refused(ngx_ws_bus_server_op_t *op,
         return NGX_DECLINED;
     }
 
-    ngx_ws_bus_servers_wait(op, NGX_WS_BUS_SERVERS_RETRY);
+    ngx_queue_remove(&op->queue);
+    ngx_ws_bus_line_return(op, NGX_WS_BUS_SERVERS_RETRY);
+
+    return NGX_OK;
+}
+
+
+/*
+ * The server does not know the script, and gets its text.
+ */
+
+static ngx_int_t
+ngx_ws_bus_servers_unknown(ngx_ws_bus_server_op_t *op)
+{
+    ngx_str_set(&op->argv[0], "EVAL");
+    op->argv[1] = *op->script;
+    op->script = NULL;
+
+    ngx_queue_remove(&op->queue);
+    ngx_ws_bus_line_return(op, 0);
 
     return NGX_OK;
 }
@@ -252,10 +368,11 @@ static ngx_int_t
 ngx_ws_bus_servers_redirect(ngx_ws_bus_server_op_t *op,
     ngx_ws_bus_slot_redirect_t *redirect)
 {
-    ngx_ws_bus_node_t     *node;
+    ngx_ws_bus_node_t     *node, *from;
     ngx_ws_bus_servers_t  *ss;
 
     ss = op->servers;
+    from = op->node;
 
     if (op->redirects++ == NGX_WS_BUS_SERVERS_REDIRECTS
         || (ngx_msec_int_t) (op->deadline - ngx_current_msec) <= 0
@@ -265,211 +382,34 @@ ngx_ws_bus_servers_redirect(ngx_ws_bus_server_op_t *op,
         return NGX_DECLINED;
     }
 
-    node = ngx_ws_bus_cluster_node(ss, op->node->server.command,
-                                   &redirect->host, redirect->port, 1);
+    node = ngx_ws_bus_cluster_node(ss, from->server.command, &redirect->host,
+                                   redirect->port, 1);
     if (node == NULL) {
         ngx_ws_bus_cluster_suspect(ss);
         return NGX_DECLINED;
     }
 
-    op->ask = NULL;
+    op->ask = (redirect->type == NGX_WS_BUS_SLOT_ASK) ? node : NULL;
 
-    if (redirect->type == NGX_WS_BUS_SLOT_ASK) {
-        op->ask = node;
+    ngx_queue_remove(&op->queue);
+    ngx_ws_bus_line_return(op, 0);
 
-    } else {
+    if (redirect->type == NGX_WS_BUS_SLOT_MOVED) {
 
         /* it may have another role, and another id when it is back */
 
-        op->node->server.replid.len = 0;
-        ngx_ws_bus_node_ask(op->node);
-
-        ngx_ws_bus_cluster_move(ss, op->slot, node);
-
-        if (ss->closed) {
-            return NGX_DECLINED;
-        }
+        from->server.replid.len = 0;
+        ngx_ws_bus_node_ask(from);
 
         ngx_ws_bus_cluster_suspect(ss);
-    }
-
-    if (ngx_ws_bus_servers_try(op) != NGX_OK) {
-        ngx_ws_bus_servers_wait(op, 0);
+        ngx_ws_bus_cluster_move(ss, op->slot, node);
     }
 
     return NGX_OK;
 }
 
 
-static void
-ngx_ws_bus_servers_wait(ngx_ws_bus_server_op_t *op, ngx_msec_t delay)
-{
-    ngx_ws_bus_servers_t  *ss;
-
-    ss = op->servers;
-
-    op->node = NULL;
-    op->at = ngx_current_msec + delay;
-
-    if (!op->waits) {
-        op->waits = 1;
-        ngx_queue_remove(&op->queue);
-        ngx_queue_insert_tail(&ss->waiting, &op->queue);
-    }
-
-    if (!ss->retry.timer_set) {
-        ngx_add_timer(&ss->retry, NGX_WS_BUS_SERVERS_RETRY);
-    }
-}
-
-
-/*
- * NGX_OK: it is sent; NGX_AGAIN: it is to wait; NGX_ERROR: no memory.
- */
-
-static ngx_int_t
-ngx_ws_bus_servers_try(ngx_ws_bus_server_op_t *op)
-{
-    ngx_int_t              rc;
-    ngx_str_t             *arg;
-    ngx_ws_bus_node_t     *node;
-    ngx_ws_bus_servers_t  *ss;
-
-    ss = op->servers;
-
-    node = op->ask ? op->ask : ss->slots[op->slot];
-
-    if (node == NULL || node->dead || !node->server.up) {
-        return NGX_AGAIN;
-    }
-
-    op->node = node;
-
-    if (op->replid) {
-        arg = &op->argv[op->replid];
-
-        while (arg->len && arg->data[arg->len - 1] != ':') {
-            arg->len--;
-        }
-    }
-
-    if (op->ask && ngx_ws_bus_servers_ask(op) != NGX_OK) {
-        return NGX_AGAIN;
-    }
-
-    rc = ngx_ws_bus_servers_send(op, op->argv, op->n);
-
-    if (rc != NGX_OK) {
-        return (rc == NGX_ERROR) ? NGX_ERROR : NGX_AGAIN;
-    }
-
-    if (op->waits) {
-        op->waits = 0;
-        ngx_queue_remove(&op->queue);
-        ngx_queue_insert_tail(&ss->ops, &op->queue);
-    }
-
-    return NGX_OK;
-}
-
-
-/*
- * The server is to be asked this once; both go together, or none.
- */
-
-static ngx_int_t
-ngx_ws_bus_servers_ask(ngx_ws_bus_server_op_t *op)
-{
-    size_t              size;
-    ngx_ws_bus_link_t  *link;
-
-    static const ngx_str_t  asking[] = { ngx_string("ASKING") };
-
-    link = op->node->server.command;
-
-    size = ngx_ws_bus_resp_command_size(asking, 1)
-           + ngx_ws_bus_resp_command_size(op->argv, op->n);
-
-    if (link->queued && !ngx_ws_bus_link_takes(link, size)) {
-        return NGX_AGAIN;
-    }
-
-    return ngx_ws_bus_link_command(link, asking, 1, NULL, NULL, NULL);
-}
-
-
 void
-ngx_ws_bus_servers_retry(ngx_ws_bus_servers_t *ss)
-{
-    ngx_int_t                rc;
-    ngx_queue_t             *q, *next;
-    ngx_ws_bus_server_op_t  *op;
-
-    ngx_ws_bus_servers_enter(ss);
-
-    /* no handler adds to this queue: only answers do */
-
-    for (q = ngx_queue_head(&ss->waiting);
-         q != ngx_queue_sentinel(&ss->waiting) && !ss->closed;
-         q = next)
-    {
-        next = ngx_queue_next(q);
-        op = ngx_queue_data(q, ngx_ws_bus_server_op_t, queue);
-
-        if ((ngx_msec_int_t) (op->deadline - ngx_current_msec) <= 0) {
-            ngx_ws_bus_servers_finish(op, NGX_DECLINED, NULL);
-            continue;
-        }
-
-        if ((ngx_msec_int_t) (op->at - ngx_current_msec) > 0) {
-            continue;
-        }
-
-        rc = ngx_ws_bus_servers_try(op);
-
-        if (rc == NGX_ERROR) {
-            ngx_ws_bus_servers_finish(op, NGX_DECLINED, NULL);
-        }
-    }
-
-    if (!ss->closed && !ngx_queue_empty(&ss->waiting)
-        && !ss->retry.timer_set)
-    {
-        ngx_add_timer(&ss->retry, NGX_WS_BUS_SERVERS_RETRY);
-    }
-
-    ngx_ws_bus_servers_leave(ss);
-}
-
-
-void
-ngx_ws_bus_servers_retry_handler(ngx_event_t *ev)
-{
-    ngx_ws_bus_servers_retry((ngx_ws_bus_servers_t *) ((u_char *) ev
-                                   - offsetof(ngx_ws_bus_servers_t, retry)));
-}
-
-
-void
-ngx_ws_bus_servers_forget(ngx_ws_bus_servers_t *ss, ngx_ws_bus_node_t *node)
-{
-    ngx_queue_t             *q;
-    ngx_ws_bus_server_op_t  *op;
-
-    for (q = ngx_queue_head(&ss->waiting);
-         q != ngx_queue_sentinel(&ss->waiting);
-         q = ngx_queue_next(q))
-    {
-        op = ngx_queue_data(q, ngx_ws_bus_server_op_t, queue);
-
-        if (op->ask == node) {
-            op->ask = NULL;
-        }
-    }
-}
-
-
-static void
 ngx_ws_bus_servers_finish(ngx_ws_bus_server_op_t *op, ngx_int_t rc,
     ngx_ws_bus_reply_t *reply)
 {

@@ -16,7 +16,7 @@ const secret = process.env.WS_BUS_TEST_SECRET ?? '';
 
 
 function test(name, body) {
-    run(name, { skip: base ? false : 'no server' }, body);
+    run(name, { skip: base ? false : 'no server', timeout: 60000 }, body);
 }
 
 
@@ -81,9 +81,9 @@ for (const auth of ['protocol', 'message']) {
             auth,
             token({ reason, expiresIn }) {
                 asked.push(reason);
-                assert.ok(reason === 'connect' || expiresIn <= 2);
+                assert.ok(reason === 'connect' || expiresIn <= 5);
 
-                return token(asked.length < 3 ? 2 : 60);
+                return token(asked.length < 3 ? 5 : 60);
             },
         });
         const sub = bus.subscribe(`refreshed-${auth}`);
@@ -91,7 +91,7 @@ for (const auth of ['protocol', 'message']) {
 
         await sub.ready;
         await until(() => asked.length === 3);
-        await sleep(3000);
+        await sleep(5500);
         await bus.publish(sub.channel, 1);
         await shows(got, '1');
         assert.deepEqual(asked, ['connect', 'auth_required',
@@ -104,9 +104,11 @@ for (const auth of ['protocol', 'message']) {
 test('of another subject: the old one counts until its end', async () => {
     let n = 0;
     const { bus, seen } = watched('/token', {
+        minDelay: 100,      // a hundred refused ones would be too many
+        maxDelay: 500,
         token: ({ reason }) => reason === 'connect' && ++n
             || reason === 'unauthorized' && (n = 10)
-            ? token(n === 10 ? 60 : 2) : token(60, { sub: 'bob' }),
+            ? token(n === 10 ? 60 : 5) : token(60, { sub: 'bob' }),
     });
     const sub = bus.subscribe('auth2');
 
@@ -143,12 +145,12 @@ test('grants', async () => {
 
 test('an event stream', async () => {
     const { bus, seen } = watched('/token-sse/own2', {
-        token: () => token(3), history: null,
+        token: () => token(4), history: null,
     });
     const sub = bus.subscribe();
 
     await sub.ready;
     assert.equal(bus.transport, 'sse');
     await once(bus, 'close');
-    await until(() => seen.filter(what => what === 'sse').length === 2);
+    await until(() => seen.filter(what => what === 'sse').length >= 2);
 });

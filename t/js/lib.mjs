@@ -5,7 +5,7 @@
 
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
-import { afterEach } from 'node:test';
+import { afterEach, test as run } from 'node:test';
 
 import { connect } from '../../contrib/js/index.js';
 import { Server } from './server.mjs';
@@ -23,6 +23,13 @@ afterEach(async () => {
         await (thing instanceof Server ? thing.stop() : thing.close());
     }
 });
+
+
+// One that hangs is named.
+
+export function test(name, body, options) {
+    run(name, { timeout: 60000, ...options }, body);
+}
 
 
 export async function serve(options) {
@@ -98,7 +105,7 @@ export function sleep(delay) {
 // Waits until the condition holds; its value.
 
 export async function until(condition, what = condition) {
-    const end = Date.now() + 10000;
+    const end = Date.now() + 30000;
 
     for (let value; Date.now() < end; await sleep(2)) {
         if ((value = condition())) {

@@ -18,7 +18,7 @@ const channels = ['talk', 'lobby', 'own', 'old', 'new', 'deleted', 'size',
 
 
 function test(name, body) {
-    run(name, { skip: base ? false : 'no server' }, body);
+    run(name, { skip: base ? false : 'no server', timeout: 60000 }, body);
 }
 
 
@@ -159,11 +159,13 @@ test('the channel of the location', async () => {
     await shows(got, 'one', 'two');
     assert.equal(sub.channel, 'own');
 
+    const closed = once(bus, 'close');
+
     for (const pid of await busy()) {
         process.kill(pid, 'SIGKILL');
     }
 
-    await until(() => bus.state !== 'open');
+    await closed;
     await post('own', 'three');
     await shows(got, 'one', 'two', 'three');
 });

@@ -3,11 +3,10 @@
 // Messages of the subprotocol, one by one.
 
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
 
 import { BusError, connect } from '../../contrib/js/index.js';
-import { client, listener, once, record, rejects, serve, shows, sleep, until,
-         WebSocket } from './lib.mjs';
+import { client, listener, once, record, rejects, serve, shows, sleep, test,
+    until, WebSocket } from './lib.mjs';
 
 
 test('subscribes and receives', async () => {

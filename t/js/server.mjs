@@ -398,6 +398,7 @@ export class Server {
         this.refuse = 0;            // upgrades to refuse; Infinity: all
         this.hold = false;          // upgrades are not answered
         this.mute = false;          // nothing comes, nothing goes
+        this.held = null;           // a list: upgrades wait there
         this.intercept = null;      // (peer, message) => true: handled
         this.plainGreeting = false; // the query is not looked at
         this.protocol = PROTOCOL;
@@ -412,6 +413,7 @@ export class Server {
         this.received = [];
         this.upgrades = [];         // requests
         this.gets = [];
+        this.asked = [];            // "ws" or "get", in order
         this.port = 0;
     }
 
@@ -462,6 +464,15 @@ export class Server {
         return new Promise(resolve => { this.http.close(resolve); });
     }
 
+    // Upgrades that wait are answered.
+
+    release() {
+        const { held } = this;
+
+        this.held = null;
+        held.forEach(args => this.upgrade(...args));
+    }
+
     // Cuts every connection, without a word.
 
     drop() {
@@ -481,6 +492,11 @@ export class Server {
     }
 
     upgrade(request, socket) {
+        if (this.held) {
+            this.held.push([request, socket]);
+            return;
+        }
+
         const offered = (request.headers['sec-websocket-protocol'] ?? '')
             .split(/,\s*/);
         const bearer = offered.find(name => name.startsWith('bearer.'));
@@ -488,6 +504,7 @@ export class Server {
             ? this.valid(bearer.slice(7)) : !this.tokens || this.late;
 
         this.upgrades.push(request);
+        this.asked.push('ws');
         socket.on('error', () => {});
 
         if (this.hold) {
@@ -528,6 +545,7 @@ export class Server {
             request.headers.authorization ?? '') ?? [];
 
         this.gets.push(request);
+        this.asked.push('get');
 
         if (own === null || this.streamStatus !== 200 || !this.valid(token)) {
             response.writeHead(this.streamStatus !== 200 ? this.streamStatus

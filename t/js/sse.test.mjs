@@ -4,9 +4,8 @@
 
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
-import { test } from 'node:test';
 
-import { client, once, record, rejects, serve, shows, sleep, until }
+import { client, once, record, rejects, serve, shows, sleep, test, until }
     from './lib.mjs';
 
 
@@ -40,7 +39,7 @@ test('after two WebSockets that failed', async () => {
 test('not if it is off', async () => {
     const { server } = await streamer({ fallback: false });
 
-    await until(() => server.upgrades.length === 5);
+    await until(() => server.upgrades.length >= 5);
     assert.equal(server.gets.length, 0);
 });
 
@@ -207,6 +206,26 @@ test('the WebSocket comes back, and nothing is lost or doubled', async () => {
 });
 
 
+test('a stream that is ahead of the WebSocket', async () => {
+    const { server, bus, sub, got } = await streamer({ retryWebSocket: 30 });
+
+    await sub.ready;
+    server.publish('c', 1);
+    await shows(got, '1');
+    server.held = [];
+    server.refuse = 0;
+    await until(() => server.held.length);
+    server.publish('c', 2);
+    await shows(got, '1', '2');
+    assert.equal(bus.transport, 'sse');
+    server.release();
+    await until(() => bus.transport === 'websocket');
+    server.publish('c', 3);
+    await shows(got, '1', '2', '3');
+    assert.equal(sub.seq, 3);
+});
+
+
 test('a server that is away altogether', async () => {
     const { server, bus, sub, got } = await streamer();
 
@@ -224,8 +243,8 @@ test('a server that is away altogether', async () => {
 test('turn about, while neither works', async () => {
     const { server, bus } = await streamer({}, { streamStatus: 503 });
 
-    await until(() => server.gets.length === 3);
-    assert.equal(server.upgrades.length, 4);
+    await until(() => server.gets.length >= 3);
+    assert.equal(server.asked.slice(0, 7).join(), 'ws,ws,get,ws,get,ws,get');
     server.streamStatus = 200;
     await until(() => bus.transport === 'sse');
 });
@@ -234,7 +253,7 @@ test('turn about, while neither works', async () => {
 test('too many requests is not for ever', async () => {
     const { server, bus } = await streamer({}, { streamStatus: 429 });
 
-    await until(() => server.gets.length === 2);
+    await until(() => server.gets.length >= 2);
     server.streamStatus = 200;
     await until(() => bus.transport === 'sse');
 });
@@ -268,7 +287,7 @@ test('without a token there is no WebSocket instead of a stream', async () => {
 test('a server without streams is not asked again', async () => {
     const { server } = await streamer({}, { streamStatus: 426 });
 
-    await until(() => server.upgrades.length === 8);
+    await until(() => server.upgrades.length >= 8);
     assert.equal(server.gets.length, 1);
 });
 
@@ -302,7 +321,7 @@ test('a forbidden channel ends the subscription', async () => {
 
     await rejects(sub.ready, 'forbidden');
     assert.deepEqual(got, ['error forbidden', 'unsubscribed']);
-    await until(() => server.upgrades.length === 4);
+    await until(() => server.upgrades.length >= 4);
     assert.equal(server.gets.length, 1);
 });
 
@@ -317,14 +336,14 @@ test('a silent stream is replaced', async () => {
 
 
 test('an answer that does not come', async () => {
-    const { server, bus, sub } = await streamer({ connectTimeout: 40 });
+    const { server, bus, sub } = await streamer({ connectTimeout: 300 });
 
     server.get = (request, response) => {
         server.gets.push(request);
         server.streams.add(response);
     };
 
-    await until(() => server.gets.length === 1);
+    await until(() => server.gets.length >= 1);
     delete server.get;
     await sub.ready;
     assert.equal(bus.transport, 'sse');

@@ -39,6 +39,7 @@ static inline int test_kill(pid_t pid);
 #include "ngx_ws_bus_once.c"
 #include "ngx_ws_bus_revoke.c"
 #include "ngx_ws_bus_channel.c"
+#include "ngx_ws_bus_room.c"
 #include "ngx_ws_bus_remote.c"
 
 static uint64_t  test_reads;    /* of the log, to find what is kept */
@@ -106,6 +107,7 @@ static ngx_slab_pool_t       test_pool;
 static ngx_atomic_t          test_lock;
 
 static size_t                zone_room = 256 * 1024;
+static ngx_uint_t            test_pages = 1;   /* that a new zone has left */
 static uint64_t              test_now;         /* microseconds */
 static u_char                test_alive[PIDS];
 static ngx_pid_t             test_pids[SLOTS];
@@ -119,6 +121,8 @@ static size_t                sizes[BLOCKS];
 static ngx_uint_t            nblocks;
 static size_t                room = ROOM_MAX;
 static ngx_uint_t            fail_at = NO_FAIL;     /* in the zone */
+static ngx_uint_t            fail_on;               /* and after that */
+static ngx_uint_t            failed;
 static ngx_uint_t            alloc_fail_at = NO_FAIL;
 static void                (*on_lock)(void);
 static void                (*on_log)(void);
@@ -247,7 +251,8 @@ slab_alloc(size_t size)
     u_char  *p;
 
     if (fail_at != NO_FAIL && fail_at-- == 0) {
-        fail_at = NO_FAIL;
+        fail_at = fail_on ? 0 : NO_FAIL;
+        failed = 1;
         return NULL;
     }
 
@@ -541,6 +546,7 @@ zone_prepare(void)
     test_cycle.conf_ctx = (void ****) test_conf;
 
     test_pool.mutex.lock = &test_lock;
+    test_pool.pfree = test_pages;
     test_lock = 0;
 
     ngx_str_set(&test_zone.name, "test");
@@ -599,6 +605,7 @@ zone_share(size_t zone, size_t size, ngx_uint_t buckets, ngx_uint_t spin)
     a->last = (u_char *) a + zone;
     a->pool.mutex.lock = &a->lock;
     a->pool.mutex.spin = spin;
+    a->pool.pfree = test_pages;
 
     arena = a;
     test_shm.shm.addr = (u_char *) &a->pool;
@@ -617,6 +624,21 @@ name_of(const char *name)
     s.data = (u_char *) name;
 
     return &s;
+}
+
+
+/* a name of that length, which its last byte tells as well */
+
+static inline const char *
+long_name(int ch, size_t len)
+{
+    static char  name[256];
+
+    memset(name, ch, len);
+    name[len - 1] = '0' + len % 10;
+    name[len] = '\0';
+
+    return name;
 }
 
 
@@ -646,9 +668,7 @@ find(const char *name)
 
     for (i = 0; i <= sh->mask; i++) {
         for (node = sh->nodes[i]; node; node = node->next) {
-            if (node->len == strlen(name)
-                && memcmp(node->name, name, node->len) == 0)
-            {
+            if (ngx_ws_bus_node_is(node, name_of(name))) {
                 return node;
             }
         }
@@ -967,6 +987,26 @@ revoked(const char *sub, int64_t iat, int64_t now)
 }
 
 
+/* how many pieces of memory a channel has */
+
+static inline ngx_uint_t
+cells(ngx_ws_bus_node_t *node)
+{
+    size_t      len, size;
+    ngx_uint_t  n;
+
+    n = 1;
+    len = node->len;
+
+    for (size = node->room; len > size; size = NGX_WS_BUS_CELL) {
+        len -= size - sizeof(u_char *);
+        n++;
+    }
+
+    return n;
+}
+
+
 /*
  * Whether everything in the zone hangs together.  What a killed process
  * leaves may have lost memory, and for a moment the counters.
@@ -977,6 +1017,7 @@ check_zone(const char *name, ngx_uint_t killed)
 {
     u_char                 *payload;
     uint64_t                pos;
+    ngx_str_t               s;
     ngx_uint_t              i, n, nodes, onces, seen[SLOTS];
     ngx_ws_bus_node_t      *node, *other;
     ngx_ws_bus_once_t      *once;
@@ -996,16 +1037,16 @@ check_zone(const char *name, ngx_uint_t killed)
 
         for (node = sh->nodes[i]; node; node = node->next) {
             nodes++;
-            n++;
+            n += cells(node);
 
             tap_each((node->hash & sh->mask) == i, "%s: bucket", name);
             tap_each(node->id && node->id <= sh->next_id, "%s: id", name);
 
             for (other = node->next; other; other = other->next) {
+                ngx_ws_bus_node_name(node, &s);
+
                 tap_each(other->id != node->id
-                         && !(other->len == node->len
-                              && memcmp(other->name, node->name, node->len)
-                                 == 0),
+                         && !ngx_ws_bus_node_is(other, &s),
                          "%s: a channel twice", name);
             }
 
@@ -1047,7 +1088,7 @@ check_zone(const char *name, ngx_uint_t killed)
         }
 
         for (once = sh->onces[i]; once; once = once->next) {
-            onces++;
+            onces += 1 + once->cell;
             n++;
 
             tap_each(ngx_ws_bus_once_bucket(&test_zone, once->key)
@@ -1058,7 +1099,8 @@ check_zone(const char *name, ngx_uint_t killed)
 
     for (i = 0; i < SLOTS; i++) {
         n += (sh->slots[i] != NULL);
-        tap_each(sh->slots[i] == NULL || i < sh->nslots || killed,
+        tap_each(sh->slots[i] == NULL || i < sh->nslots
+                 || sh->slots[i]->pid == 0,
                  "%s: slot beyond their number", name);
     }
 

@@ -18,6 +18,7 @@ static void test_once_race(void);
 static void test_once_limit(void);
 static void test_acks(void);
 static void test_slots(void);
+static void test_names(void);
 static void test_sweep(void);
 static void test_pressure(void);
 static void pressure_of(const char *name, ngx_uint_t subscribed);
@@ -43,6 +44,7 @@ main(void)
     test_once_limit();
     test_acks();
     test_slots();
+    test_names();
     test_sweep();
     test_pressure();
     test_failures();
@@ -611,6 +613,17 @@ test_once_race(void)
 }
 
 
+static const char *
+numbered(const char *prefix, ngx_uint_t n)
+{
+    static char  name[32];
+
+    sprintf(name, "%s%lu", prefix, (u_long) n);
+
+    return name;
+}
+
+
 static void
 test_once_limit(void)
 {
@@ -742,6 +755,7 @@ test_acks(void)
 static void
 test_slots(void)
 {
+    ngx_uint_t          i;
     ngx_ws_bus_node_t  *c, *d;
 
     zone_create(4096, 4);
@@ -791,11 +805,54 @@ test_slots(void)
     /* without memory */
 
     become(3);
-    fail_at = 0;
+    room = 0;
     tap_ok(ngx_ws_bus_zone_enter(&test_zone, &test_log) == NULL
            && sh->slots[3] == NULL, "no memory for a slot");
 
     zone_ok("slots");
+
+    /* for a worker all channels make way that can, if need be */
+
+    zone_room = 8 * 1024 * 1024;
+    zone_create(4096, 2048);
+    zone_room = 256 * 1024;
+
+    enter(1);
+    room = sizeof(ngx_ws_bus_slot_t);
+
+    for (i = 0; keep(numbered("h", i), "m") == NGX_OK && sh->channels == i + 1;
+         i++)
+    {
+        /* void */
+    }
+
+    tap_ok(i > 1 && room < sizeof(ngx_ws_bus_node_t), "a full zone");
+
+    enter(3);
+    tap_ok(sh->slots[3] && sh->slots[3]->pid == test_pids[3],
+           "another worker has a slot");
+    tap_is(sh->channels, 0, "in the place of all channels");
+
+    zone_ok("a worker in a full zone");
+
+    /* those that are expected have one beforehand */
+
+    test_pages = 64;
+    zone_create(4096, 4);
+    test_pages = 1;
+
+    for (i = 0; i < SLOTS; i++) {
+        tap_each(sh->slots[i] && sh->slots[i]->clean, "slot %lu", (u_long) i);
+    }
+
+    tap_ok(sh->slots[SLOTS] == NULL, "not more than two generations");
+    room = 0;
+    enter(4);
+    tap_all("workers have their slots from the start");
+    tap_is(sh->nslots, 5, "which are not taken yet");
+    tap_is(sh->max_onces, 64 * 4096 / 2 / 64, "half of the rest is for keys");
+
+    zone_ok("slots from the start");
 }
 
 
@@ -837,11 +894,11 @@ test_sweep(void)
     tap_ok(find("idle") && find("kept") && find("aged"),
            "all are there for a minute");
 
-    test_now += NGX_WS_BUS_IDLE_TIME;
+    test_now += NGX_WS_BUS_IDLE_TIME * SECOND;
     make_channels(10);
     tap_ok(find("idle") != NULL, "to the end of the minute");
 
-    test_now += 1;
+    test_now += SECOND;
     make_channels(2);
     tap_ok(find("idle") == NULL, "an idle one goes");
     tap_ok(find("subscribed") && find("kept") && find("aged")
@@ -871,21 +928,93 @@ test_sweep(void)
 
     zone_ok("channels that have gone");
 
-    test_now += 1000 * NGX_WS_BUS_IDLE_TIME;
+    test_now += 1000 * NGX_WS_BUS_IDLE_TIME * SECOND;
     make_channels(2);
     tap_ok(find("subscribed") != NULL, "a subscribed one never does");
     tap_is(interest(find("subscribed"), 1), 1, "with its subscriber");
 
     part(1, find("subscribed"));
-    test_now += NGX_WS_BUS_IDLE_TIME;
+    test_now += NGX_WS_BUS_IDLE_TIME * SECOND;
     make_channels(2);
     tap_ok(find("subscribed") != NULL, "nor for a minute after that");
 
-    test_now += 1;
+    test_now += SECOND;
     make_channels(2);
     tap_ok(find("subscribed") == NULL, "but then");
 
     zone_ok("after a long time");
+}
+
+
+/* names that need more than the node */
+
+static void
+test_names(void)
+{
+    char                name[256];
+    size_t              len;
+    ngx_str_t           s;
+    ngx_uint_t          pieces[] = { 0, 0, 0, 0, 0 };
+    ngx_ws_bus_node_t  *node;
+
+    zone_create(4096, 16);
+    enter(1);
+
+    for (len = 1; len <= 255; len++) {
+        strcpy(name, long_name('a', len));
+
+        node = join(1, name);
+        ngx_ws_bus_node_name(node, &s);
+        pieces[cells(node)]++;
+
+        tap_each(node->len == len && s.len == len
+                 && memcmp(s.data, name, len) == 0, "%lu bytes", (u_long) len);
+        tap_each(join(1, name) == node && interest(node, 1) == 2,
+                 "%lu bytes are found", (u_long) len);
+        tap_each(keep(name, "m") == NGX_OK && place.subscribers == 2,
+                 "%lu bytes are published to", (u_long) len);
+
+        /* each byte of it counts */
+
+        s.data = (u_char *) name;
+        name[len / 2] ^= 1;
+        tap_each(!ngx_ws_bus_node_is(node, &s), "%lu bytes, one is another's",
+                 (u_long) len);
+        name[len / 2] ^= 1;
+        name[len - 1] ^= 1;
+        tap_each(!ngx_ws_bus_node_is(node, &s), "%lu bytes, the last one is",
+                 (u_long) len);
+        name[len - 1] ^= 1;
+
+        if (len % 2) {
+            part(1, node);
+            part(1, node);
+        }
+    }
+
+    check_zone("names", 0);
+    tap_all("names of all lengths");
+
+    tap_ok(pieces[1] == 50 && pieces[2] == 120 && pieces[3] == 85,
+           "a cell for 50 bytes, two for 170, three for all");
+
+    test_now += 2 * NGX_WS_BUS_IDLE_TIME * SECOND;
+
+    for (len = 1; len <= 200; len++) {
+        keep("kept", "a message that fills the log");
+    }
+
+    for (len = 0; len < 16; len++) {
+        part(1, join(1, numbered("n", len)));
+    }
+
+    for (len = 1; len <= 255; len++) {
+        tap_each((find(long_name('a', len)) == NULL) == len % 2,
+                 "%lu bytes have gone", (u_long) len);
+    }
+
+    check_zone("names that have gone", 0);
+    tap_all("those that nobody needs leave nothing");
 }
 
 
@@ -911,7 +1040,7 @@ test_pressure(void)
     keep("h1", "m");
     part(1, join(1, "i1"));
 
-    size = offsetof(ngx_ws_bus_node_t, name) + 2;
+    size = sizeof(ngx_ws_bus_node_t);
 
     /* only room for the subscriber of a channel */
 
@@ -993,7 +1122,7 @@ pressure_of(const char *name, ngx_uint_t subscribed)
     zone_create(4096, 16);
     enter(1);
 
-    room = 20 * (offsetof(ngx_ws_bus_node_t, name) + 6);
+    room = 20 * sizeof(ngx_ws_bus_node_t);
 
     for (i = 0; i < subscribed; i++) {
         sprintf(channel, "s%lu", (u_long) i);
@@ -1042,6 +1171,13 @@ fail_join_new(void)
 
 
 static ngx_int_t
+fail_join_long(void)
+{
+    return join(1, long_name('n', 255)) ? NGX_OK : NGX_DECLINED;
+}
+
+
+static ngx_int_t
 fail_join_known(void)
 {
     return join(1, "known") ? NGX_OK : NGX_DECLINED;
@@ -1086,6 +1222,7 @@ test_failures(void)
     static failure_t  failures[] = {
         { "joining a new channel", 2, fail_join_new },
         { "joining a known channel", 1, fail_join_known },
+        { "joining a new channel with a long name", 4, fail_join_long },
         { "keeping in a new channel", 1, fail_keep_new },
         { "a key", 1, fail_key },
         { "a key and a new channel", 2, fail_key_new },
@@ -1105,9 +1242,16 @@ test_failures(void)
             seq = find("known")->seq;
 
             fail_at = n;
+            fail_on = 1;
+            failed = 0;
+
             rc = failures[i].run();
 
-            if (fail_at != NO_FAIL) {
+            fail_at = NO_FAIL;
+            fail_on = 0;
+
+            if (!failed) {
+                tap_each(rc == NGX_OK, "%s", failures[i].name);
                 break;
             }
 
@@ -1244,7 +1388,7 @@ r_compare(void)
 
         if (node == NULL) {
             tap_each(r_subscribers(ch) == 0
-                     && test_now > ch->touched + NGX_WS_BUS_IDLE_TIME
+                     && test_now > ch->touched + NGX_WS_BUS_IDLE_TIME * SECOND
                      && (ch->nkept == 0 || ch->keep <= test_now
                          || ch->kept[ch->nkept - 1].pos < sh->log.tail),
                      "channel %s has gone too early", ch->name);
@@ -1684,7 +1828,8 @@ r_step(ngx_uint_t what)
 
     } else {
         test_now += next_random(30) ? next_random(SECOND)
-                                    : next_random(2 * NGX_WS_BUS_IDLE_TIME);
+                                    : next_random(2 * NGX_WS_BUS_IDLE_TIME
+                                                  * SECOND);
     }
 }
 

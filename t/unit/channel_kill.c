@@ -225,6 +225,13 @@ crash_join_new(void)
 
 
 static void
+crash_join_long(void)
+{
+    join(1, long_name('n', 255));
+}
+
+
+static void
 crash_part(void)
 {
     part(1, find("mine"));
@@ -340,6 +347,8 @@ static crash_t  crashes[] = {
       "3:after", "", 1024 },
     { "killed while it joins a new channel", 1, crash_join_new, NULL,
       "3:after", "", 1024 },
+    { "killed while it joins a new channel with a long name", 1,
+      crash_join_long, NULL, "3:after", "", 1024 },
     { "killed while it parts", 1, crash_part, NULL,
       "3:after", "", 1024 },
     { "killed while it takes its slot", 1, crash_enter, NULL,
@@ -371,8 +380,8 @@ crash_prepare(void)
         crash_revoke_fill();
     }
 
-    join(4, "idle");
-    part(3, join(3, "idle"));
+    join(4, long_name('i', 255));
+    part(3, join(3, long_name('i', 255)));
     publish("x", "m", 0, 0, "old");
 
     test_alive[test_pids[4]] = 0;

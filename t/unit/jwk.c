@@ -626,6 +626,7 @@ test_algorithms(void)
 {
     size_t                        n;
     ngx_uint_t                    i, bits;
+    u_char                        buf[NGX_WS_BUS_JOSE_NAMES];
     const ngx_ws_bus_jose_alg_t  *alg;
 
     static const char  *names[] = {
@@ -653,6 +654,18 @@ test_algorithms(void)
     }
 
     tap_is(bits, 0x1fff, "each has a bit of its own");
+
+    n = ngx_ws_bus_jose_names(buf, bits) - buf;
+
+    tap_is(n, NGX_WS_BUS_JOSE_NAMES, "the names of all");
+    tap_ok(memcmp(buf, "RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 "
+                  "EdDSA HS256 HS384 HS512", n) == 0, "in their order");
+
+    n = ngx_ws_bus_jose_names(buf, NGX_WS_BUS_JOSE_EDDSA
+                                   |NGX_WS_BUS_JOSE_HS512) - buf;
+
+    tap_ok(n == 11 && memcmp(buf, "EdDSA HS512", 11) == 0, "of some");
+    tap_ok(ngx_ws_bus_jose_names(buf, 0) == buf, "of none");
 
     for (i = 0; i < sizeof(none) / sizeof(none[0]); i++) {
         tap_ok(ngx_ws_bus_jose_alg((u_char *) none[i], strlen(none[i]))

@@ -25,6 +25,7 @@ static void test_reset(void);
 static void test_chain(void);
 static void test_live(void);
 static void test_wanted(void);
+static void test_names(void);
 static void test_walk(void);
 static void test_owner(void);
 static void test_deleted(void);
@@ -50,6 +51,7 @@ main(void)
     test_chain();
     test_live();
     test_wanted();
+    test_names();
     test_walk();
     test_owner();
     test_deleted();
@@ -334,7 +336,7 @@ test_reset(void)
 static void
 test_chain(void)
 {
-    ngx_uint_t                   n;
+    ngx_uint_t                   i, n;
     ngx_ws_bus_chain_t           chain;
     ngx_ws_bus_remote_channel_t  ch;
 
@@ -387,14 +389,32 @@ test_chain(void)
     ngx_ws_bus_channel_view(&test_zone, find("c"), &view);
     tap_is(view.chain.n, 0, "and nothing is continued");
 
-    reset_chain("c", E1, 9, &chain, 0);
+    /* as many as there may be */
+
+    chain.n = 0;
+
+    for (i = 1; i <= NGX_WS_BUS_CHAIN + 2; i++) {
+        ngx_ws_bus_chain_prepend(&chain, 100 + i, i);
+        reset_chain("c", 101 + i, i + 1, &chain, 0);
+
+        ngx_ws_bus_channel_view(&test_zone, find("c"), &view);
+        tap_each(view.chain.n == ngx_min(i, NGX_WS_BUS_CHAIN)
+                 && view.chain.past[0].epoch == 100 + i
+                 && view.chain.past[view.chain.n - 1].epoch
+                    == 101 + i - view.chain.n, "%lu epochs", (u_long) i);
+    }
+
+    tap_all("as many as there may be");
+    tap_is(nblocks, n + 1, "in one block");
+    tap_ok(sizes[nblocks - 1] <= NGX_WS_BUS_CELL, "of a cell at most");
+
     part(2, find("c"));
-    test_now += 2 * NGX_WS_BUS_IDLE_TIME;
+    test_now += 2 * NGX_WS_BUS_IDLE_TIME * SECOND;
 
     for (sh->hand = 0; find("c") && sh->hand <= sh->mask; ) {
         become(2);
         ngx_ws_bus_zone_lock(&test_zone);
-        (void) ngx_ws_bus_channel_sweep_locked(&test_zone, 0);
+        (void) ngx_ws_bus_room_sweep_locked(&test_zone, 0);
         ngx_ws_bus_zone_unlock(&test_zone);
     }
 
@@ -510,6 +530,51 @@ test_wanted(void)
            "once");
 
     zone_ok("after requests");
+}
+
+
+/* a name and what the bridge knows share a cell */
+
+static void
+test_names(void)
+{
+    char                          name[256];
+    size_t                        len;
+    ngx_str_t                     s;
+    ngx_uint_t                    pieces[] = { 0, 0, 0, 0, 0 };
+    ngx_ws_bus_node_t            *node;
+    ngx_ws_bus_remote_channel_t   ch;
+
+    start();
+
+    for (len = 1; len <= 255; len++) {
+        strcpy(name, long_name('a', len));
+        node = join(2, name);
+        pieces[cells(node)]++;
+
+        ngx_memset(ngx_ws_bus_remote_node(node), 0xff,
+                   sizeof(ngx_ws_bus_remote_node_t));
+        ngx_ws_bus_node_name(node, &s);
+
+        tap_each(s.len == len && memcmp(s.data, name, len) == 0
+                 && find(name) == node, "%lu bytes", (u_long) len);
+
+        live(name, 1);
+
+        tap_each(ngx_ws_bus_remote_look(&test_zone, name_of(name), &ch)
+                 == NGX_OK
+                 && ch.live && ch.name.len == len
+                 && memcmp(ch.name.data, name, len) == 0,
+                 "%lu bytes are looked at", (u_long) len);
+
+        part(2, node);
+    }
+
+    tap_all("names of all lengths");
+
+    tap_ok(pieces[1] == 26 && pieces[2] == 120 && pieces[3] == 109,
+           "a cell for 26 bytes, two for 146, three for all");
+    zone_ok("names");
 }
 
 
@@ -649,12 +714,12 @@ test_swept(void)
     id = find("c")->id;
     part(2, find("c"));
 
-    test_now += 2 * NGX_WS_BUS_IDLE_TIME;
+    test_now += 2 * NGX_WS_BUS_IDLE_TIME * SECOND;
 
     for (sh->hand = 0; find("c") && sh->hand <= sh->mask; ) {
         become(2);
         ngx_ws_bus_zone_lock(&test_zone);
-        (void) ngx_ws_bus_channel_sweep_locked(&test_zone, 0);
+        (void) ngx_ws_bus_room_sweep_locked(&test_zone, 0);
         ngx_ws_bus_zone_unlock(&test_zone);
     }
 

@@ -10,7 +10,7 @@ use strict;
 use Carp;
 use Cwd qw/ abs_path /;
 use Exporter qw/ import /;
-use File::Basename qw/ dirname /;
+use File::Basename qw/ basename dirname /;
 use File::Path qw/ rmtree /;
 use File::Temp qw/ tempdir /;
 use IO::Socket::INET;
@@ -24,9 +24,11 @@ use Test::WsBus::HTTP;
 
 our @EXPORT = qw/
     port ws ws_response http http_get http_post request
-    is_message is_closed scale
+    is_message is_closed scale patience
 /;
 our @EXPORT_OK = @EXPORT;
+
+use constant { PATIENCE => 30, LIMIT => 600 };
 
 my $ROOT = abs_path(dirname(__FILE__) . '/../../..');
 my $SANITIZER = qr/ERROR:\ [A-Za-z]+Sanitizer|Sanitizer:|runtime\ error:/x;
@@ -37,6 +39,16 @@ my @instances;
 
 
 sub scale { return ($_[0] // 1) * Test::WsBus::Conn::scale() }
+
+
+# For what will come: a machine that is busy may take long to bring it about,
+# and a test that waits for it in vain fails in any case.
+
+sub patience {
+    my ($seconds) = @_;
+
+    return scale($seconds && $seconds > PATIENCE ? $seconds : PATIENCE);
+}
 
 
 # Life of a test.
@@ -68,11 +80,11 @@ sub new {
 
     $SIG{ALRM} = sub {
         return if $$ != $self->{owner};
-        Test::More::diag("the test took too long");
+        Test::More::diag(Carp::longmess("the test took too long"));
         exit 1;
     };
 
-    $self->time_limit($ENV{WS_BUS_TEST_TIMEOUT} // 120);
+    $self->time_limit(LIMIT);
 
     return $self;
 }
@@ -83,7 +95,9 @@ sub new {
 sub time_limit {
     my ($self, $seconds) = @_;
 
-    alarm(scale($seconds));
+    $seconds = LIMIT if $seconds < LIMIT;
+
+    alarm(scale($ENV{WS_BUS_TEST_TIMEOUT} // $seconds));
 
     return $self;
 }
@@ -229,28 +243,58 @@ sub finish {
 
 
 sub _cleanup {
-    my ($self) = @_;
+    my ($self, $failed) = @_;
 
     $self->{finished} = 1;
 
     $self->stop('TERM');
     $self->stop_daemons();
 
-    my $passing = Test::More->builder->is_passing();
+    $self->_explain() if $failed || !Test::More->builder->is_passing();
 
     if ($ENV{WS_BUS_TEST_LEAVE}) {
         Test::More::diag("files are left in $self->{dir}");
         return;
     }
 
-    if (!$passing) {
-        my @log = grep { /\[(?:warn|error|crit|alert|emerg)\]/ }
-            split /\n/, $self->read_file('error.log');
-        splice(@log, 0, -20) if @log > 20;
-        Test::More::diag("error log: $_") for @log;
-    }
-
     rmtree($self->{dir});
+}
+
+
+# The ends of all logs, for whoever has nothing but the output of the test.
+
+sub _explain {
+    my ($self) = @_;
+
+    my $log = $self->read_file('error.log');
+
+    # the latest may say nothing of why
+
+    my $grave = join('', $log =~ /^.*\[(?:warn|error|crit|alert|emerg)\].*\n/mg);
+
+    # nor does what comes of its end
+
+    $log = substr($log, 0, $self->{mark}) if defined $self->{mark};
+
+    $self->_tail('error.log, warn and above', $grave, 30);
+    $self->_tail('error.log', $log =~ s/^.*\[debug\].*\n//mgr, 30);
+    $self->_tail($_, $self->read_file($_), 20)
+        for 'stderr.log', 'daemon.log', @{$self->{logs} // []};
+}
+
+
+sub _tail {
+    my ($self, $name, $text, $n) = @_;
+
+    my @lines = split /\n/, $text;
+
+    splice(@lines, 0, -$n) if @lines > $n;
+
+    # tests run at the same time, and lines may be payloads
+
+    Test::More::diag(join("\n", map {
+        basename($0) . ", $name: " . substr($_, 0, 300) =~ s/[^ -~]/?/gr
+    } @lines)) if @lines;
 }
 
 
@@ -268,7 +312,7 @@ END {
             && !Test::More->builder->{Done_Testing};
 
         $self->finish() if $whole;
-        $self->_cleanup();
+        $self->_cleanup($status);
     }
 
     $? = $status;
@@ -297,7 +341,7 @@ sub write_file_expand {
     my ($self, $name, $content) = @_;
 
     $content =~ s/%%TEST_GLOBALS%%/$self->globals()/ge;
-    $content =~ s/%%TEST_GLOBALS_HTTP%%/$self->globals_http()/ge;
+    $content =~ s/%%TEST_GLOBALS_HTTP%%/$self->globals_http($content)/ge;
     $content =~ s/%%LOAD_MODULE%%/$self->load_module()/ge;
     $content =~ s/%%TESTDIR%%/$self->{dir}/g;
     $content =~ s/%%MODULE%%/$self->{module}/g;
@@ -334,13 +378,22 @@ EOF
 }
 
 
+# Whoever is not served for long by a machine that is busy, or has nothing to
+# say for long, is neither dead nor idle.
+
 sub globals_http {
-    my ($self) = @_;
+    my ($self, $content) = @_;
 
     my $text = <<EOF;
 root $self->{dir};
 access_log $self->{dir}/access.log;
 EOF
+
+    $text .= "ws_bus_ping 1h;\n"
+        if $content =~ /^\s+ws_bus\s/m && $content !~ /^ {0,4}ws_bus_ping\s/m;
+
+    $text .= "keepalive_timeout 1h;\n"
+        if $content !~ /^ {0,4}keepalive_timeout\s/m;
 
     for (qw/ client_body proxy fastcgi uwsgi scgi /) {
         next if $self->build_info() =~ /--without-http_${_}_module/;
@@ -367,7 +420,7 @@ sub read_file {
 sub find_in_file {
     my ($self, $name, $pattern, %opt) = @_;
 
-    my $deadline = time() + scale($opt{timeout} // 0);
+    my $deadline = time() + ($opt{timeout} ? patience($opt{timeout}) : 0);
 
     while (1) {
         my $text = $self->read_file($name);
@@ -375,7 +428,13 @@ sub find_in_file {
 
         my $n = () = $text =~ /$pattern/g;
 
-        return $n if $n >= ($opt{count} // 1) || time() >= $deadline;
+        return $n if $n >= ($opt{count} // 1);
+
+        if (time() >= $deadline) {
+            $self->_in_vain("$name has $n lines like $pattern")
+                if $opt{timeout};
+            return $n;
+        }
 
         sleep(0.02);
     }
@@ -405,8 +464,15 @@ sub port {
 
     return $ports{$name} if $ports{$name};
 
-    for (1 .. 500) {
+    open(my $fh, '<', '/proc/sys/net/ipv4/ip_local_port_range');
+    my ($low, $high) = split ' ', $fh && <$fh> || '32768 60999';
+
+    for my $try (1 .. 1000) {
         my $port = 10000 + int rand 20000;
+
+        # those that the kernel gives to anybody's connection come last
+
+        next if $try <= 500 && $port >= $low && $port <= $high;
 
         my $udp = IO::Socket::INET->new(
             Proto => 'udp', LocalAddr => '127.0.0.1', LocalPort => $port
@@ -438,7 +504,7 @@ sub run {
 
     $self->{pid} = $self->{pgid} = $pid;
 
-    my $deadline = time() + scale(10);
+    my $deadline = time() + patience();
 
     while (1) {
         if (waitpid($pid, WNOHANG) == $pid) {
@@ -595,20 +661,18 @@ sub stop {
     return $self unless $self->{pgid};
 
     $signal //= 'QUIT';
+    $self->{mark} = length $self->read_file('error.log');
 
     Test::WsBus::Conn::disconnect_all() if $signal eq 'QUIT';
 
     if ($self->{pid}) {
         kill($signal, $self->{pid});
-        $self->_wait_exit($self->{pid}, scale($signal eq 'QUIT' ? 10 : 5))
+        $self->_wait_exit($self->{pid}, patience())
             or push @{$self->{left}}, "master did not end on SIG$signal";
     }
 
-    # a moment for those that a dead master left behind
-    for (1 .. 50) {
-        last unless $self->processes();
-        sleep(0.02);
-    }
+    # those that a dead master left behind end by themselves
+    $self->wait_until(sub { !$self->processes() });
 
     if (my @left = $self->processes()) {
         push @{$self->{left}}, map { "$_->[0] $_->[1]" } @left;
@@ -653,7 +717,7 @@ sub reload {
 
     my @old = $self->workers();
     my $mark = length $self->read_file('error.log');
-    my $deadline = time() + scale(10);
+    my $deadline = time() + patience();
 
     $self->signal('HUP');
 
@@ -709,8 +773,9 @@ sub stop_daemons {
 
     while (my $pid = shift @{$self->{daemons}}) {
         kill('TERM', $pid);
+        kill('CONT', $pid);
 
-        if (!$self->_wait_exit($pid, scale(5))) {
+        if (!$self->_wait_exit($pid, patience())) {
             kill('KILL', $pid);
             waitpid($pid, 0);
         }
@@ -726,7 +791,7 @@ sub stop_daemons {
 sub waitforsocket {
     my ($self, $peer, $seconds) = @_;
 
-    my $deadline = time() + scale($seconds // 5);
+    my $deadline = time() + patience($seconds);
 
     $peer = '127.0.0.1:' . port($peer) unless $peer =~ /:/;
 
@@ -757,13 +822,38 @@ sub waitforfile {
 sub wait_until {
     my ($self, $code, $seconds) = @_;
 
-    my $deadline = time() + scale($seconds // 5);
+    my $deadline = time() + patience($seconds);
 
     while (1) {
         my $value = $code->();
-        return $value if $value || time() >= $deadline;
+        return $value if $value;
+
+        if (time() >= $deadline) {
+            $self->_in_vain('it has not come true');
+            return $value;
+        }
+
         sleep(0.02);
     }
+}
+
+
+# What a wait has ended with, where it is, and what nginx says of itself.
+
+sub _in_vain {
+    my ($self, $why) = @_;
+
+    local $Carp::CarpLevel = 1;
+
+    Test::More::diag(Carp::shortmess("waited in vain, $why"));
+
+    my $conf = $self->read_file('nginx.conf');
+    my ($port) = $conf =~ /\blisten 127\.0\.0\.1:(\d+)/ or return;
+    my ($uri) = $conf =~ /location = (\S+) \{\s+ws_bus_status;/ or return;
+    my $r = eval { request('GET', $uri, port => $port, timeout => 5) };
+
+    Test::More::diag("$uri: " . ($r ? substr($r->body(), 0, 4000)
+                                    : 'no answer'));
 }
 
 
@@ -845,7 +935,7 @@ sub http {
 
     $h->write($text);
 
-    return $h->read_all($opt{timeout} // scale(10));
+    return $h->read_all($opt{timeout} // patience());
 }
 
 
@@ -1018,7 +1108,7 @@ Overrides the error log level of the tests.
 
 =item WS_BUS_TEST_TIMEOUT
 
-Overrides the seconds (120) that one test may take.
+Overrides the seconds (600) that one test may take.
 
 =item WS_BUS_TEST_LEAVE
 
@@ -1044,7 +1134,7 @@ module (C<IO::Socket::SSL>), a program (C<bin/redis-server>), a version
 
 C<n> checks of the test's own; three are added: no C<[alert]> or C<[emerg]> in
 the error log, no sanitizer report, no process left (that is also where an
-nginx fails that does not end gracefully within 10 s).  They run at the end of
+nginx fails that does not end gracefully within 30 s).  They run at the end of
 the program, or in finish().
 
 =item done_testing()
@@ -1057,13 +1147,14 @@ Error log lines that the test provokes; the final checks overlook them.
 
 =item log_level(level), time_limit(seconds)
 
-The default is C<debug>, 120 s.  Tests that move much data want C<info>.
+The default is C<debug>, 600 s, the least that there is.  Tests that move much data want C<info>.
 
 =item write_file(name, text), write_file_expand(name, text)
 
 In the test's directory.  Expanded are C<%%TEST_GLOBALS%%> (load_module, pid,
 error_log, daemon off, user), C<%%TEST_GLOBALS_HTTP%%> (root, access_log,
-temporary paths), C<%%LOAD_MODULE%%>, C<%%TESTDIR%%>, C<%%MODULE%%> and
+temporary paths; and ws_bus_ping, keepalive_timeout of an hour, unless they are
+set at that level), C<%%LOAD_MODULE%%>, C<%%TESTDIR%%>, C<%%MODULE%%> and
 C<%%PORT_n%%>: a free port that goes by the name C<n>, the one that port(n)
 returns; C<%%PORT_n_UDP%%> is one for QUIC.
 
@@ -1075,7 +1166,7 @@ A self-signed certificate in F<name.crt>, F<name.key>.
 
 =item find_in_file(name, qr/.../, offset => n, count => n, timeout => s)
 
-How often it matches; waits up to the timeout for that many.
+How often it matches; with a timeout, waits for that many, see wait_until().
 
 =item run(), stop([signal])
 
@@ -1098,9 +1189,15 @@ C<nginx -t>: (true if good, output).
 
 =item waitforsocket(n or host:port), waitforfile(name), wait_until(code, s)
 
+They wait for what is sure to come, 30 s or, if that is more, so long.  Where it
+does not come, the output says where that was.
+
 =item version(), build_info()
 
 =back
+
+A test that fails prints the ends of the logs of nginx and of other servers;
+the names of those are in C<< $t->{logs} >>.
 
 =head1 FUNCTIONS
 
@@ -1143,6 +1240,10 @@ with C<open> the end is not looked for.
 
 Times the factor for slow builds.
 
+=item patience([seconds])
+
+The same, of 30 at least: for what will come.
+
 =back
 
 =head1 THE CLIENT
@@ -1150,7 +1251,7 @@ Times the factor for slow builds.
 Options of ws(): C<port>, C<ssl> (1, or a hash for IO::Socket::SSL),
 C<headers>, C<protocols> (list reference), C<deflate> (1 or an offer),
 C<compress> (0: send uncompressed although negotiated), C<auto_pong>,
-C<auto_close> (both 1), C<rcvbuf>, C<timeout> (10), and for the handshake
+C<auto_close> (both 1), C<rcvbuf>, C<timeout> (30), and for the handshake
 C<method>, C<http>, C<host>, C<upgrade>, C<connection>, C<version>, C<key>
 (undef leaves the header out), C<request> (raw text instead), C<data> (bytes
 right behind it), C<split> (size of pieces, or a list of sizes), C<pause>.

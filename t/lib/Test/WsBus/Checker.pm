@@ -30,6 +30,7 @@ sub new {
         publishers  => [ 0, 1 ],         # their hosts
         subscribers => [ 0, 1 ],
         pause       => 0.005,            # between two of a publisher
+        pipeline    => 0,                # requests without an answer
         dir         => $fleet->host(0)->testdir(),
         n           => 0,
         %opt,
@@ -41,6 +42,7 @@ sub start {
     my ($self) = @_;
 
     $self->{n} = ++$number;
+    $self->{parent} = $$;
     $self->{stop} = "$self->{dir}/stop_$self->{n}";
     $self->{pids} = [];
 
@@ -67,11 +69,45 @@ sub start {
 
         push @{$self->{publogs}}, $log;
         push @{$self->{pubpids}},
-            $self->_fork($log, \&_publish, $host, $i++);
+            $self->_fork($log, $self->{pipeline} ? \&_pipeline : \&_publish,
+                         $host, $i++);
     }
 
     return $self;
 }
+
+
+# Until each publisher has been answered with success so often more than now.
+
+sub wait_published {
+    my ($self, $n) = @_;
+
+    my %want = map { $_ => _count($_, 'ok') + ($n // 1) } @{$self->{publogs}};
+
+    $self->{fleet}->host(0)->wait_until(sub {
+        return !grep { _count($_, 'ok') < $want{$_} } keys %want;
+    }, 60) or croak('a publisher does not go on');
+
+    return $self;
+}
+
+
+# Until each publisher has failed once more than now.
+
+sub wait_failed {
+    my ($self) = @_;
+
+    my %had = map { $_ => _count($_, 'failed') } @{$self->{publogs}};
+
+    $self->{fleet}->host(0)->wait_until(sub {
+        return !grep { _count($_, 'failed') == $had{$_} } keys %had;
+    }, 60) or croak('a publisher does not fail');
+
+    return $self;
+}
+
+
+sub _count { return scalar grep { /^$_[1] / } _lines($_[0]) }
 
 
 sub _fork {
@@ -93,6 +129,15 @@ sub _fork {
 }
 
 
+# By finish(), or the test has died.
+
+sub _stopped {
+    my ($self) = @_;
+
+    return -e $self->{stop} || getppid() != $self->{parent};
+}
+
+
 # A message at a time: its log says which were answered with success.
 
 sub _publish {
@@ -100,7 +145,7 @@ sub _publish {
 
     my ($n, $h) = (0, undef);
 
-    while (!-e $self->{stop}) {
+    while (!$self->_stopped()) {
         my $text = "p$i-" . $n++;
 
         $h //= eval {
@@ -122,9 +167,89 @@ sub _publish {
             sleep(0.02);
         }
 
-        undef $h if $h && $h->at_eof(0);
+        # its last answer says so before it ends
+
+        undef $h if $r && ($r->header('Connection') // '') eq 'close'
+            || $h && $h->at_eof(0);
 
         sleep($self->{pause}) if $self->{pause};
+    }
+}
+
+
+# Many messages without waiting for answers, on one connection; its log has
+# them in the order in which they were sent.
+
+sub _pipeline {
+    my ($self, $log, $host, $i) = @_;
+
+    my ($sent, $told, $c, %answer) = (0, 0);
+
+    my $fail = sub {
+        print $log "failed p$i-$told $_[0]\n";
+        $told++;
+    };
+
+    while (!$self->_stopped() || $told < $sent) {
+
+        $c //= eval {
+            Test::WsBus::Json::json('/json', timeout => 20,
+                                    port => $self->{fleet}->port($host));
+        };
+
+        if (!$c) {
+            sleep(0.02);
+            next;
+        }
+
+        if ($sent - $told < $self->{pipeline} && !$self->_stopped()) {
+            my @batch = map { $sent++ } 1 .. 10;
+
+            eval {
+                $c->write(join('', map {
+                    Test::WsBus::Client::frame(1, qq!{"type":"publish",!
+                        . qq!"id":$_,"channel":"$self->{channel}",!
+                        . qq!"data":"p$i-$_"}!);
+                } @batch));
+            };
+
+            sleep($self->{pause}) if $self->{pause};
+        }
+
+        while ($told < $sent) {
+            my $full = $sent - $told >= $self->{pipeline}
+                || $self->_stopped();
+            my $m = eval { $c->message($full ? 20 : 0) };
+
+            if (!$m) {
+                last if !$full && !$@ && !$c->close_code();
+
+                # nobody knows what has become of the others
+
+                $fail->('no answer') while $told < $sent;
+                undef $c;
+                last;
+            }
+
+            my ($id) = $m->{data} =~ /"id":(\d+)/ or next;
+
+            $answer{$id} = $m->{data};
+
+            while (defined($answer{$told})) {
+                my $text = delete $answer{$told};
+
+                if ($text =~ /"type":"published".*"seq":(\d+)/) {
+                    my $seq = $1;
+                    my ($epoch) = $text =~ /"epoch":"(\w+)"/;
+
+                    print $log "ok $epoch $seq p$i-$told\n";
+                    $told++;
+
+                } else {
+                    $fail->($text);
+                }
+            }
+        }
     }
 }
 
@@ -135,10 +260,10 @@ sub _subscribe {
     my ($self, $log, $host) = @_;
 
     my ($epoch, $seq);
-    my $deadline = time() + Test::WsBus::scale($self->{deadline} // 100);
+    my $deadline = time() + Test::WsBus::scale($self->{deadline} // 200);
     my @hosts = $self->{roam} ? (0 .. $#{$self->{fleet}{hosts}}) : ($host);
 
-    while (time() < $deadline) {
+    while (time() < $deadline && getppid() == $self->{parent}) {
         push @hosts, shift @hosts;
 
         my $c = eval {
@@ -200,12 +325,15 @@ sub _subscribe {
 }
 
 
-# Ends the load, and checks.  Returns what has happened.
+# Ends the load, once each publisher has got on, and checks.  Returns what has
+# happened.
 
 sub finish {
     my ($self, $name) = @_;
 
     local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+    $self->wait_published();
 
     open(my $fh, '>', $self->{stop});
     close($fh);
@@ -224,7 +352,7 @@ sub finish {
     ok($last && $last->status() == 201, "$name: the last message")
         or return {};
 
-    my $deadline = time() + Test::WsBus::scale(30);
+    my $deadline = time() + Test::WsBus::scale(60);
 
     for my $pid (@{$self->{subpids}}) {
         while (waitpid($pid, WNOHANG) == 0) {
@@ -245,7 +373,8 @@ sub finish {
 
     splice(@faults, 10) if @faults > 10;
     is(join("\n", map { s!.*/!!r } @faults), '',
-       "$name: nothing is missing, or doubled, or out of order");
+       "$name: nothing is missing, or doubled, or out of order")
+        or _explain(@{$self->{publogs}}, @{$self->{sublogs}});
 
     cmp_ok($sum{published}, '>', @{$self->{publishers}},
            "$name: messages were published");
@@ -295,7 +424,7 @@ sub _published {
 sub _check {
     my ($log, $sent, $sum) = @_;
 
-    my ($epoch, $seq, $ended, @faults, %had);
+    my ($epoch, $seq, $ended, @faults, %had, %last);
 
     for (_lines($log)) {
 
@@ -319,6 +448,12 @@ sub _check {
             push @faults, "$n after $seq" if $n != $seq + 1;
             push @faults, "$data twice" if $had{$data}++;
 
+            if ($data =~ /^"p(\d+)-(\d+)"$/) {
+                push @faults, "$data after $last{$1}"
+                    if $2 <= ($last{$1} // -1);
+                $last{$1} = $2;
+            }
+
             # another epoch may have begun without a word: nothing is missing
 
             my $want = $sent->{"$epoch:$n"};
@@ -338,6 +473,21 @@ sub _check {
         if !$ended;
 
     return @faults;
+}
+
+
+# What was out of the ordinary, and the end, of each log.
+
+sub _explain {
+    for my $log (@_) {
+        my @lines = _lines($log);
+        my @odd = grep { !/^(?:ok|message) / } @lines;
+
+        splice(@lines, 0, -3) if @lines > 3;
+        splice(@odd, 0, -10) if @odd > 10;
+
+        diag($log =~ s!.*/!!r, ": $_") for @odd, '...', @lines;
+    }
 }
 
 
@@ -372,7 +522,8 @@ Publishers post numbered messages to a channel with history, subscribers of the
 JSON subprotocol read it, and come back with their position when they lose
 their connection; both write down what they see.  Then, from these logs alone:
 numbers follow one another at every subscriber, unless it was told of a gap; no
-message comes twice; what was answered with success is what has that number;
+message comes twice, nor before one that its publisher has sent earlier; what
+was answered with success is what has that number;
 the numbers that a publisher got grow; no number was given twice; everybody has
 seen the last message.
 
@@ -381,12 +532,18 @@ seen the last message.
 =item new($fleet, options)
 
 C<channel>, C<publishers> and C<subscribers> (a list of hosts, one for each),
-C<pause> (seconds between two messages), C<roam> (1: who comes back takes the
-next host).
+C<pause> (seconds between two messages), C<pipeline> (as many requests on one
+connection are not waited for), C<roam> (1: who comes back takes the next host).
 
-=item start(), finish(name)
+=item start(), wait_published([n]), wait_failed()
 
-finish() makes three tests, and returns a hash: C<published>, C<failed>,
+Until each publisher has been answered with success once or C<n> times more;
+until each has failed.
+
+=item finish(name)
+
+It waits until each publisher has been answered with success, makes three tests,
+and returns a hash: C<published>, C<failed>,
 C<received>, C<gaps>, C<away>.
 
 =back

@@ -46,9 +46,11 @@ sub _node {
             'cluster-enabled yes',
             'cluster-config-file nodes.conf',
             "cluster-port $bus",
-            'cluster-node-timeout 1000',
+            'cluster-node-timeout 2000',
             'cluster-replica-validity-factor 0',
             $self->{tls} ? ('tls-cluster yes', 'tls-replication yes') : (),
+            $self->{names} ? ("cluster-announce-hostname node$i.example",
+                              'cluster-preferred-endpoint-type hostname') : (),
             @{$self->{config} // []},
         ],
     );
@@ -272,7 +274,8 @@ Test::WsBus::Cluster - a Redis Cluster for one test
 
 =item new($t, options)
 
-C<masters> (3), C<replicas> (1, of each), C<tls> and C<config> as
+C<masters> (3), C<replicas> (1, of each), C<names> (1: nodes say that they are
+C<node0.example> and so on), C<tls> and C<config> as
 Test::WsBus::Redis has them.  The ports of node C<i> are named 7000 + C<i>,
 and 7200 + C<i> with TLS.
 

@@ -34,7 +34,7 @@ sub new {
     my $self = bless {
         host    => $opt{host} // '127.0.0.1',
         port    => $opt{port} // croak('no port'),
-        timeout => $opt{timeout} // 10 * scale(),
+        timeout => $opt{timeout} // 30 * scale(),
         rbuf    => '',
         eof     => 0,
         reset   => 0,

@@ -110,10 +110,17 @@ sub conf {
     my %o = (%{$self->{opt}}, %opt);
     my $conf = $o{conf} // $CONF;
 
+    my $redis = $o{block} // '';
+
+    # a machine that is busy is no Redis that is down
+
+    for my $name ('timeout', 'connect_timeout') {
+        $redis .= " $name 5s;" unless $redis =~ /\b$name\b/;
+    }
+
     my %value = (
-        REDIS   => $o{block} // '',
-        SERVERS => $self->{redis} && $self->{redis}->can('block') ? $self->{redis}->block()
-                   : 'server 127.0.0.1:%%PORT_6379%%;',
+        REDIS   => $redis,
+        SERVERS => $o{servers} // $self->_servers(),
         ZONE    => $o{zone} // '8m',
         WORKERS => $o{workers} // 2,
         HTTP    => $o{http} // '',
@@ -126,6 +133,14 @@ sub conf {
     $self->{hosts}[$n]->write_file_expand('nginx.conf', $conf);
 
     return $self;
+}
+
+
+sub _servers {
+    my ($self) = @_;
+
+    return $self->{redis} && $self->{redis}->can('block')
+        ? $self->{redis}->block() : 'server 127.0.0.1:%%PORT_6379%%;';
 }
 
 
@@ -166,6 +181,23 @@ sub wait_up {
 }
 
 
+# Until every host has lost it.
+
+sub wait_down {
+    my ($self, @hosts) = @_;
+
+    @hosts = (0 .. $#{$self->{hosts}}) if !@hosts;
+
+    for my $n (@hosts) {
+        $self->{hosts}[$n]->wait_until(sub {
+            return ($self->redis_status($n)->{state} // '') eq 'down';
+        }, 20) or croak("host $n still has a Redis");
+    }
+
+    return $self;
+}
+
+
 sub redis { return $_[0]{redis} }
 sub host { return $_[0]{hosts}[$_[1]] }
 sub port { return Test::WsBus::port(8080 + $_[1]) }
@@ -199,12 +231,14 @@ sub redis_status {
 }
 
 
-# The worker that owns the bridge.
+# The worker that owns the bridge; there is one soon if there is none.
 
 sub owner {
     my ($self, $n) = @_;
 
-    return $self->redis_status($n)->{owner};
+    return $self->host($n)->wait_until(sub {
+        return $self->redis_status($n)->{owner};
+    }) || croak("host $n has no owner");
 }
 
 
@@ -261,11 +295,12 @@ Test::WsBus::Fleet - hosts that a Redis joins
 =item new(options)
 
 C<hosts> (2), C<workers> (2), C<zone> (its size), C<block> (lines for
-C<ws_bus_redis>), C<http>, C<server> (lines there), C<redis> (a hash for
+C<ws_bus_redis>, in which timeouts are 5 s unless it says otherwise), C<servers> (in place of
+that of the Redis), C<http>, C<server> (lines there), C<redis> (a hash for
 Test::WsBus::Redis), C<topology> (another class than that:
 C<Test::WsBus::Sentinels>, C<Test::WsBus::Cluster>), C<conf> (another configuration), C<debug> (1).
 
-=item start(), wait_up([host...]), conf(host, options)
+=item start(), wait_up([host...]), wait_down([host...]), conf(host, options)
 
 conf() writes the configuration anew, with these options instead.
 

@@ -86,6 +86,16 @@ sub get {
 }
 
 
+# The status comes first: an entry of the static table, or a literal.
+
+sub decode_status {
+    my ($block) = @_;
+
+    return $1 if $block =~ /^[\x08\x48]\x03(\d{3})/;
+    return $status{unpack('C', $block) & 0x7f} // 0;
+}
+
+
 sub went_away { return $_[0]{goaway} }
 
 
@@ -115,7 +125,7 @@ sub next_frame {
         }
 
     } elsif ($type == HEADERS) {
-        $stream->{status} //= $status{unpack('C', $payload) & 0x7f} // 0;
+        $stream->{status} //= decode_status($payload);
 
     } elsif ($type == RST_STREAM) {
         $stream->{reset} = 1;

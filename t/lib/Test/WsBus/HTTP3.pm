@@ -43,7 +43,7 @@ sub get {
     }
 
     my $self = bless {
-        timeout => $opt{timeout} // 10 * Test::WsBus::Conn::scale(),
+        timeout => $opt{timeout} // 30 * Test::WsBus::Conn::scale(),
         rbuf => '', text => '', comments => 0, last_id => '', ended => 0,
     }, $class;
 

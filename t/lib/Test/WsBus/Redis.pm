@@ -23,6 +23,7 @@ sub new {
     my $dir = $t->testdir() . "/$name";
 
     mkdir($dir);
+    push @{$t->{logs}}, "$name/log";
 
     return bless {
         %opt,
@@ -109,8 +110,11 @@ sub _write_config {
 
         push @lines, 'enable-debug-command yes' if version() >= 7;
 
+        # what was written survives a process that is killed without being on
+        # a disk, which may be slow
+
         push @lines, 'appendonly ' . ($self->{aof} ? 'yes' : 'no'),
-            'appendfsync always';
+            'appendfsync no';
     }
 
     push @lines, "requirepass $self->{password}" if defined $self->{password};
@@ -133,7 +137,7 @@ sub _write_config {
 sub wait_ready {
     my ($self, $seconds) = @_;
 
-    my $deadline = time() + Test::WsBus::scale($seconds // 10);
+    my $deadline = time() + Test::WsBus::patience($seconds);
 
     while (time() < $deadline) {
         my $pong = eval { $self->command('PING') } // '';
@@ -164,7 +168,7 @@ sub _end {
     CORE::kill('CONT', $pid) if delete $self->{paused};
     CORE::kill($signal, $pid);
 
-    my $deadline = time() + Test::WsBus::scale(10);
+    my $deadline = time() + Test::WsBus::patience();
 
     while (waitpid($pid, WNOHANG) == 0) {
         CORE::kill('KILL', $pid) if time() > $deadline;
@@ -408,7 +412,7 @@ C<config> (list reference of more lines), C<no_wait>.
 
 =item start(), stop(), kill(), restart(data => 1, signal => 'KILL')
 
-start() waits until it answers.  It listens on 127.0.0.1 only, and on
+start() waits until it answers.  Its log is in C<< $t->{logs} >>.  It listens on 127.0.0.1 only, and on
 socket_path().  It ends with the test.
 
 =item pause(), resume()

@@ -17,7 +17,8 @@ sub new {
     my ($class, $t, %opt) = @_;
 
     my $self = bless {
-        replicas => 2, sentinels => 3, t => $t, master => 'bus', %opt
+        replicas => 2, sentinels => 3, t => $t, master => 'bus',
+        host => '127.0.0.1', %opt
     }, $class;
 
     for my $i (0 .. $self->{replicas}) {
@@ -32,7 +33,12 @@ sub new {
             ],
         );
 
-        push @{$server->{config}}, 'replicaof 127.0.0.1 '
+        my $host = $self->{host};
+
+        push @{$server->{config}}, "replica-announce-ip $host"
+            if $host ne '127.0.0.1';
+
+        push @{$server->{config}}, "replicaof $host "
             . ($self->{servers}[0]->tls_port() || $self->{servers}[0]->port())
             if $i;
 
@@ -59,9 +65,12 @@ sub start {
             sentinel => 1,
             config => [
                 $self->{tls} ? ('tls-replication yes') : (),
-                "sentinel monitor $self->{master} 127.0.0.1 $port 2",
+                $self->{host} eq '127.0.0.1' ? ()
+                    : ('sentinel resolve-hostnames yes',
+                       'sentinel announce-hostnames yes'),
+                "sentinel monitor $self->{master} $self->{host} $port 2",
                 "sentinel down-after-milliseconds $self->{master} 1000",
-                "sentinel failover-timeout $self->{master} 3000",
+                "sentinel failover-timeout $self->{master} 5000",
                 @{$self->{sentinel_config} // []},
             ],
         );
@@ -101,7 +110,7 @@ sub wait_ok {
         return keys %masters == 1
             && (eval { $master->info('connected_slaves') } // 0)
                 >= $replicas - 1;
-    }, 40) or croak('the sentinels are not well');
+    }, 60) or croak('the sentinels are not well');
 
     return $self;
 }
@@ -151,12 +160,52 @@ sub current {
 }
 
 
+# Another master by hand.  One that a sentinel has given up is asked for again.
+
+sub failover {
+    my ($self) = @_;
+
+    my $old = $self->current();
+    my $next = 0;
+
+    $self->{t}->wait_until(sub {
+        return 1 if $self->current() != $old;
+
+        if (time() >= $next) {
+            eval {
+                $self->watcher(0)->command('SENTINEL', 'FAILOVER',
+                                           $self->{master});
+            };
+            $next = time() + 10;
+        }
+
+        return 0;
+    }, 60) or croak('no failover');
+
+    return $self->current();
+}
+
+
+# How long a master may be away, in milliseconds.
+
+sub patience {
+    my ($self, $ms) = @_;
+
+    for my $s (grep { $_->pid() } @{$self->{watchers}}) {
+        $s->command('SENTINEL', 'SET', $self->{master},
+                    'down-after-milliseconds', $ms);
+    }
+
+    return $self;
+}
+
+
 # Until another one than this is the master.
 
 sub wait_other {
     my ($self, $old) = @_;
 
-    $self->{t}->wait_until(sub { $self->current() != $old }, 40)
+    $self->{t}->wait_until(sub { $self->current() != $old }, 60)
         or croak('no failover');
 
     return $self->current();
@@ -187,7 +236,8 @@ Test::WsBus::Sentinels - a Redis with Sentinel for one test
 
 =item new($t, options)
 
-C<replicas> (2), C<sentinels> (3), C<master> (C<bus>, its name), C<tls>,
+C<replicas> (2), C<sentinels> (3), C<master> (C<bus>, its name), C<host> (a name
+for 127.0.0.1 that sentinels are to tell), C<tls>,
 C<config>, C<sentinel_config> as Test::WsBus::Redis has them.  The ports of
 server C<i> are named 7300 + C<i> and, with TLS, 7400 + C<i>; those of sentinel
 C<i> 7500 + C<i> and 7600 + C<i>.
@@ -200,9 +250,13 @@ The lines C<mode> and C<server>.
 
 =item servers(), server(i), server_port(i), watchers(), watcher(i)
 
-=item current(), wait_other(old)
+=item current(), wait_other(old), failover()
 
-Indices of servers.
+Indices of servers; failover() makes another one the master, and waits for it.
+
+=item patience(ms)
+
+How long a master may be away before another one follows; 1000 at first.
 
 =back
 
