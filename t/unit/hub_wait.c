@@ -19,6 +19,7 @@
 
 #define E1       0x1111
 #define E2       0x2222
+#define E3       0x3333
 
 
 typedef struct {
@@ -298,6 +299,21 @@ put(const char *name, uint64_t epoch, uint64_t seq, const char *text)
 
 
 static void
+reset(const char *name, uint64_t epoch, uint64_t seq, uint64_t prev,
+    uint64_t base, ngx_uint_t follows)
+{
+    ngx_ws_bus_chain_t  chain;
+
+    chain.n = 0;
+    ngx_ws_bus_chain_append(&chain, prev, base);
+
+    become(BRIDGE);
+    ngx_ws_bus_remote_reset(&test_zone, name_of(name), epoch, seq, &chain,
+                            follows, rings, &nrings);
+}
+
+
+static void
 live(const char *name)
 {
     become(BRIDGE);
@@ -459,16 +475,14 @@ test_lost(void)
     is_text(heard(1), "", "who waits is not told");
 
     become(BRIDGE);
-    ngx_ws_bus_remote_reset(&test_zone, name_of("c"), E2, 0, E1, 5, 1, rings,
-                            &nrings);
+    reset("c", E2, 0, E1, 5, 1);
     put("c", E2, 6, "f");
     turn();
     is_text(heard(0), " moved-2222-5 2222:6:f",
             "another epoch that follows");
 
     become(BRIDGE);
-    ngx_ws_bus_remote_reset(&test_zone, name_of("c"), E1, 2, 0, 0, 0, rings,
-                            &nrings);
+    reset("c", E1, 2, 0, 0, 0);
     put("c", E1, 3, "g");
     turn();
     is_text(heard(0), " lost-0-2 1111:3:g", "one that does not");
@@ -489,7 +503,8 @@ test_lost(void)
 static void
 test_lapped(void)
 {
-    ngx_uint_t  i;
+    ngx_uint_t          i;
+    ngx_ws_bus_chain_t  chain;
 
     start(1024);
 
@@ -517,8 +532,7 @@ test_lapped(void)
     /* an epoch that follows, and one that does not */
 
     become(BRIDGE);
-    ngx_ws_bus_remote_reset(&test_zone, name_of("c"), E2, 0, E1, 1, 1, rings,
-                            &nrings);
+    reset("c", E2, 0, E1, 1, 1);
 
     for (i = 0; i < 40; i++) {
         put("noise", 0, 0, "some bytes of log");
@@ -530,9 +544,33 @@ test_lapped(void)
     is_text(heard(0), " moved-2222-1 2222:2:b",
             "it follows, and nothing is lost");
 
+    /* two of them */
+
+    chain.n = 0;
+    ngx_ws_bus_chain_append(&chain, E3, 5);
+    ngx_ws_bus_chain_append(&chain, E2, 2);
+
     become(BRIDGE);
-    ngx_ws_bus_remote_reset(&test_zone, name_of("c"), E1, 9, 0, 0, 0, rings,
+    ngx_ws_bus_remote_reset(&test_zone, name_of("c"), E3, 0, &chain, 1, rings,
                             &nrings);
+    ngx_ws_bus_remote_reset(&test_zone, name_of("c"), E1, 0, &chain, 1, rings,
+                            &nrings);
+
+    for (i = 0; i < 40; i++) {
+        put("noise", 0, 0, "some bytes of log");
+    }
+
+    put("c", E1, 3, "c");
+    turn();
+
+    is_text(heard(0), " moved-1111-2 1111:3:c", "and so do two in a row");
+
+    reset("c", E2, 0, E1, 3, 1);
+    turn();
+    is_text(heard(0), " moved-2222-3", "another one");
+
+    become(BRIDGE);
+    reset("c", E1, 9, 0, 0, 0);
 
     for (i = 0; i < 40; i++) {
         put("noise", 0, 0, "some bytes of log");
