@@ -193,7 +193,10 @@ $_->finish() for $watch, $new;
 my $old = ws('/ws/all');
 
 configure(size => '6m');
+is($t->find_in_file('error.log', qr/begins empty/), 0, 'no zone is new so far');
 ok(reload($t), 'reload with another size');
+is($t->find_in_file('error.log', qr/\[warn\] .*ws_bus_zone "bus" has another /
+   . 'size or redis than before, and begins empty'), 1, 'which is told');
 
 my $fresh = ws('/ws/all?last=100');
 
