@@ -21,7 +21,7 @@ use Test::WsBus::Fleet;
 
 my $probes = 0;
 
-my $f = Test::WsBus::Fleet->new(hosts => 2, block => 'timeout 1s;',
+my $f = Test::WsBus::Fleet->new(hosts => 2, block => 'timeout 2s;',
                              topology => 'Test::WsBus::Cluster',
                              redis => { config => [
                                  'cluster-require-full-coverage no',

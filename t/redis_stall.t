@@ -22,7 +22,7 @@ use Test::WsBus::Sentinels;
 
 my $probes = 0;
 
-my $f = Test::WsBus::Fleet->new(hosts => 2, block => 'timeout 1s;',
+my $f = Test::WsBus::Fleet->new(hosts => 2, block => 'timeout 2s;',
                              topology => 'Test::WsBus::Sentinels')->start();
 $f->host(0)->time_limit(300);
 
