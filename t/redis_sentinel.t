@@ -48,7 +48,9 @@ $c->wait_published(50);
 
 $c->finish('a failover by hand');
 
-is($f->post(1, '/pub/news', 'again')->status(), 201, 'published');
+ok($t->wait_until(sub {
+    return $f->post(1, '/pub/news', 'again')->status() == 201;
+}), 'published');
 like($a->recv() // 'closed ' . $a->close_code(), qr/^(again|closed 1013)$/,
      'delivered, or told of a loss');
 

@@ -267,6 +267,7 @@ static ngx_http_request_t *
 ngx_ws_bus_keys_create_request(ngx_connection_t *c,
     ngx_http_core_srv_conf_t *cscf, ngx_str_t *uri)
 {
+    u_char              *p;
     ngx_http_request_t  *r;
 
     r = ngx_http_create_request(c);
@@ -299,10 +300,9 @@ ngx_ws_bus_keys_create_request(ngx_connection_t *c,
     r->headers_in.connection_type = NGX_HTTP_CONNECTION_CLOSE;
     r->headers_in.server = cscf->server_name;
 
-    r->request_line.len = sizeof("GET  HTTP/1.1") - 1 + uri->len;
-    r->request_line.data = ngx_pnalloc(r->pool, r->request_line.len + 1);
+    p = ngx_pnalloc(r->pool, sizeof("GET  HTTP/1.1") + uri->len);
 
-    if (r->request_line.data == NULL
+    if (p == NULL
         || ngx_list_init(&r->headers_in.headers, r->pool, 4,
                          sizeof(ngx_table_elt_t))
            != NGX_OK)
@@ -310,7 +310,10 @@ ngx_ws_bus_keys_create_request(ngx_connection_t *c,
         goto failed;
     }
 
-    (void) ngx_sprintf(r->request_line.data, "GET %V HTTP/1.1%Z", uri);
+    /* it is in the log from here on, as that there is no memory */
+
+    r->request_line.data = p;
+    r->request_line.len = ngx_sprintf(p, "GET %V HTTP/1.1%Z", uri) - p - 1;
 
     if (cscf->server_name.len
         && ngx_ws_bus_keys_header(r, "Host", &cscf->server_name,

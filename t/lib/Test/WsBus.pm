@@ -266,15 +266,18 @@ sub _cleanup {
 sub _explain {
     my ($self) = @_;
 
-    my $log = $self->read_file('error.log') =~ s/^.* \[debug\] .*\n//mgr;
+    my $log = $self->read_file('error.log');
 
     # the latest may say nothing of why
 
-    my $grave = join('', grep { /\[(?:warn|error|crit|alert|emerg)\]/ }
-                     split /^/, $log);
+    my $grave = join('', $log =~ /^.*\[(?:warn|error|crit|alert|emerg)\].*\n/mg);
+
+    # nor does what comes of its end
+
+    $log = substr($log, 0, $self->{mark}) if defined $self->{mark};
 
     $self->_tail('error.log, warn and above', $grave, 30);
-    $self->_tail('error.log', $log, 30);
+    $self->_tail('error.log', $log =~ s/^.*\[debug\].*\n//mgr, 30);
     $self->_tail($_, $self->read_file($_), 20)
         for 'stderr.log', 'daemon.log', @{$self->{logs} // []};
 }
@@ -658,6 +661,7 @@ sub stop {
     return $self unless $self->{pgid};
 
     $signal //= 'QUIT';
+    $self->{mark} = length $self->read_file('error.log');
 
     Test::WsBus::Conn::disconnect_all() if $signal eq 'QUIT';
 
