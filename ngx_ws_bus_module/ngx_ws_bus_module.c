@@ -10,6 +10,7 @@
 #include <ngx_http.h>
 
 #include "ngx_ws_bus_auth.h"
+#include "ngx_ws_bus_handshake.h"
 #include "ngx_ws_bus_http.h"
 #include "ngx_ws_bus_keys.h"
 
@@ -31,9 +32,17 @@ static char *ngx_ws_bus_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
 static char *ngx_ws_bus_check_loc_conf(ngx_conf_t *cf,
     ngx_ws_bus_loc_conf_t *conf);
+static char *ngx_ws_bus_not_zero(ngx_conf_t *cf, void *post, void *data);
 static ngx_int_t ngx_ws_bus_init(ngx_conf_t *cf);
 static ngx_int_t ngx_ws_bus_init_process(ngx_cycle_t *cycle);
 static void ngx_ws_bus_exit_process(ngx_cycle_t *cycle);
+
+
+/* elsewhere in nginx 0 is no limit */
+
+static ngx_conf_post_t  ngx_ws_bus_message_max_size = {
+    ngx_ws_bus_not_zero
+};
 
 
 static ngx_conf_bitmask_t  ngx_ws_bus_protocols[] = {
@@ -242,7 +251,7 @@ static ngx_command_t  ngx_ws_bus_commands[] = {
       ngx_conf_set_size_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_ws_bus_loc_conf_t, message_max_size),
-      NULL },
+      &ngx_ws_bus_message_max_size },
 
     { ngx_string("ws_bus_ping"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
@@ -431,6 +440,14 @@ ngx_ws_bus_channel_directive(ngx_conf_t *cf, ngx_command_t *cmd,
             return NGX_CONF_ERROR;
         }
 
+        if (wlcf->channel->lengths == NULL
+            && !ngx_ws_bus_handshake_channel(&wlcf->channel->value))
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid channel name \"%V\"", &value[1]);
+            return NGX_CONF_ERROR;
+        }
+
     } else if (handler == ngx_ws_bus_publisher_handler) {
         return "needs a channel";
     }
@@ -444,6 +461,18 @@ ngx_ws_bus_channel_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     clcf->handler = handler;
 
     return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_ws_bus_not_zero(ngx_conf_t *cf, void *post, void *data)
+{
+    size_t *size = data;
+
+    (void) cf;
+    (void) post;
+
+    return *size ? NGX_CONF_OK : "must not be 0";
 }
 
 
@@ -680,6 +709,15 @@ ngx_ws_bus_check_loc_conf(ngx_conf_t *cf, ngx_ws_bus_loc_conf_t *conf)
 {
     ngx_ws_bus_main_conf_t   *wmcf;
 
+    wmcf = ngx_http_conf_get_module_main_conf(cf, ngx_ws_bus_module);
+
+    if (conf->auth.on == 1) {
+        wmcf->jwt = 1;
+
+    } else if (conf->auth.on == NGX_CONF_UNSET && conf->keys) {
+        wmcf->keys_idle = 1;
+    }
+
     if (ngx_ws_bus_auth_conf_check(cf, conf) != NGX_CONF_OK
         || ngx_ws_bus_keys_use(cf, &conf->keys) != NGX_OK)
     {
@@ -699,8 +737,6 @@ ngx_ws_bus_check_loc_conf(ngx_conf_t *cf, ngx_ws_bus_loc_conf_t *conf)
         return NGX_CONF_ERROR;
     }
 
-    wmcf = ngx_http_conf_get_module_main_conf(cf, ngx_ws_bus_module);
-
     return ngx_ws_bus_zone_use(cf, wmcf, conf);
 }
 
@@ -709,6 +745,7 @@ static ngx_int_t
 ngx_ws_bus_init(ngx_conf_t *cf)
 {
     ngx_http_handler_pt        *h;
+    ngx_ws_bus_main_conf_t     *wmcf;
     ngx_http_core_main_conf_t  *cmcf;
 
     cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
@@ -726,6 +763,14 @@ ngx_ws_bus_init(ngx_conf_t *cf)
     }
 
     *h = ngx_ws_bus_auth_handler;
+
+    wmcf = ngx_http_conf_get_module_main_conf(cf, ngx_ws_bus_module);
+
+    if (wmcf->keys_idle && !wmcf->jwt) {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "nobody is asked for a token: there are keys, but "
+                           "no \"ws_bus_jwt\"");
+    }
 
     if (ngx_ws_bus_keys_init(cf) != NGX_OK) {
         return NGX_ERROR;

@@ -18,7 +18,7 @@ use Test::WsBus::Json;
 use WsBusTestClients;
 use WsBusTestWorkers;
 
-my $t = Test::WsBus->new()->log_level('info')->time_limit(240);
+my $t = Test::WsBus->new()->log_level('info');
 
 $t->write_file_expand('nginx.conf', <<'EOC');
 

@@ -19,8 +19,6 @@ use Test::WsBus::Token;
 
 my $t = Test::WsBus->new()->has(qw/ Crypt::JWT /);
 
-$t->time_limit(240);
-
 my %key = (
     a => Test::WsBus::Token->key('ES256', kid => 'a'),
     rsa => Test::WsBus::Token->key('RS256', kid => 'rsa'),

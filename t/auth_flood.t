@@ -30,7 +30,7 @@ use constant HEADER => 1024 + 4 * 8192;
 use constant SHORT => 3;
 use constant SLACK => 3;
 
-my $t = Test::WsBus->new()->has(qw/ Crypt::JWT /)->time_limit(240);
+my $t = Test::WsBus->new()->has(qw/ Crypt::JWT /);
 
 my $key = Test::WsBus::Token->key('ES256');
 

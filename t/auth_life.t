@@ -22,7 +22,7 @@ use WsBusTestWorkers;
 my $t = Test::WsBus->new()
     ->has(qw/ http_ssl IO::Socket::SSL Crypt::JWT /);
 
-$t->time_limit(240)->write_cert('localhost');
+$t->write_cert('localhost');
 
 my $key = Test::WsBus::Token->key('ES256', kid => 'a');
 my $other = Test::WsBus::Token->key('ES256', kid => 'a');

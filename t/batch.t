@@ -23,7 +23,7 @@ use constant LONG => 3600;
 
 my $t = Test::WsBus->new()->has(qw/ http_ssl IO::Socket::SSL /);
 
-$t->log_level('info')->time_limit(240)->write_cert('localhost');
+$t->log_level('info')->write_cert('localhost');
 
 $t->write_file_expand('nginx.conf', conf());
 
@@ -78,7 +78,7 @@ http {
     ws_bus_channels x.**;
     ws_bus_publish on;
     ws_bus_drain 0;
-    ws_bus_batch 300ms;
+    ws_bus_batch 1s;
 
     client_body_buffer_size 1m;
     keepalive_requests 1000000;
@@ -298,19 +298,19 @@ sub gathered {
         post($channel, 1 .. 20);
         $took = time() - $since;
 
-        last if $took < 0.25;
+        last if $took < 0.9;
 
         $c->next_n(20);
         $raw->recv_n(20);
     }
 
-    cmp_ok($took, '<', 0.25, "$name: quick enough");
+    cmp_ok($took, '<', 0.9, "$name: quick enough");
 
     # with TLS a read is a record: all of them are one
 
     $got = one_read($c);
 
-    cmp_ok(time() - $since, '>', 0.25, "$name: they have waited");
+    cmp_ok(time() - $since, '>', 0.9, "$name: they have waited");
     is($got, join(', ', map { "message $_" } 1 .. 20),
         "$name: all of them leave together");
     is(join(' ', $raw->recv_n(20)), join(' ', 1 .. 20), "$name: raw ones too");

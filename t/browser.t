@@ -24,7 +24,7 @@ plan(skip_all => 'no chromium')
 
 my $t = Test::WsBus->new()->has('load_module');
 
-$t->log_level('info')->time_limit(180);
+$t->log_level('info');
 
 my $root = "$FindBin::Bin/..";
 my $dir = $t->testdir();

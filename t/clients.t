@@ -141,7 +141,7 @@ sub client {
         exec(@command, port(8080), port(8443)) or POSIX::_exit(127);
     }
 
-    my $ended = $t->_wait_exit($pid, scale(60));
+    my $ended = $t->_wait_exit($pid, scale(120));
 
     if (!$ended) {
         kill('KILL', $pid);

@@ -25,6 +25,9 @@ my @cases = (
     [ 'http', 'ws_bus_zone a 1m;' ],
     [ 'http', 'ws_bus_zone a 128k;' ],
     [ 'http', 'ws_bus_zone a 1m; ws_bus_zone b 2m;' ],
+    [ 'http', 'ws_bus_zone a 1g;' ],
+    [ 'http', 'ws_bus_zone a 99999999999g;',
+        'invalid zone size "99999999999g"' ],
     [ 'http', 'ws_bus_zone a 1m; limit_req_zone $uri zone=a:1m rate=1r/s;' ],
     [ 'http', 'ws_bus_zone;', 'invalid number of arguments in "ws_bus_zone"' ],
     [ 'http', 'ws_bus_zone a;',
@@ -55,6 +58,11 @@ my @cases = (
     [ 'location', 'ws_bus a zone=;', 'invalid parameter "zone="' ],
     [ 'location', 'ws_bus a zone;', 'invalid parameter "zone"' ],
     [ 'location', 'ws_bus a b;', 'invalid parameter "b"' ],
+    [ 'location', 'ws_bus "a b";', 'invalid channel name "a b"' ],
+    [ 'location', 'ws_bus "";', 'invalid channel name ""' ],
+    [ 'location', 'ws_bus news.*;', 'invalid channel name "news.*"' ],
+    [ 'location', 'ws_bus "$arg_a b";' ],
+    [ 'location', 'ws_bus_publisher "";', 'invalid channel name ""' ],
     [ 'location', 'ws_bus a zone=bus c;',
         'invalid number of arguments in "ws_bus"' ],
     [ 'location', 'ws_bus a; ws_bus b;', '"ws_bus" directive is duplicate' ],
@@ -120,6 +128,8 @@ my @cases = (
         '"ws_bus_history" directive is duplicate' ],
 
     [ 'all', 'ws_bus_message_max_size 1m;' ],
+    [ 'all', 'ws_bus_message_max_size 0;',
+        '"ws_bus_message_max_size" directive must not be 0' ],
     [ 'all', 'ws_bus_message_max_size x;',
         '"ws_bus_message_max_size" directive invalid value' ],
     [ 'all', 'ws_bus_message_max_size 1k; ws_bus_message_max_size 1k;',
@@ -229,6 +239,40 @@ for my $case (@cases) {
             ok($good, "good, $name") or diag($output);
         }
     }
+}
+
+
+# What seems to be wanted and is not: warnings.
+
+$t->write_file('keys', '{"kty":"OKP","crv":"Ed25519",'
+    . '"x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}');
+
+my $redis = 'ws_bus_redis fleet { server 127.0.0.1; }';
+my $unused = 'redis "fleet" is not used: no "ws_bus_zone" has "redis=fleet"';
+my $open = 'nobody is asked for a token: there are keys, but no "ws_bus_jwt"';
+my $place = 'location /a { ws_bus a;';
+
+for my $case (
+    [ "$redis ws_bus_zone a 1m;", $unused ],
+    [ "$redis ws_bus_zone a 1m; ws_bus_zone b 1m redis=fleet;" ],
+    [ "ws_bus_jwt_key_file keys; server { $place } }", $open ],
+    [ "server { ws_bus_jwt_key_file keys; $place } }", $open ],
+    [ "server { $place ws_bus_jwt_key_file keys; } }", $open ],
+    [ "server { $place ws_bus_jwt_key_request /keys; } }", $open ],
+    [ "ws_bus_jwt_key_file keys; server { location / { } }" ],
+    [ "ws_bus_jwt_key_file keys; server { $place ws_bus_jwt off; } }" ],
+    [ "ws_bus_jwt_key_file keys; server { $place }
+       location /b { ws_bus b; ws_bus_jwt b; } }" ],
+) {
+    my ($lines, $says) = @$case;
+
+    write_conf('bare', $lines);
+
+    my ($good, $output) = $t->test_config();
+
+    ok($good, "good, $lines") or diag($output);
+    is(join("\n", $output =~ /\[warn\] \S+ (.*?) in .*:\d+$/mg), $says // '',
+       'and what is said');
 }
 
 

@@ -15,7 +15,7 @@ use lib "$FindBin::Bin/lib";
 use Test::WsBus;
 use Test::WsBus::Conformance;
 
-my $t = Test::WsBus->new()->time_limit(240)->plan(55);
+my $t = Test::WsBus->new()->plan(55);
 
 start_echo($t);
 

@@ -90,7 +90,7 @@ http {
 
 EOC
 
-$t->time_limit(120)->run();
+$t->run();
 
 my $h = Test::WsBus::HTTP->new(port => port(8080));
 my $url = 'ws://127.0.0.1:' . port(8080);
@@ -140,7 +140,7 @@ sub killed {
     print $in $_, "\n" for $n + 1 .. MESSAGES;
     close($in);
 
-    ok($t->_wait_exit($pid, scale(30)), 'killed: the publisher has done');
+    ok($t->_wait_exit($pid, patience()), 'killed: the publisher has done');
 
     is_deeply([ grep { /./ } split(/\n/, $t->read_file('publish.out')) ],
         [ map { "published $_" } 1 .. MESSAGES ],
@@ -283,13 +283,13 @@ EOC
 sub refused {
     my $pid = start('refused', undef, "$url/closed", 'room:1');
 
-    ok($t->_wait_exit($pid, scale(10)), 'refused: it ends');
+    ok($t->_wait_exit($pid, patience()), 'refused: it ends');
     is($t->read_file('refused.err'), "client.py: forbidden: not allowed\n",
         'refused: and says why');
 
     $pid = start('nowhere', undef, "$url/nowhere", 'room:1');
 
-    ok($t->_wait_exit($pid, scale(10)), 'no such location: it ends');
+    ok($t->_wait_exit($pid, patience()), 'no such location: it ends');
     is($t->read_file('nowhere.err'), "client.py: refused with 404\n",
         'no such location: and says why');
 }

@@ -17,7 +17,7 @@ use Test::WsBus::Client qw/ :all /;
 
 my $t = Test::WsBus->new()->has(qw/ http_ssl IO::Socket::SSL /);
 
-$t->log_level('info')->time_limit(180)->write_cert('localhost');
+$t->log_level('info')->write_cert('localhost');
 
 $t->write_file_expand('nginx.conf', <<'EOF');
 

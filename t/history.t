@@ -56,12 +56,12 @@ http {
 
         location ~ ^/young/(?<chan>.*)$ {
             ws_bus $chan;
-            ws_bus_history 100 1s;
+            ws_bus_history 100 4s;
         }
 
         location ~ ^/pub-young/(?<chan>.*)$ {
             ws_bus_publisher $chan;
-            ws_bus_history 100 1s;
+            ws_bus_history 100 4s;
         }
 
         location ~ ^/off/(?<chan>.*)$ {

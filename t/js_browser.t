@@ -23,7 +23,7 @@ use Chromium;
 plan(skip_all => 'no chromium')
     unless Chromium::find() || $ENV{WS_BUS_TEST_BROWSER};
 
-my $t = Test::WsBus->new()->log_level('info')->time_limit(180);
+my $t = Test::WsBus->new()->log_level('info');
 
 my $root = "$FindBin::Bin/..";
 my $dir = $t->testdir();
@@ -261,8 +261,8 @@ sub killed {
 
 
 sub hangs {
-    my $tab = tab('/ws', 'hangs', 'heartbeat: 100, heartbeatTimeout: 1000,'
-                  . ' connectTimeout: 1000');
+    my $tab = tab('/ws', 'hangs', 'heartbeat: 100, heartbeatTimeout: 5000,'
+                  . ' connectTimeout: 5000');
 
     # probed now and then, and found alive
 

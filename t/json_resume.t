@@ -70,7 +70,7 @@ http {
 
         location = /young {
             ws_bus;
-            ws_bus_history 100 1s;
+            ws_bus_history 100 4s;
         }
 
         location = /off {
@@ -230,7 +230,7 @@ sub limits {
     # by age
 
     http_post('/pub/x.young', $_) for 1 .. 3;
-    sleep(1.2);
+    sleep(4.2);
     http_post('/pub/x.young', 4);
 
     $e = http_get('/pub/x.young')->json()->{epoch};
@@ -535,12 +535,14 @@ sub storm_of_many_channels {
 
 sub storm_with_accidents {
     my $pid = load_start($t, '/j', clients => 80, channels => 2, keys => 1,
-        size => 50, publishers => 4, drops => drops(2500),
+        size => 50, publishers => 4, drops => drops(2500), wait => 1,
         seconds => scale(300));
 
     my ($kills, $reloads, $done) = (0, 0, 0);
 
     while (!$done) {
+        kill('USR1', $pid) if $kills > 5 && $reloads;
+
         my $until = time() + 0.2 + rand(0.6);
 
         while (time() < $until && !$done) {

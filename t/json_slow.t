@@ -127,7 +127,7 @@ http {
 
 EOC
 
-$t->time_limit(240)->run();
+$t->run();
 
 my $h = Test::WsBus::HTTP->new(port => port(8080));
 my $body = '=' x 1000;
@@ -690,7 +690,7 @@ sub answers {
         # what can be had of them is whole
 
         is_closed($c, 1013, "$policy: $name: answers that nobody reads",
-            reason => qr/slow consumer/, timeout => scale(5));
+            reason => qr/slow consumer/, timeout => patience());
 
         my $wrong = grep { parse_json($_->{data})->{type} !~ /ed$|^history$/ }
             @{$c->{skipped} // []};
@@ -1015,8 +1015,16 @@ EOC
     $l->run();
     $l->wait_until(sub { $l->workers() == 3 });
 
-    for my $dropping (0, 1) {
+    my @lapped;
+
+    # a log that runs over in the blink of an eye, or in two on a machine that
+    # is busy: until it has
+
+    for my $case (map { ([ 0, $_ ], [ 1, $_ ]) } 1 .. 5) {
+        my ($dropping, $blink) = @$case;
         my $name = $dropping ? 'storm, coming and going' : 'storm';
+
+        next if $lapped[$dropping];
 
         my $pid = load_start($l, '/j', port => port(8091), clients => 20,
             channels => 3, size => 100, publishers => 3, lag => 0,
@@ -1028,7 +1036,7 @@ EOC
             my $worker = $workers[rand @workers];
 
             $l->signal('STOP', $worker);
-            sleep(0.2 * rand);
+            sleep(0.2 * $blink * rand);
             $l->signal('CONT', $worker);
             sleep(0.2 * rand);
         }
@@ -1038,12 +1046,15 @@ EOC
         is($got->{said}, '', "$name: no hole is silent")
             or diag(explain($got));
         is($got->{behind}, 0, "$name: in the end everybody is there");
-        cmp_ok($got->{gaps}, '>', 0, "$name: there were gaps");
         is($got->{close_1013} + $got->{close_other} + $got->{ended}, 0,
             "$name: nobody was closed for it");
 
         note(join(', ', map { "$_ $got->{$_}" } sort keys %$got));
+        $lapped[$dropping] = $got->{gaps};
     }
+
+    ok($lapped[0], 'storm: there were gaps');
+    ok($lapped[1], 'storm, coming and going: there were gaps');
 
     my $dropped = http_get('/status', port => port(8091))->json()
         ->{zones}{bus}{dropped};

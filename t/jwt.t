@@ -182,7 +182,7 @@ sub run {
 # time is not NOW: what is said of times is left to the functions.
 
 sub nginx {
-    my $t = Test::WsBus->new()->log_level('info')->time_limit(240);
+    my $t = Test::WsBus->new()->log_level('info');
     my (%path, @locations);
 
     my @asked = grep { $_->[4] !~ /^keys|expired|not valid yet|in the future/ }

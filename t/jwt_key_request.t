@@ -21,8 +21,6 @@ use Test::WsBus::Token;
 
 my $t = Test::WsBus->new()->has(qw/ Crypt::JWT stub_status /);
 
-$t->time_limit(240);
-
 my %key = map { $_ => Test::WsBus::Token->key('ES256', kid => $_) }
     qw/ a b c stranger /;
 
@@ -526,6 +524,8 @@ sub failures {
         my $hits = hits($name);
 
         is(status("/ws/$name", $token{a}), 503, "$name: no keys");
+        is(logged('\[error\] .*token refused: there are no keys',
+            offset => $mark), 1, "$name: which is told");
 
         my ($said) = substr($t->read_file('error.log'), $mark)
             =~ m!\[error\] .*ws_bus_jwt_key_request "\S+" failed: (.*)!;

@@ -167,6 +167,30 @@ is(join(',', $said =~ /no token .*? is (.*?), but/g), "ES256,@default",
    'once for what locations share');
 
 
+# the document's way to a key and a token
+
+my ($recipe) = doc('directives.md') =~ /^```sh\n(b64url.*?)^```$/ms;
+
+$t->write_file('recipe', $recipe);
+
+my $token = `cd "@{[ $t->testdir() ]}" && sh -e recipe`;
+
+like($token, qr/^[\w-]+\.[\w-]+\.[\w-]+$/, 'a token');
+
+conf('location', 'ws_bus_jwt a; ws_bus_jwt_key_file dev.jwk;
+    ws_bus_jwt_algorithms HS256;');
+$t->run();
+
+chomp($token);
+
+is(http_get('/?wait=0', headers => [ Authorization => "Bearer $token" ])
+   ->status(), 204, 'is good for its key');
+is(http_get('/?wait=0', headers => [ Authorization => "Bearer x$token" ])
+   ->status(), 401, 'another one is not');
+
+$t->stop();
+
+
 # a reload with a bad file keeps what was there
 
 $t->write_file('keys', $ed25519);
@@ -225,6 +249,14 @@ http {
     }
 }
 EOF
+}
+
+
+sub doc {
+    open(my $fh, '<', "$FindBin::Bin/../docs/$_[0]") or die "$_[0]: $!";
+    local $/;
+
+    return <$fh>;
 }
 
 

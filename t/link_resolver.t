@@ -9,11 +9,9 @@ use strict;
 use Test::More;
 
 use FindBin;
-use IO::Socket::INET;
-use Socket qw/ inet_aton /;
-
 use lib "$FindBin::Bin/lib";
 use Test::WsBus;
+use Test::WsBus::Dns;
 use Test::WsBus::Redis;
 use WsBusTestLink;
 
@@ -28,15 +26,10 @@ $t->write_file('moving.example', '127.0.0.3');
 $t->write_file('several.example', '127.0.0.3 127.0.0.4 127.0.0.1');
 $t->write_file('none.example', '');
 
-my $dns = IO::Socket::INET->new(Proto => 'udp', LocalAddr => '127.0.0.1')
-    or die "udp: $!";
-my $port = $dns->sockport();
-
-$t->run_daemon(\&dns, $dns);
-
+my $dns = Test::WsBus::Dns->new($t);
 my @names = qw/ moving several none silent /;
 
-link_conf($t, "resolver 127.0.0.1:$port ipv6=off;\n"
+link_conf($t, $dns->resolver() . "\n"
     . join('', map { "    link_redis $_ { server $_.example:%%PORT_6379%%;
         reconnect 10ms 50ms; connect_timeout 200ms; }\n    link $_ $_;\n" }
         @names));
@@ -86,29 +79,3 @@ $t->write_file('moving.example', '127.0.0.1');
 ok(wait_state($t, 'moving', 'up'), 'and again');
 
 $t->done_testing();
-
-
-# Answers for type A, with a TTL of 0; nothing for "silent".
-
-sub dns {
-    my ($s) = @_;
-
-    while (1) {
-        $s->recv(my $query, 512) or next;
-
-        my ($id) = unpack('n', $query);
-        my $end = index($query, "\0", 12);
-        my @labels = unpack('(C/a)*', substr($query, 12, $end - 12));
-        my $question = substr($query, 12, $end + 1 - 12 + 4);
-        my $name = join('.', @labels);
-
-        next if $name =~ /^silent/;
-
-        my @addresses = split(' ', $t->read_file($name));
-
-        $s->send(pack('nnnnnn', $id, @addresses ? 0x8180 : 0x8183, 1,
-                      scalar(@addresses), 0, 0) . $question
-            . join('', map { pack('nnnNna4', 0xc00c, 1, 1, 0, 4,
-                                  inet_aton($_)) } @addresses));
-    }
-}

@@ -22,7 +22,7 @@ use Chromium;
 my $t = Test::WsBus->new()
     ->has(qw/ http_ssl IO::Socket::SSL Crypt::JWT /);
 
-$t->log_level('info')->time_limit(240)->write_cert('localhost');
+$t->log_level('info')->write_cert('localhost');
 
 $t->write_file_expand('nginx.conf', conf());
 $t->write_file('page.html', "<title>page</title>\n");
@@ -765,6 +765,10 @@ sub configuration {
         [ 'require any', 0,
           qr/"ws_bus_origin" directive takes nothing .*"any"/ ],
         [ '*', 0, qr/invalid origin "\*"/ ],
+        [ 'off', 0, qr/invalid origin "off": "any" is what allows all/ ],
+        [ 'all', 0, qr/invalid origin "all": "any" is what allows all/ ],
+        [ 'a.example none', 0, qr/invalid origin "none": "any" is/ ],
+        [ 'on require', 0, qr/invalid origin "on": "any" is/ ],
         [ 'a.*.example', 0, qr/invalid origin "a\.\*\.example"/ ],
         [ '*a.example', 0, qr/invalid origin "\*a\.example"/ ],
         [ 'a.example.*', 0, qr/invalid origin "a\.example\.\*"/ ],

@@ -27,7 +27,7 @@ http {
     %%TEST_GLOBALS_HTTP%%
 
     ws_bus_zone bus 4m;
-    ws_bus_ping 300ms 600ms;
+    ws_bus_ping 300ms 10s;
 
     server {
         listen 127.0.0.1:%%PORT_8080%%;
@@ -41,13 +41,19 @@ http {
         location /second/ {
             ws_bus $uri;
             ws_bus_publish on;
-            ws_bus_ping 600ms;
+            ws_bus_ping 1500ms;
         }
 
         location /patient/ {
             ws_bus $uri;
             ws_bus_publish on;
-            ws_bus_ping 400ms 200ms;
+            ws_bus_ping 3s 2s;
+        }
+
+        location /strict/ {
+            ws_bus $uri;
+            ws_bus_publish on;
+            ws_bus_ping 300ms 3s;
         }
 
         location /off/ {
@@ -76,18 +82,21 @@ $t->run();
 
 # Nobody is there any more: what is sent is neither read nor answered.
 
-my $dead = ws('/ws/dead', port => port(8081), rcvbuf => 4096, auto_pong => 0);
-http_post('/pub/ws/dead', 'x' x 60000) for 1 .. 5;
+my $dead = ws('/strict/dead', port => port(8081), rcvbuf => 4096,
+    auto_pong => 0);
+http_post('/pub/strict/dead', 'x' x 60000) for 1 .. 5;
 
 
 # Silence is met with pings, as long as they are answered; the timeout is
 # longer than the interval, and then shorter.
 
-for my $path (qw! /ws/a /patient/a !) {
-    my $c = ws($path);
-    my @events = map { $c->read_event() // { type => 'nothing' } } 1 .. 6;
+for my $case ([ '/ws/a', 6 ], [ '/patient/a', 2 ]) {
+    my ($path, $n) = @$case;
 
-    is(join(' ', map { $_->{type} } @events), 'ping ping ping ping ping ping',
+    my $c = ws($path);
+    my @events = map { $c->read_event() // { type => 'nothing' } } 1 .. $n;
+
+    is(join(' ', map { $_->{type} } @events), join(' ', ('ping') x $n),
         "$path: pings") or diag($c->close_reason());
     is(join('', map { $_->{data} } @events), '', "$path: empty ones");
 
@@ -125,11 +134,11 @@ for my $case (
     my ($name, $talk) = @$case;
     my ($pings, $slow, $c);
 
-    for (1 .. 5) {
+    for (1 .. 10) {
         $c = ws('/second/' . $name =~ tr/ /-/r);
 
         my $last = time();
-        my $until = $last + 1.5;
+        my $until = $last + 2.5;
 
         ($pings, $slow) = (0, 0);
 
@@ -145,7 +154,7 @@ for my $case (
             $last = time();
         }
 
-        last if $slow < 0.5;
+        last if $slow < 1.3;
     }
 
     is($pings, 0, "$name: no pings for a client that talks");
@@ -161,19 +170,18 @@ for my $case (
 
 # No answer: closed.
 
-$c = ws('/ws/a', auto_pong => 0);
-
-is($c->read_event()->{type}, 'ping', 'a ping that is not answered');
-
 my $begin = time();
 
+$c = ws('/strict/a', auto_pong => 0);
+
+is($c->read_event()->{type}, 'ping', 'a ping that is not answered');
 is_closed($c, 1011, 'closed', reason => qr/ping timeout/);
-cmp_ok(time() - $begin, '>', 0.4, 'after the timeout');
+cmp_ok(time() - $begin, '>', 3.1, 'after the timeout');
 is(scalar(@{$c->{pings}}), 1, 'after one ping');
 
 # data are an answer as well
 
-$c = ws('/ws/a', auto_pong => 0);
+$c = ws('/strict/a', auto_pong => 0);
 is($c->read_event()->{type}, 'ping', 'a ping');
 $c->text('busy');
 is_message($c, 'busy', 'a message instead of a pong');

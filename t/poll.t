@@ -286,7 +286,7 @@ $r = $agent->request('GET', '/long/busy?wait=0');
 my ($polls, $messages, @faults) = (0, 0);
 my $until = time() + scale(3);
 
-while (time() < $until) {
+while (time() < $until || $messages <= 500) {
     $r = $agent->request('GET',
                          "/long/busy?wait=5&last_seq=$seq&epoch=$epoch");
     last if !$r || $r->status() != 200;
@@ -320,7 +320,7 @@ ok(reload($t), 'reload');
 
 is(join(' ', map { $_->read_response()->status() } @waiting),
    join(' ', (204) x 10), 'each one is answered');
-cmp_ok(time() - $begin, '<', scale(6), 'within ws_bus_drain');
+cmp_ok(time() - $begin, '<', scale(30), 'within ws_bus_drain');
 ok($t->wait_until(sub { $t->workers() == 2 }, 10), 'the old workers are gone');
 
 like($t->read_file('bus.log'), qr/^\/ws\/news 200 poll\|4\|0$/m,

@@ -22,7 +22,7 @@ use WsBusTestWorkers;
 # who comes back within that time has not left, seconds
 use constant LEAVE => 1;
 
-my $t = Test::WsBus->new()->log_level('info')->time_limit(240);
+my $t = Test::WsBus->new()->log_level('info');
 
 $t->write_file_expand('nginx.conf', conf());
 
@@ -392,7 +392,7 @@ sub events {
     is_told($carol, 'joined carol, message 2', 'in order for all');
     is_told($second, 'message 1, joined carol, message 2',
         'for each connection of a member');
-    is($raw->recv_n(2, 5), 2, 'raw clients get messages');
+    is($raw->recv_n(2), 2, 'raw clients get messages');
     ok($raw->is_silent(0.3), 'and hear no events');
     is(http_get('/pub/x.e')->json()->{seq}, 2, 'messages have numbers');
     is(scalar(@{json('/m')->ask('history', channel => 'x.e')->{messages}}), 2,
@@ -453,22 +453,24 @@ sub coming_back {
 
         # if this test itself is too slow, it tries again
 
-        for (1 .. 10) {
+        for (1 .. 50) {
             my $name = 'm' . ++$n;
 
             $d = subscribed_at($from, "/m?u=$name", 'x.back');
             is_told($c, "joined $name", "$where: there");
 
+            my $e = $where eq 'the subscription'
+                ? $d : json_at($to, "/m?u=$name");
             my $since = time();
 
-            if ($where eq 'the subscription') {
+            if ($e == $d) {
                 $d->ask('unsubscribe', channel => 'x.back');
-                $d->ask('subscribe', channel => 'x.back');
 
             } else {
                 $d->disconnect();
-                $d = subscribed_at($to, "/m?u=$name", 'x.back');
             }
+
+            ($d = $e)->ask('subscribe', channel => 'x.back');
 
             $quick = time() - $since < LEAVE / 2;
 
@@ -511,19 +513,21 @@ sub asked_meanwhile {
 
         # if this test itself is too slow, it tries again
 
-        for my $n (1 .. 10) {
+        for my $n (1 .. 50) {
             my $d = subscribed_at($pids[1], "/m?u=m$n", 'x.meanwhile');
+            my $e = json_at($pids[2], '/m');
+            my $back = json_at($pids[3], "/m?u=m$n");
             my $since = time();
 
             $d->disconnect();
             is_subscribed('x.meanwhile', 1);
 
-            my $e = subscribed_at($pids[2], '/m', 'x.meanwhile');
+            $e->ask('subscribe', channel => 'x.meanwhile');
 
             %there = map { $_ => 1 }
                 list($e->ask('presence', channel => 'x.meanwhile'));
 
-            $d = subscribed_at($pids[3], "/m?u=m$n", 'x.meanwhile')
+            $back->ask('subscribe', channel => 'x.meanwhile')
                 if $case eq 'comes back';
 
             $quick = time() - $since < LEAVE / 2;
@@ -535,7 +539,7 @@ sub asked_meanwhile {
 
             my @names = list($e->ask('presence', channel => 'x.meanwhile'));
 
-            finish($d, $e);
+            finish($back, $e);
             is_subscribed('x.meanwhile', 1);
 
             if ($quick) {
@@ -790,7 +794,7 @@ sub is_told_beside {
         push @got, "$m->{type} $m->{member}" if $m->{type} ne 'message';
     }
 
-    while (join(', ', @got) ne $events && ($m = $c->next(1))) {
+    while (join(', ', @got) ne $events && ($m = $c->next())) {
         push @got, "$m->{type} " . ($m->{member} // '?');
     }
 
@@ -807,9 +811,10 @@ sub deleted {
 
     # if this test itself is too slow, it tries again
 
-    for my $n (1 .. 10) {
+    for my $n (1 .. 50) {
         my $c = subscribed_at($pids[0], '/m?u=one', "x.del.$n");
         my $d = subscribed_at($pids[1], '/m?u=two', "x.del.$n");
+        my $e = json_at($pids[3], '/m?u=three');
 
         is_present($w, "x.del.$n", '2: one two', 'deleted: before');
 
@@ -820,7 +825,7 @@ sub deleted {
 
         # who comes then
 
-        $c = subscribed_at($pids[3], '/m?u=three', "x.del.$n");
+        ($c = $e)->ask('subscribe', channel => "x.del.$n");
         $quick = time() - $since < LEAVE / 2;
 
         if ($quick) {
@@ -915,14 +920,14 @@ sub killed_after_leaving {
 
         kill_worker(1);
 
-        is(told($w, 1, scale(10)), "left $name", "$case: has left");
+        is(told($w, 1), "left $name", "$case: has left");
 
         my $c = subscribed_at($pids[1], "/m?u=$name", 'x.kl');
 
-        is(told($w, 1, scale(5)), "joined $name", "$case: and comes back");
+        is(told($w, 1), "joined $name", "$case: and comes back");
 
         $c->disconnect();
-        is(told($w, 1, scale(5)), "left $name", "$case: and leaves again");
+        is(told($w, 1), "left $name", "$case: and leaves again");
     }
 
     finish($w);
@@ -995,13 +1000,23 @@ sub reloaded {
 
     # the last old one comes back in time, to a new one
 
+    my $back = json_at($pids[2], '/m?u=old0');
+    my $since = time();
+
     $old[0]->disconnect();
-    is_present($new, 'x.r', '2: new old0 old1', 'the last old one goes');
+    $t->wait_until(sub { present($new, 'x.r') =~ /^2: / });
+    $back->ask('subscribe', channel => 'x.r');
 
-    my $back = subscribed_at($pids[2], '/m?u=old0', 'x.r');
+    my $quick = time() - $since < LEAVE / 2;
 
-    is_present($new, 'x.r', '3: new old0 old1', 'and is back');
-    is($new->surplus(LEAVE + 0.3), '', 'nobody was told of that, either');
+    is_present($new, 'x.r', '3: new old0 old1', 'the last old one is back');
+
+    my $m = $new->surplus(LEAVE + 0.3);
+
+    # there is only one such: a machine that is too slow misses it
+
+    is($m, '', 'nobody was told of that, either') if $quick;
+    1 while $new->surplus(LEAVE + 0.3);
 
     $back->disconnect();
     is_told($new, 'left old0', 'it goes for good');

@@ -97,7 +97,7 @@ sub exhausted {
 
     for (1 .. 40) {
         my $c = Test::WsBus::Client->new(port => port(8080),
-            timeout => scale(0.5));
+            timeout => scale(3));
         my $r = $c->handshake('/ws/a');
 
         if ($r && $r->status() == 101) {
@@ -126,7 +126,7 @@ sub exhausted {
     $_->finish() for splice(@c, -8);
 
     ok($t->wait_until(sub {
-        my $r = eval { http_get('/status', timeout => 1) } or return;
+        my $r = eval { http_get('/status', timeout => 5) } or return;
         return $r->json()->{zones}{bus}{connections} == $n - 8;
     }), 'some leave');
 

@@ -21,7 +21,7 @@ use WsBusTestWorkers;
 
 my $t = Test::WsBus->new()->has(qw/ http_ssl IO::Socket::SSL /);
 
-$t->log_level('info')->time_limit(180)->write_cert('localhost');
+$t->log_level('info')->write_cert('localhost');
 
 $t->write_file_expand('nginx.conf', conf());
 
@@ -278,6 +278,25 @@ sub heard {
 }
 
 
+# The same where a second makes a difference: if that took too long, it is
+# tried again.
+
+sub heard_at_once {
+    my ($path, @messages) = @_;
+
+    my ($from, @got);
+
+    for (1 .. 20) {
+        $from = time();
+        @got = heard($path, \@messages);
+
+        last if time() - $from < 0.5;
+    }
+
+    return @got;
+}
+
+
 sub outcome {
     my ($path) = @_;
 
@@ -383,12 +402,13 @@ sub bytes {
         or diag(length $heard);
     $c->finish();
 
-    ($heard, $c) = heard('/second/', [ 'a' x 60000, 'b' x 9000, 'c' x 9000 ]);
+    ($heard, $c) = heard_at_once('/second/', 'a' x 60000, 'b' x 9000,
+        'c' x 9000);
     is($heard =~ s/(.)\1*/$1/gr, 'a b', 'bytes, what a second allows');
     $c->finish();
 
-    ($heard, $c) = heard('/both/', [ 'a' x 500, 'b' x 900, 'c' x 900,
-        map { $_ } 1 .. 8 ]);
+    ($heard, $c) = heard_at_once('/both/', 'a' x 500, 'b' x 900, 'c' x 900,
+        map { $_ } 1 .. 8);
     is($heard =~ s/([a-z])\1*/$1/gr, 'a b 1 2 3 4', 'messages and bytes');
     $c->finish();
 }
@@ -630,8 +650,18 @@ sub delayed {
         my $channel = fresh();
         my $delayed = status()->{limit}{delayed};
         my $other = ws("/free/$channel");
-        my $c = ws("/delay/$channel", @opt, auto_pong => 1);
         my $from = time();
+        my $c = ws("/delay/$channel", @opt, auto_pong => 1);
+        my @own;
+
+        # the next pong, over the heads of messages that are kept
+
+        my $pong = sub {
+            while (my $e = $c->read_event()) {
+                return $e->{data} if $e->{type} eq 'pong';
+                push @own, $e->{data};
+            }
+        };
 
         # one write, one read; a ping in the middle, one behind
 
@@ -640,14 +670,14 @@ sub delayed {
             . join('', map { $c->format_message(TEXT, "m$_") } 6 .. 12)
             . frame(PING, 'behind'));
 
-        is($c->read_pong(), 'between', "$name: ping between");
-        is($c->read_pong(), 'behind', "$name: ping behind");
+        is($pong->(), 'between', "$name: ping between");
+        is($pong->(), 'behind', "$name: ping behind");
 
         # a ping that comes while messages wait is answered before they are
         # published: this one's message has to wait behind eleven
 
         $c->ping('while');
-        is($c->read_pong(), 'while', "$name: ping while delayed");
+        is($pong->(), 'while', "$name: ping while delayed");
         $c->text('last');
 
         is(join(' ', $other->recv_n(13)), join(' ', (map { "m$_" } 1 .. 12),
@@ -655,20 +685,13 @@ sub delayed {
 
         # never faster than the rate; how much slower is not a matter of this
 
-        cmp_ok(time() - $from, '>', 12 / 20 - 0.01, "$name: not at once");
+        cmp_ok(time() - $from, '>', 12 / 20 - 0.05, "$name: not at once");
         cmp_ok(status()->{limit}{delayed} - $delayed, '>', 0,
             "$name: counted");
 
-        # those before the last pong have been skipped
+        push @own, $c->recv_n(13 - @own);
 
-        my $own = '';
-
-        while (defined(my $m = $c->recv())) {
-            $own .= "$m ";
-            last if $m eq 'last';
-        }
-
-        like($own, qr/^(?:m1 )?(?:m2 )?m3 (?:m\d+ )*m11 m12 last $/,
+        is("@own", join(' ', (map { "m$_" } 1 .. 12), 'last'),
             "$name: its own, too");
 
         is($c->finish(), 1000, "$name: closed in good order");
@@ -1032,7 +1055,9 @@ sub drained {
     my $channel = fresh();
     my $few = ws("/delay/$channel", auto_close => 0);
 
-    $few->write(join('', map { frame(TEXT, "$_") } 1 .. 50));
+    # less than the time in which its Close is waited for
+
+    $few->write(join('', map { frame(TEXT, "$_") } 1 .. 90));
 
     ok(reload($t), 'reload');
 
@@ -1043,10 +1068,10 @@ sub drained {
     is($few->wait_close(), 1001, 'so is one whose messages are published');
 
     my $m = $other->recv();
-    my $rest = join(' ', $other->recv_n(50 - $m));
+    my $rest = join(' ', $other->recv_n(90 - $m));
 
-    is($rest, join(' ', $m + 1 .. 50), 'which goes on');
-    cmp_ok($m, '<', 50, 'after the reload');
+    is($rest, join(' ', $m + 1 .. 90), 'which goes on');
+    cmp_ok($m, '<', 90, 'after the reload');
     $_->disconnect() for @c, $few, $other;
 
     ok($t->wait_until(sub { $t->workers() == 1 }, 15), 'the old worker left');

@@ -24,8 +24,6 @@ my $t = $f->host(0)->has(qw/ http_ssl bin\/openssl /);
 my $dir = $t->testdir();
 my ($c, $sum, $redis);
 
-$f->host($_)->time_limit(200) for 0, 1;
-
 authority('ca');
 authority('other');
 certificate('right', 'ca');
@@ -173,7 +171,13 @@ sub served {
 
     $a = $f->ws(1, '/ws/served');
     is($f->post(0, '/pub/served', $name)->status(), 201, "$name: published");
-    is_message($a, $name, "$name: delivered");
+
+    # one that was answered with 503 may have been published, and come late
+
+    my $m;
+
+    1 while defined($m = $a->recv()) && $m eq 'x';
+    is($m, $name, "$name: delivered");
 }
 
 

@@ -35,8 +35,6 @@ $f->start();
 my ($t, $sum, $owner, $taken, @got);
 
 $t = $f->host(1);
-$f->host(0)->time_limit(200);
-$t->time_limit(200);
 
 $f->host($_)->expect_log(qr/\[alert\].* exited on signal 9/) for 0, 1;
 

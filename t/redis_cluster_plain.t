@@ -24,7 +24,6 @@ my $f = Test::WsBus::Fleet->new(hosts => 2,
     ] })->start();
 my ($t, $cluster) = ($f->host(0), $f->redis());
 
-$t->time_limit(200);
 $f->host(1)->expect_log(qr/\[alert\].* exited on signal 9/);
 
 ok($t->find_in_file('error.log',

@@ -32,8 +32,6 @@ EOF2
 my ($t, $redis) = ($f->host(1), $f->redis());
 my ($j, $k, $r, @limit, @down);
 
-$f->host($_)->time_limit(200) for 0, 1;
-
 $f->post(0, '/pub/one.a', "\"a$_\"") for 1 .. 5;
 
 $j = json('/one', port => $f->port(1));

@@ -21,8 +21,6 @@ my $f = Test::WsBus::Fleet->new(hosts => 2, block => 'timeout 2s;',
     ->start();
 my ($t, $s) = ($f->host(0), $f->redis());
 
-$t->time_limit(200);
-
 # messages of one host reach the other
 
 my $a = $f->ws(1, '/ws/news');
@@ -50,7 +48,9 @@ $c->wait_published(50);
 
 $c->finish('a failover by hand');
 
-is($f->post(1, '/pub/news', 'again')->status(), 201, 'published');
+ok($t->wait_until(sub {
+    return $f->post(1, '/pub/news', 'again')->status() == 201;
+}), 'published');
 like($a->recv() // 'closed ' . $a->close_code(), qr/^(again|closed 1013)$/,
      'delivered, or told of a loss');
 

@@ -55,7 +55,11 @@ $f->redis()->kill();
 ok($t->wait_until(sub { $f->redis_status(0)->{state} eq 'down' }, 10),
    'Redis is gone');
 
-is($f->request(0, 'GET', '/status?ready')->status(), 503, 'not ready');
+my $ready = $f->request(0, 'GET', '/status?ready');
+
+is($ready->status(), 503, 'not ready');
+is($ready->body(),
+   qq{not ready: zone "bus" is not connected to its redis\n}, 'why');
 is($f->request(0, 'GET', '/status')->status(), 200, 'the page is there');
 is($f->post(0, '/pub/c', 'two')->status(), 503, 'a publication is refused');
 

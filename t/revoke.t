@@ -20,7 +20,7 @@ use WsBusTestWorkers;
 
 my $t = Test::WsBus->new()->has(qw/ Crypt::JWT /);
 
-$t->log_level('info')->time_limit(240);
+$t->log_level('info');
 
 my $key = Test::WsBus::Token->key('ES256', kid => 'a');
 

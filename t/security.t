@@ -139,7 +139,7 @@ my @d = ($d, map { json('/ws', @tls) } 1, 2);
 
 $d[$_]->ask('auth', token => $token) for 1, 2;
 
-for my $n (1 .. 40) {
+for my $n (1 .. 200) {
     $_->say('publish', channel => 'room:9', data => \'1') for @d;
 }
 

@@ -32,7 +32,6 @@ for my $role (@roles) {
     my $port = port($port{$role});
 
     my $mode = $role eq 'liar' ? 'sentinel bus' : 'cluster';
-    my $timeout = $role eq 'order' ? '20s' : '600ms';
 
     # short where it is waited for in vain
 
@@ -92,6 +91,26 @@ is(join(' ', command('order', map { ['k', 'GET', 'k', $_] }
 is(join(' ', command('order', map { ['k', 'GET', 'k', $_] }
                      qw/ j1 k1 l0 m1 n0 o1 /)),
    'unsent unsent +9 unsent +10 +11', 'overtaken many times');
+is(join(' ', apart('order', map { ['k', 'GET', 'k', $_] }
+                   qw/ p1 q1 r0 s1 t0 /)),
+   '+14 +15 +12 +16 +13', 'by others: later, in their order');
+
+# closed by the handler of one that is refused, others wait behind it
+
+wait_for($t, 'closing', sub { $_[0]{complete} });
+command('closing', map { ['k', 'GET', 'k', $_] } qw/ u1 v1 w0 x9 y9 /);
+is(WsBusTestServers::state('closing')->{closed}, 1, 'closed in between');
+
+# what waits is bounded
+
+@replies = command('tryagain', map { ['k', 'GET', 'k', 'x' x 2000] }
+                   1 .. 10000);
+
+my $waiting = grep { /^(?:-TRYAGAIN |unsent)/ } @replies;
+my $full = grep { $_ eq 'full' } @replies;
+
+is($waiting + $full, 10000, 'all are refused in the end');
+cmp_ok($full, '>', 0, 'some at once');
 
 # maps
 
@@ -154,8 +173,11 @@ $t->done_testing();
 sub conf {
     my ($group) = @_;
 
-    servers_conf($t, $blocks . join("\n", map { "    servers $_ $_ listen;" }
-                                    @{$groups[$group]}), connections => 2048);
+    my $closing = $group ? '' : "    servers closing order close=reply;\n";
+
+    servers_conf($t, $blocks . $closing
+        . join("\n", map { "    servers $_ $_ listen;" } @{$groups[$group]}),
+        connections => 2048);
 }
 
 

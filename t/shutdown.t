@@ -115,11 +115,11 @@ sub under_load {
         }
 
         return !grep { !$_->{eof} } @all;
-    }, 15);
+    }, 40);
 
     is(join(' ', map { $_->close_code() // 'none' } @all),
         join(' ', (1001) x @all), 'each client is told');
-    cmp_ok(time() - $begin, '<', scale(10), 'in time');
+    cmp_ok(time() - $begin, '<', scale(40), 'in time');
     is(scalar(grep { $_->{eof} } @all), scalar(@all), 'each connection ends');
 
     for my $name (qw/ a b /) {
@@ -138,7 +138,7 @@ sub under_load {
 
     $t->stop_daemons();
 
-    ok(gone($t, 10), 'nginx has gone');
+    ok(gone($t), 'nginx has gone');
 
     is($t->find_in_file('bus.log', qr/^\/(?:ws|now)\/\w+ 1001 server$/m,
         count => @all + 1), @all + 1, 'logged as closed by the server');
@@ -158,19 +158,18 @@ sub unwilling {
 
     http_post('/pub/ws/b', 'x' x 60_000, port => port(8081)) for 1 .. 20;
 
+    my $begin = time();
+
     $t->signal('QUIT');
 
     is($_->wait_close(), 1001, 'told') for @mute;
 
-    my $told = time();
-
     $mute[0]->text('still talking');
 
-    is(scalar(grep { $_->at_eof(scale(20)) } @mute), 3,
-        'ended without an answer');
-    cmp_ok(time() - $told, '>', 3, 'after some time for it');
+    is(scalar(grep { $_->at_eof() } @mute), 3, 'ended without an answer');
+    cmp_ok(time() - $begin, '>', 4.8, 'after some time for it');
 
-    ok(gone($t, 15), 'nginx has gone');
+    ok(gone($t), 'nginx has gone');
 
     $deaf->read_all();
     ok($deaf->{eof}, 'one that did not even read has been left');
@@ -191,16 +190,16 @@ sub fast {
 
     is(scalar(grep { $_->at_eof() } @c), 10, 'connections end');
 
-    ok(gone($t, 5), 'nginx has gone');
+    ok(gone($t), 'nginx has gone');
 
     return $t;
 }
 
 
 sub gone {
-    my ($t, $seconds) = @_;
+    my ($t) = @_;
 
-    my $gone = $t->_wait_exit($t->master(), scale($seconds));
+    my $gone = $t->_wait_exit($t->master(), patience());
     delete $t->{pid} if $gone;
 
     return $gone;

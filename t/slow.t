@@ -36,6 +36,7 @@ http {
     access_log %%TESTDIR%%/bus.log bus;
 
     ws_bus_zone bus 64m;
+    ws_bus_zone dead 16m;
     ws_bus_message_max_size 8m;
     client_max_body_size 16m;
     client_body_buffer_size 4m;
@@ -80,6 +81,17 @@ http {
             ws_bus_publisher $chan;
         }
 
+        # what becomes of one that never reads again is counted apart
+
+        location ~ ^/dead/(?<chan>.*)$ {
+            ws_bus $chan zone=dead;
+            ws_bus_buffer 64k;
+        }
+
+        location ~ ^/pub-dead/(?<chan>.*)$ {
+            ws_bus_publisher $chan zone=dead;
+        }
+
         location = /status {
             ws_bus_status;
         }
@@ -96,10 +108,10 @@ my $body = '=' x 1000;
 
 # It never reads again: looked at in the end.
 
-my $dead = ws('/close/dead', port => port(8081), rcvbuf => 4096);
+my $dead = ws('/dead/dead', port => port(8081), rcvbuf => 4096);
 my $dies = time();
 
-flood('dead');
+$h->request('POST', '/pub-dead/dead', body => "$_.$body") for 1 .. COUNT;
 
 
 for my $case (
@@ -204,7 +216,7 @@ SKIP: {
 # By now it has had its time.
 
 ok($t->wait_until(sub {
-    return $t->find_in_file('bus.log', qr{^/close/dead .* code:1013 by:server}m)
+    return $t->find_in_file('bus.log', qr{^/dead/dead .* code:1013 by:server}m)
 }, 20), 'a client that never reads is given up');
 
 cmp_ok(time() - $dies, '>', 9, 'it had some time to read its Close');
@@ -212,7 +224,8 @@ cmp_ok(time() - $dies, '>', 9, 'it had some time to read its Close');
 $dead->read_all();
 ok($dead->{eof}, 'its connection has ended');
 
-is(status()->{connections}, 0, 'no connections are left');
+is(status($_)->{connections}, 0, "no connections are left: $_")
+    for qw/ bus dead /;
 is(status()->{log}{overruns}, 0, 'the worker was never lapped');
 
 $t->done_testing();

@@ -19,7 +19,7 @@ use Chromium;
 plan(skip_all => 'no chromium')
     unless Chromium::find() || $ENV{WS_BUS_TEST_BROWSER};
 
-my $t = Test::WsBus->new()->log_level('info')->time_limit(180);
+my $t = Test::WsBus->new()->log_level('info');
 
 $t->expect_log(qr/exited on signal 9/);
 

@@ -155,7 +155,9 @@ my @seqs;
 my $rounds = 0;
 my $until = time() + scale(4);
 
-while (time() < $until && progress($t, 'a', 'b') < 30000) {
+while ((time() < $until || $rounds < 25 || @seqs < 1100)
+       && progress($t, 'a', 'b') < 30000)
+{
     ($e, $r) = stream('/long/busy', last_id => $id);
     my $enough = 1 + int(rand(400));
 
@@ -215,11 +217,11 @@ my $begin = time();
 
 ok(reload($t), 'reload');
 
-my @broken = grep { !$_->{events}->finished(scale(8)) } @clients;
+my @broken = grep { !$_->{events}->finished() } @clients;
 my $took = time() - $begin;
 
 is(scalar(@broken), 0, 'each response ends in good order');
-cmp_ok($took, '<', scale(7), 'within ws_bus_drain');
+cmp_ok($took, '<', scale(30), 'within ws_bus_drain');
 
 for my $client (@clients) {
     gather($client);
@@ -267,7 +269,8 @@ gather($_, 50) for @clients;
 
 is(join('', map { hole(@{$_->{seqs}}) } @clients), '',
    'killed: without a hole');
-is(status()->{connections}, 12, 'the count of connections is right again');
+ok($t->wait_until(sub { status()->{connections} == 12 }),
+   'the count of connections is right again');
 
 $_->{events}->disconnect() for @clients;
 

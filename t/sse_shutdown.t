@@ -98,12 +98,12 @@ EOC
         is($poll->read_response()->status(), 204, "$signal, an answer");
     }
 
-    is(scalar(grep { $_->at_eof(scale(20)) } @events, $h2), 11,
+    is(scalar(grep { $_->at_eof() } @events, $h2), 11,
        "$signal, connections end");
 
     # it is given 10 seconds to read the rest
 
-    my $gone = $t->_wait_exit($t->master(), scale($orderly ? 20 : 10));
+    my $gone = $t->_wait_exit($t->master(), patience());
     delete $t->{pid} if $gone;
 
     ok($gone, "$signal, nginx has gone");

@@ -379,8 +379,14 @@ ok($t->wait_until(sub {
     return keys %w == 3 && !$w{$w->{pid}};
 }), 'the worker is replaced');
 
-my $z2 = wait_zone('main', connections => $z->{connections}
-                                          - $w->{connections});
+my $z2;
+
+$t->wait_until(sub {
+    $z2 = status()->{zones}{main};
+
+    return $z2->{connections} == $z->{connections} - $w->{connections}
+        && 3 == grep { $_->{pid} != $w->{pid} } @{$z2->{workers}};
+});
 
 is($z2->{connections}, $z->{connections} - $w->{connections},
    'connections after the kill');
@@ -395,9 +401,14 @@ is(scalar(grep { $_->{pid} == $w->{pid} } @{$z2->{workers}}), 0,
 
 # what it held is not counted as a channel's subscriber
 
-my $left = 0;
+my $left;
 
-$left += http_get("/pub/c$_")->json()->{subscribers} for 0 .. 4;
+$t->wait_until(sub {
+    $left = 0;
+    $left += http_get("/pub/c$_")->json()->{subscribers} for 0 .. 4;
+
+    return $left == $z2->{connections};
+});
 
 is($left, $z2->{connections}, 'subscribers after the kill');
 

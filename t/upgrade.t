@@ -94,8 +94,9 @@ is(scalar(grep { $_->response()->header('Ws-Bus-Seq') == 0 } @d), 4,
 $d[0]->text('after');
 is_message($_, 'after', 'and serves') for @d;
 
-is(join(' ', worker_pids()), join(' ', sort { $a <=> $b } @workers),
-    'its workers are those of the status');
+ok($t->wait_until(sub {
+    return join(' ', worker_pids()) eq join(' ', sort { $a <=> $b } @workers);
+}), 'its workers are those of the status');
 
 $t->signal('QUIT', $old);
 ok($t->wait_until(sub { !grep { $_->[0] == $old } $t->processes() }, 10),

@@ -96,10 +96,7 @@ workload_burst(void)
             published = now_ns();
         }
 
-        if (loop_turn(bad ? 1 : 100)) {
-            progress = now_ns();
-
-        } else if (now_ns() - progress > options.timeout * SEC) {
+        if (!loop_goes_on(bad ? 1 : 100, &progress)) {
             break;
         }
     }

@@ -153,6 +153,18 @@ loop_turn(int timeout)
 }
 
 
+int
+loop_goes_on(int timeout, uint64_t *progress)
+{
+    if (loop_turn(timeout)) {
+        *progress = now_ns();
+        return 1;
+    }
+
+    return now_ns() - *progress <= options.timeout * SEC;
+}
+
+
 void
 loop_open(unsigned first, unsigned n, unsigned ahead,
     void (*channel)(unsigned i, char *name))
@@ -193,10 +205,7 @@ loop_open(unsigned first, unsigned n, unsigned ahead,
             conn_send(c, (u_char *) request, len);
         }
 
-        if (loop_turn(100)) {
-            progress = now_ns();
-
-        } else if (now_ns() - progress > options.timeout * SEC) {
+        if (!loop_goes_on(100, &progress)) {
             die("%u of %u handshakes got no answer", started - opened, n);
         }
     }

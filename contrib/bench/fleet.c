@@ -171,11 +171,7 @@ phase_wait(void)
     progress = now_ns();
 
     while (owed) {
-
-        if (loop_turn(100)) {
-            progress = now_ns();
-
-        } else if (now_ns() - progress > options.timeout * SEC) {
+        if (!loop_goes_on(100, &progress)) {
             return -1;
         }
     }

@@ -243,11 +243,7 @@ wait_until(unsigned *n, unsigned want)
     progress = now_ns();
 
     while (*n < want) {
-
-        if (loop_turn(100)) {
-            progress = now_ns();
-
-        } else if (now_ns() - progress > options.timeout * SEC) {
+        if (!loop_goes_on(100, &progress)) {
             return -1;
         }
     }

@@ -126,11 +126,7 @@ close_all(unsigned n)
     progress = now_ns();
 
     while (nclosed < n) {
-
-        if (loop_turn(100)) {
-            progress = now_ns();
-
-        } else if (now_ns() - progress > options.timeout * SEC) {
+        if (!loop_goes_on(100, &progress)) {
             die("%u Close frames were not answered", n - nclosed);
         }
     }

@@ -205,11 +205,7 @@ phase_run(int measured)
     progress = now;
 
     while (phase.active) {
-
-        if (loop_turn(100)) {
-            progress = now_ns();
-
-        } else if (now_ns() - progress > options.timeout * SEC) {
+        if (!loop_goes_on(100, &progress)) {
             break;
         }
     }

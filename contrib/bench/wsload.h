@@ -174,6 +174,12 @@ conn_t *loop_conn(unsigned id);
 int loop_turn(int timeout);
 
 /*
+ * The same.  0 if there have been none for -t seconds since *progress, a
+ * time, which becomes now whenever there are.
+ */
+int loop_goes_on(int timeout, uint64_t *progress);
+
+/*
  * Opens WebSockets first .. first + n - 1, the i-th on the channel that
  * channel(i, name) writes, keeping at most "ahead" handshakes under way.
  * Exits with a message if the server refuses one or stalls.

@@ -16,8 +16,6 @@
 
 /* what one turn of the event loop does at the most */
 #define NGX_WS_BUS_HUB_READ      1024          /* records */
-#define NGX_WS_BUS_HUB_GIVE      512           /* subscribers */
-#define NGX_WS_BUS_HUB_SLICE     128           /* of one group */
 
 /* time for reading in one turn, microseconds */
 #define NGX_WS_BUS_HUB_TIME      500
@@ -27,19 +25,12 @@
 #define NGX_WS_BUS_HUB_WORK      4096
 #endif
 
-/* sends that the clock is asked once for */
-#define NGX_WS_BUS_HUB_CLOCK     16
-
 /* reading pauses while so much waits to be given */
 #define NGX_WS_BUS_HUB_BACKLOG   (4 * 1024 * 1024)
 
 #define NGX_WS_BUS_HUB_TICK      1000          /* milliseconds */
 #define NGX_WS_BUS_HUB_POLL      10            /* without a doorbell */
 #define NGX_WS_BUS_HUB_REAP      5             /* ticks */
-
-
-#define ngx_ws_bus_hub_owner(sub)                                             \
-    (((ngx_ws_bus_owner_t *) (sub)->owner)->handlers)
 
 
 static ngx_int_t ngx_ws_bus_hub_listen(ngx_ws_bus_hub_t *hub,
@@ -51,12 +42,6 @@ static void ngx_ws_bus_hub_deliver_handler(ngx_event_t *ev);
 static void ngx_ws_bus_hub_read(ngx_ws_bus_hub_t *hub, size_t backlog);
 static ngx_int_t ngx_ws_bus_hub_gather(ngx_ws_bus_group_t *group,
     ngx_ws_bus_record_t *rec, u_char *payload);
-static ngx_uint_t ngx_ws_bus_hub_give_group(ngx_ws_bus_debt_t *debt,
-    ngx_uint_t slice);
-static ngx_ws_bus_debt_t *ngx_ws_bus_hub_debt(ngx_ws_bus_group_t *group);
-static void ngx_ws_bus_hub_drop(ngx_ws_bus_hub_t *hub, ngx_ws_bus_run_t **run);
-static void ngx_ws_bus_hub_latency(ngx_ws_bus_hub_t *hub,
-    ngx_ws_bus_run_t *run, ngx_uint_t n);
 
 
 /* timers want something shaped like a connection */
@@ -431,6 +416,13 @@ ngx_ws_bus_hub_read(ngx_ws_bus_hub_t *hub, size_t backlog)
         }
 
         if (rc == NGX_OK && rec.channel == 0) {
+
+            /* what came before is given first */
+
+            if (backlog != (size_t) -1 && !ngx_queue_empty(&hub->debts)) {
+                return;
+            }
+
             rc = ngx_ws_bus_revoke_read(hub, &rec, payload);
 
         } else if (rc == NGX_OK) {
@@ -615,204 +607,4 @@ ngx_ws_bus_hub_gather(ngx_ws_bus_group_t *group, ngx_ws_bus_record_t *rec,
     }
 
     return (rc == NGX_DONE) ? NGX_OK : rc;
-}
-
-
-/*
- * The groups take turns, so that a wide channel delays a narrow one by a
- * slice at the most.
- */
-
-void
-ngx_ws_bus_hub_give(ngx_ws_bus_hub_t *hub)
-{
-    ngx_uint_t          n;
-    ngx_queue_t        *q;
-    ngx_ws_bus_debt_t  *debt;
-
-    n = 0;
-    hub->since = NGX_WS_BUS_HUB_CLOCK;
-
-    while (n < NGX_WS_BUS_HUB_GIVE && !ngx_queue_empty(&hub->debts)) {
-
-        q = ngx_queue_head(&hub->debts);
-        debt = ngx_queue_data(q, ngx_ws_bus_debt_t, queue);
-
-        n += ngx_ws_bus_hub_give_group(debt, NGX_WS_BUS_HUB_SLICE) + 1;
-
-        if (debt->giving || debt->gathering) {
-            ngx_queue_remove(q);
-            ngx_queue_insert_tail(&hub->debts, q);
-
-        } else {
-            ngx_ws_bus_hub_forgive(debt->group);
-        }
-    }
-}
-
-
-void
-ngx_ws_bus_hub_settle(ngx_ws_bus_group_t *group)
-{
-    while (group->debt && (group->debt->giving || group->debt->gathering)) {
-        (void) ngx_ws_bus_hub_give_group(group->debt, (ngx_uint_t) -1);
-    }
-}
-
-
-static ngx_uint_t
-ngx_ws_bus_hub_give_group(ngx_ws_bus_debt_t *debt, ngx_uint_t slice)
-{
-    ngx_uint_t           n, first;
-    ngx_queue_t         *q, *end;
-    ngx_ws_bus_hub_t    *hub;
-    ngx_ws_bus_run_t    *run;
-    ngx_ws_bus_sub_t    *sub;
-
-    hub = debt->group->channel->hub;
-    end = ngx_queue_sentinel(&debt->group->subs);
-
-    if (debt->giving == NULL) {
-        debt->giving = debt->gathering;
-        debt->gathering = NULL;
-        debt->walk = ngx_queue_head(&debt->group->subs);
-    }
-
-    run = debt->giving;
-
-    if (run == NULL) {
-        return 0;
-    }
-
-    for (n = 0; n < slice && debt->walk != end; n++) {
-
-        q = debt->walk;
-        debt->walk = ngx_queue_next(q);
-
-        sub = ngx_queue_data(q, ngx_ws_bus_sub_t, queue);
-
-        for (first = 0; first < run->n; first++) {
-            if (run->marks[first].pos >= sub->from) {
-                ngx_ws_bus_hub_owner(sub)->deliver(sub, run, first);
-                break;
-            }
-        }
-    }
-
-    if (n) {
-        ngx_ws_bus_hub_latency(hub, run, n);
-    }
-
-    if (debt->walk == end) {
-        debt->walk = NULL;
-        ngx_ws_bus_hub_drop(hub, &debt->giving);
-    }
-
-    return n;
-}
-
-
-/*
- * The run has been given to n subscribers.  The clock is not asked for each
- * of them.
- */
-
-static void
-ngx_ws_bus_hub_latency(ngx_ws_bus_hub_t *hub, ngx_ws_bus_run_t *run,
-    ngx_uint_t n)
-{
-    uint64_t    usec;
-    ngx_uint_t  i;
-
-    hub->since += n;
-
-    if (hub->since >= NGX_WS_BUS_HUB_CLOCK) {
-        hub->since = 0;
-        hub->given = ngx_ws_bus_time();
-    }
-
-    for (i = 0; i < run->n; i++) {
-        usec = (hub->given > run->marks[i].time)
-               ? hub->given - run->marks[i].time : 0;
-
-        ngx_ws_bus_latency_add(&hub->slot->stats, usec, n);
-    }
-}
-
-
-/*
- * The group's debt, which is made if need be, or NULL without memory.
- */
-
-static ngx_ws_bus_debt_t *
-ngx_ws_bus_hub_debt(ngx_ws_bus_group_t *group)
-{
-    ngx_queue_t        *q;
-    ngx_ws_bus_hub_t   *hub;
-    ngx_ws_bus_debt_t  *debt;
-
-    if (group->debt) {
-        return group->debt;
-    }
-
-    hub = group->channel->hub;
-
-    if (ngx_queue_empty(&hub->free_debts)) {
-        debt = ngx_alloc(sizeof(ngx_ws_bus_debt_t), hub->log);
-
-        if (debt == NULL) {
-            return NULL;
-        }
-
-    } else {
-        q = ngx_queue_head(&hub->free_debts);
-        ngx_queue_remove(q);
-        debt = ngx_queue_data(q, ngx_ws_bus_debt_t, queue);
-    }
-
-    debt->group = group;
-    debt->gathering = NULL;
-    debt->giving = NULL;
-    debt->walk = NULL;
-
-    ngx_queue_insert_tail(&hub->debts, &debt->queue);
-
-    group->debt = debt;
-
-    return debt;
-}
-
-
-void
-ngx_ws_bus_hub_forgive(ngx_ws_bus_group_t *group)
-{
-    ngx_ws_bus_hub_t   *hub;
-    ngx_ws_bus_debt_t  *debt;
-
-    debt = group->debt;
-
-    if (debt == NULL) {
-        return;
-    }
-
-    hub = group->channel->hub;
-
-    ngx_ws_bus_hub_drop(hub, &debt->gathering);
-    ngx_ws_bus_hub_drop(hub, &debt->giving);
-
-    ngx_queue_remove(&debt->queue);
-    ngx_queue_insert_head(&hub->free_debts, &debt->queue);
-
-    group->debt = NULL;
-}
-
-
-static void
-ngx_ws_bus_hub_drop(ngx_ws_bus_hub_t *hub, ngx_ws_bus_run_t **run)
-{
-    if (*run) {
-        hub->backlog -= (*run)->len;
-        ngx_ws_bus_run_release(*run);
-        *run = NULL;
-    }
 }

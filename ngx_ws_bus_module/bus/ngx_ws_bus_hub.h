@@ -28,6 +28,7 @@ typedef struct ngx_ws_bus_format_s   ngx_ws_bus_format_t;
 typedef struct ngx_ws_bus_channel_s  ngx_ws_bus_channel_t;
 typedef struct ngx_ws_bus_group_s    ngx_ws_bus_group_t;
 typedef struct ngx_ws_bus_debt_s     ngx_ws_bus_debt_t;
+typedef struct ngx_ws_bus_due_s      ngx_ws_bus_due_t;
 typedef struct ngx_ws_bus_sub_s      ngx_ws_bus_sub_t;
 typedef struct ngx_ws_bus_wait_s     ngx_ws_bus_wait_t;
 
@@ -91,15 +92,39 @@ struct ngx_ws_bus_wait_s {
 
 
 /*
+ * What subscribers are told behind the messages of a run.
+ */
+
+typedef enum {
+    NGX_WS_BUS_DUE_LOST = 0,    /* the kept ones "from" to "seq" */
+    NGX_WS_BUS_DUE_DELETED,
+    NGX_WS_BUS_DUE_MOVED,       /* the numbers go on, in this epoch */
+    NGX_WS_BUS_DUE_RESET        /* they begin anew behind "seq" */
+} ngx_ws_bus_due_e;
+
+
+struct ngx_ws_bus_due_s {
+    ngx_ws_bus_due_t      *next;
+    ngx_ws_bus_run_t      *run;        /* or NULL */
+    ngx_uint_t             type;
+    uint64_t               pos;        /* for who wants what is there */
+    uint64_t               epoch;
+    uint64_t               from;
+    uint64_t               seq;
+};
+
+
+/*
  * What a group is owed, while it is: an idle channel stays small.
  */
 
 struct ngx_ws_bus_debt_s {
     ngx_queue_t            queue;      /* in the hub */
     ngx_ws_bus_group_t    *group;
-    ngx_ws_bus_run_t      *gathering;  /* read, and not yet being given */
-    ngx_ws_bus_run_t      *giving;
-    ngx_queue_t           *walk;       /* the next one to be given to */
+    ngx_ws_bus_run_t      *giving;     /* or the first of the dues is told */
+    ngx_ws_bus_due_t      *dues;
+    ngx_ws_bus_run_t      *gathering;  /* behind them */
+    ngx_queue_t           *walk;       /* the next to be given to, or NULL */
 };
 
 
@@ -290,7 +315,7 @@ void ngx_ws_bus_hub_appended(ngx_ws_bus_hub_t *hub, ngx_uint_t *rings,
     ngx_uint_t n);
 
 /*
- * Between hub.c, overrun.c, refill.c and subs.c.
+ * Between hub.c, debt.c, overrun.c, refill.c and subs.c.
  *
  * Encodes a record for all groups, and tells before it of numbers that were
  * skipped.  NGX_OK, or NGX_DECLINED if it was overwritten meanwhile.
@@ -357,12 +382,24 @@ void ngx_ws_bus_hub_ready(ngx_ws_bus_channel_t *ch, uint64_t pos);
 void ngx_ws_bus_hub_waits_init(ngx_ws_bus_hub_t *hub);
 
 /*
- * Gives the group what it is owed, before it is told of something else.
+ * The channel's subscribers are to be told of something, behind what they are
+ * owed already: in its turn, or at once without memory.  "next" and "run" are
+ * not looked at.
  */
-void ngx_ws_bus_hub_settle(ngx_ws_bus_group_t *group);
+void ngx_ws_bus_hub_owe(ngx_ws_bus_channel_t *ch,
+    const ngx_ws_bus_due_t *due);
 
 /*
- *
+ * The group's debt, which is made if need be, or NULL without memory.
+ */
+ngx_ws_bus_debt_t *ngx_ws_bus_hub_debt(ngx_ws_bus_group_t *group);
+
+/*
+ * Takes a run, if there is one, from what the hub has to give.
+ */
+void ngx_ws_bus_hub_drop(ngx_ws_bus_hub_t *hub, ngx_ws_bus_run_t **run);
+
+/*
  * The channel with this id that somebody here is subscribed to, or NULL.
  */
 ngx_ws_bus_channel_t *ngx_ws_bus_hub_find(ngx_ws_bus_hub_t *hub,

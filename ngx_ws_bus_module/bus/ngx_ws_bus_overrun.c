@@ -177,6 +177,11 @@ ngx_ws_bus_hub_refill_found(ngx_ws_bus_channel_t *ch,
         /* what is at the cursor and after it will be read from there */
 
         if (pos >= hub->cursor) {
+
+            if (h->first + i > ch->seq + 1) {
+                ngx_ws_bus_hub_lost(ch, h->first + i - 1, hub->cursor - 1);
+            }
+
             return NGX_OK;
         }
 
@@ -236,7 +241,7 @@ ngx_ws_bus_hub_refill_epoch(ngx_ws_bus_channel_t *ch)
         return;
     }
 
-    if (view.prev == ch->epoch && ch->seq <= view.base) {
+    if (ngx_ws_bus_chain_holds(&view.chain, ch->epoch, ch->seq)) {
         ngx_ws_bus_hub_follow(ch, pos, view.epoch);
         return;
     }

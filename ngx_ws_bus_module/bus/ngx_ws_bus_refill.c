@@ -22,36 +22,20 @@
 #define NGX_WS_BUS_REFILL_READ  1024           /* records */
 
 
-#define ngx_ws_bus_hub_owner(sub)                                             \
-    (((ngx_ws_bus_owner_t *) (sub)->owner)->handlers)
-
-
 void
 ngx_ws_bus_hub_deleted(ngx_ws_bus_channel_t *ch, uint64_t pos, uint64_t epoch)
 {
-    ngx_queue_t         *q;
-    ngx_ws_bus_sub_t    *sub;
-    ngx_ws_bus_group_t  *group;
+    ngx_ws_bus_due_t  due;
+
+    ngx_memzero(&due, sizeof(ngx_ws_bus_due_t));
+
+    due.type = NGX_WS_BUS_DUE_DELETED;
+    due.pos = pos;
 
     ch->epoch = epoch;
     ch->seq = 0;
 
-    for (group = &ch->group; group; group = group->next) {
-
-        ngx_ws_bus_hub_settle(group);
-
-        for (q = ngx_queue_head(&group->subs);
-             q != ngx_queue_sentinel(&group->subs);
-             q = ngx_queue_next(q))
-        {
-            sub = ngx_queue_data(q, ngx_ws_bus_sub_t, queue);
-
-            if (sub->from <= pos) {
-                sub->seq = 0;
-                ngx_ws_bus_hub_owner(sub)->deleted(sub);
-            }
-        }
-    }
+    ngx_ws_bus_hub_owe(ch, &due);
 }
 
 
@@ -63,31 +47,18 @@ ngx_ws_bus_hub_deleted(ngx_ws_bus_channel_t *ch, uint64_t pos, uint64_t epoch)
 void
 ngx_ws_bus_hub_lost(ngx_ws_bus_channel_t *ch, uint64_t seq, uint64_t pos)
 {
-    ngx_queue_t         *q;
-    ngx_ws_bus_sub_t    *sub;
-    ngx_ws_bus_group_t  *group;
+    ngx_ws_bus_due_t  due;
 
-    for (group = &ch->group; group; group = group->next) {
+    ngx_memzero(&due, sizeof(ngx_ws_bus_due_t));
 
-        ngx_ws_bus_hub_settle(group);
-
-        for (q = ngx_queue_head(&group->subs);
-             q != ngx_queue_sentinel(&group->subs);
-             q = ngx_queue_next(q))
-        {
-            sub = ngx_queue_data(q, ngx_ws_bus_sub_t, queue);
-
-            if (sub->from < NGX_WS_BUS_SUB_WAITS
-                && sub->from <= pos && sub->seq < seq)
-            {
-                ch->hub->slot->stats.dropped[NGX_WS_BUS_DROPPED_LOST]++;
-                ngx_ws_bus_hub_owner(sub)->lost(sub,
-                                        ngx_max(ch->seq, sub->seq) + 1, seq);
-            }
-        }
-    }
+    due.type = NGX_WS_BUS_DUE_LOST;
+    due.pos = pos;
+    due.from = ch->seq + 1;
+    due.seq = seq;
 
     ch->seq = seq;
+
+    ngx_ws_bus_hub_owe(ch, &due);
 }
 
 
@@ -138,31 +109,18 @@ ngx_ws_bus_hub_moved(ngx_ws_bus_channel_t *ch, ngx_ws_bus_record_t *rec,
 void
 ngx_ws_bus_hub_follow(ngx_ws_bus_channel_t *ch, uint64_t pos, uint64_t epoch)
 {
-    ngx_queue_t         *q;
-    ngx_ws_bus_sub_t    *sub;
-    ngx_ws_bus_group_t  *group;
+    ngx_ws_bus_due_t  due;
 
-    for (group = &ch->group; group; group = group->next) {
-        ngx_ws_bus_hub_settle(group);
-    }
+    ngx_memzero(&due, sizeof(ngx_ws_bus_due_t));
+
+    due.type = NGX_WS_BUS_DUE_MOVED;
+    due.pos = pos;
+    due.epoch = epoch;
+    due.seq = ch->seq;
 
     ch->epoch = epoch;
 
-    for (group = &ch->group; group; group = group->next) {
-
-        for (q = ngx_queue_head(&group->subs);
-             q != ngx_queue_sentinel(&group->subs);
-             q = ngx_queue_next(q))
-        {
-            sub = ngx_queue_data(q, ngx_ws_bus_sub_t, queue);
-
-            if (sub->from < NGX_WS_BUS_SUB_WAITS && sub->from <= pos
-                && ngx_ws_bus_hub_owner(sub)->moved)
-            {
-                ngx_ws_bus_hub_owner(sub)->moved(sub, epoch, ch->seq);
-            }
-        }
-    }
+    ngx_ws_bus_hub_owe(ch, &due);
 }
 
 
@@ -174,33 +132,18 @@ void
 ngx_ws_bus_hub_reset(ngx_ws_bus_channel_t *ch, uint64_t pos, uint64_t epoch,
     uint64_t seq)
 {
-    ngx_queue_t         *q;
-    ngx_ws_bus_sub_t    *sub;
-    ngx_ws_bus_group_t  *group;
+    ngx_ws_bus_due_t  due;
 
-    for (group = &ch->group; group; group = group->next) {
-        ngx_ws_bus_hub_settle(group);
-    }
+    ngx_memzero(&due, sizeof(ngx_ws_bus_due_t));
+
+    due.type = NGX_WS_BUS_DUE_RESET;
+    due.pos = pos;
+    due.seq = seq;
 
     ch->epoch = epoch;
     ch->seq = seq;
 
-    for (group = &ch->group; group; group = group->next) {
-
-        for (q = ngx_queue_head(&group->subs);
-             q != ngx_queue_sentinel(&group->subs);
-             q = ngx_queue_next(q))
-        {
-            sub = ngx_queue_data(q, ngx_ws_bus_sub_t, queue);
-
-            if (sub->from < NGX_WS_BUS_SUB_WAITS && sub->from <= pos) {
-                sub->seq = seq;
-
-                ch->hub->slot->stats.dropped[NGX_WS_BUS_DROPPED_LOST]++;
-                ngx_ws_bus_hub_owner(sub)->lost(sub, 0, seq);
-            }
-        }
-    }
+    ngx_ws_bus_hub_owe(ch, &due);
 }
 
 

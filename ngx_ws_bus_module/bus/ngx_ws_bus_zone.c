@@ -15,6 +15,8 @@
 #include "ngx_ws_bus_revoke.h"
 
 
+static void ngx_ws_bus_zone_replaces(ngx_ws_bus_zone_t *zone,
+    ngx_log_t *log);
 static ngx_int_t ngx_ws_bus_zone_create(ngx_ws_bus_zone_t *zone,
     ngx_log_t *log);
 static void ngx_ws_bus_zone_share(ngx_ws_bus_zone_t *zone);
@@ -88,14 +90,63 @@ ngx_ws_bus_zone_init(ngx_shm_zone_t *shm_zone, void *data)
     if (shm_zone->shm.exists) {
         zone->sh = zone->shpool->data;
 
-    } else if (ngx_ws_bus_zone_create(zone, log) != NGX_OK) {
-        return NGX_ERROR;
+    } else {
+        ngx_ws_bus_zone_replaces(zone, log);
+
+        if (ngx_ws_bus_zone_create(zone, log) != NGX_OK) {
+            return NGX_ERROR;
+        }
     }
 
     zone->doorbells = ngx_ws_bus_doorbells_create(
                                        ngx_ws_bus_zone_ndoorbells(zone), log);
 
     return zone->doorbells ? NGX_OK : NGX_ERROR;
+}
+
+
+/*
+ * Whoever has reloads in mind as harmless is told what this one has forgotten.
+ */
+
+static void
+ngx_ws_bus_zone_replaces(ngx_ws_bus_zone_t *zone, ngx_log_t *log)
+{
+    ngx_uint_t          i;
+    ngx_cycle_t        *old;
+    ngx_shm_zone_t     *shm_zone;
+    ngx_list_part_t    *part;
+    ngx_ws_bus_zone_t  *other;
+
+    old = zone->cycle->old_cycle;
+
+    if (old == NULL || ngx_is_init_cycle(old)) {
+        return;
+    }
+
+    for (part = &old->shared_memory.part; part; part = part->next) {
+
+        shm_zone = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+
+            if (shm_zone[i].init != ngx_ws_bus_zone_init) {
+                continue;
+            }
+
+            other = shm_zone[i].data;
+
+            if (other->name.len == zone->name.len
+                && ngx_strncmp(other->name.data, zone->name.data,
+                               zone->name.len)
+                   == 0)
+            {
+                ngx_log_error(NGX_LOG_WARN, log, 0,
+                              "ws_bus_zone \"%V\" has another size or redis "
+                              "than before, and begins empty", &zone->name);
+            }
+        }
+    }
 }
 
 

@@ -304,6 +304,19 @@ ngx_ws_bus_origin_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
             continue;
         }
 
+        /* they would be hosts */
+
+        if (ngx_strcmp(value[i].data, "on") == 0
+            || ngx_strcmp(value[i].data, "off") == 0
+            || ngx_strcmp(value[i].data, "all") == 0
+            || ngx_strcmp(value[i].data, "none") == 0)
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid origin \"%V\": \"any\" is what "
+                               "allows all", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+
         if (value[i].len && value[i].data[0] == '~') {
 
             rv = ngx_ws_bus_access_regex(cf, origins, &value[i]);

@@ -189,7 +189,7 @@ static void
 ngx_ws_bus_auth_count(ngx_ws_bus_loc_conf_t *conf, ngx_log_t *log,
     const ngx_ws_bus_auth_refusal_t *refusal)
 {
-    ngx_uint_t  reason;
+    ngx_uint_t  reason, level;
 
     reason = (refusal->outcome == NGX_WS_BUS_AUTH_REJECTED_CLAIM)
              ? NGX_WS_BUS_REFUSED_CLAIM : NGX_WS_BUS_REFUSED_TOKEN;
@@ -198,7 +198,12 @@ ngx_ws_bus_auth_count(ngx_ws_bus_loc_conf_t *conf, ngx_log_t *log,
         conf->zone->hub->slot->stats.refused[reason]++;
     }
 
-    ngx_log_error(NGX_LOG_INFO, log, 0, "token refused: %V", &refusal->text);
+    /* without keys it is not the client's mistake */
+
+    level = (refusal->status == NGX_HTTP_SERVICE_UNAVAILABLE) ? NGX_LOG_ERR
+                                                              : NGX_LOG_INFO;
+
+    ngx_log_error(level, log, 0, "token refused: %V", &refusal->text);
 }
 
 

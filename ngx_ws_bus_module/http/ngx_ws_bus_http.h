@@ -85,6 +85,9 @@ typedef struct {
     unsigned                   audit:1;
     unsigned                   audit_format:1;
     unsigned                   audit_has_id:1;
+
+    unsigned                   jwt:1;       /* somewhere a token is needed */
+    unsigned                   keys_idle:1; /* or only keys are there */
 } ngx_ws_bus_main_conf_t;
 
 
@@ -748,9 +751,11 @@ ngx_int_t ngx_ws_bus_resume_refresh(ngx_ws_bus_session_t *s,
     ngx_ws_bus_view_t *view);
 
 /*
- * Sends one stretch of the replay; called when nothing is queued.  When all
- * that was found is sent, looks for what has been published since; when there
- * is nothing, the session goes live.
+ * Goes on with the replay; called when nothing is queued.  It waits for its
+ * turn among those of all sessions, then the connection's write handler is
+ * called, and calls this again: a stretch of it is sent.  When all that was
+ * found is sent, looks for what has been published since; when there is
+ * nothing, the session goes live.
  */
 void ngx_ws_bus_replay_next(ngx_ws_bus_session_t *s);
 

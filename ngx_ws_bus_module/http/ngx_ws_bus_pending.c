@@ -118,6 +118,7 @@ ngx_ws_bus_pending_op(ngx_ws_bus_session_t *s, ngx_str_t *channel,
 
     op->op.handler = ngx_ws_bus_pending_handler;
     op->op.data = op;
+    op->op.publisher = s;
     op->op.pending = NULL;
     op->session = s;
 

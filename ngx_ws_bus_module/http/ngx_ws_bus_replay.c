@@ -13,9 +13,15 @@
 #include "ngx_ws_bus_query.h"
 
 
-/* replayed in one turn */
+/* a stretch: of one session, before the next one's */
 #define NGX_WS_BUS_REPLAY       (64 * 1024)
 #define NGX_WS_BUS_REPLAY_N     256
+
+/* time for the stretches of all in one turn of the event loop, microseconds */
+#define NGX_WS_BUS_REPLAY_TIME  1000
+
+/* what a stretch costs besides, in bytes */
+#define NGX_WS_BUS_REPLAY_COST  4096
 
 /* looked for at a time */
 #define NGX_WS_BUS_REPLAY_FIND  1024
@@ -29,6 +35,9 @@
 struct ngx_ws_bus_replay_s {
     ngx_ws_bus_replay_t  *next;
     ngx_ws_bus_sub_t     *sub;
+    ngx_ws_bus_session_t *session;
+    ngx_queue_t           queue;     /* of those whose turn is to come */
+    ngx_uint_t            queued;    /* unsigned  queued:1; */
     ngx_ws_bus_history_t  h;
     ngx_uint_t            i;
     uint64_t              epoch;
@@ -39,6 +48,9 @@ struct ngx_ws_bus_replay_s {
 
 static ngx_int_t ngx_ws_bus_replay_start(ngx_ws_bus_session_t *s,
     ngx_ws_bus_sub_t *sub, ngx_ws_bus_view_t *view, uint64_t seq);
+static void ngx_ws_bus_replay_wait(ngx_ws_bus_session_t *s);
+static void ngx_ws_bus_replay_handler(ngx_event_t *ev);
+static void ngx_ws_bus_replay_stretch(ngx_ws_bus_session_t *s);
 static ngx_int_t ngx_ws_bus_replay_more(ngx_ws_bus_session_t *s);
 static ngx_int_t ngx_ws_bus_replay_epoch(ngx_ws_bus_session_t *s,
     ngx_ws_bus_view_t *view);
@@ -46,6 +58,18 @@ static ngx_int_t ngx_ws_bus_replay_live(ngx_ws_bus_session_t *s,
     ngx_ws_bus_view_t *view);
 static void ngx_ws_bus_replay_send(ngx_ws_bus_session_t *s,
     ngx_ws_bus_run_t *run);
+
+
+/*
+ * The worker's sessions that replay take turns, whoever has asked first, and
+ * share the time of a turn of the event loop.
+ */
+
+static ngx_queue_t            ngx_ws_bus_replays;
+static ngx_event_t            ngx_ws_bus_replay_event;
+static ngx_connection_t       ngx_ws_bus_replay_dumb;
+static ngx_ws_bus_slice_t     ngx_ws_bus_replay_slice;
+static ngx_ws_bus_session_t  *ngx_ws_bus_replay_whose;
 
 
 ngx_int_t
@@ -88,8 +112,9 @@ ngx_ws_bus_resume(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub,
         }
 
         if (resume->epoch != view->epoch
-            && (resume->epoch != view->prev || resume->last_seq > view->base
-                || s->hub->zone->remote == NULL))
+            && (s->hub->zone->remote == NULL
+                || !ngx_ws_bus_chain_holds(&view->chain, resume->epoch,
+                                           resume->last_seq)))
         {
             return NGX_OK;
         }
@@ -128,7 +153,9 @@ ngx_ws_bus_resume_refresh(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub,
     if (s->hub->zone->remote == NULL
         || !resume->resume
         || !resume->known
-        || (resume->epoch == view->epoch && resume->last_seq <= view->seq))
+        || (resume->epoch == view->epoch && resume->last_seq <= view->seq)
+        || ngx_ws_bus_chain_holds(&view->chain, resume->epoch,
+                                  resume->last_seq))
     {
         return NGX_OK;
     }
@@ -225,26 +252,118 @@ ngx_ws_bus_replay_start(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub,
 void
 ngx_ws_bus_replay_next(ngx_ws_bus_session_t *s)
 {
+    if (ngx_ws_bus_replay_whose == s) {
+        ngx_ws_bus_replay_whose = NULL;
+
+        ngx_ws_bus_replay_stretch(s);
+
+        if (s->out || s->close_sent) {
+            return;
+        }
+    }
+
+    if (s->replay) {
+        ngx_ws_bus_replay_wait(s);
+    }
+}
+
+
+static void
+ngx_ws_bus_replay_wait(ngx_ws_bus_session_t *s)
+{
+    ngx_event_t          *ev;
+    ngx_ws_bus_replay_t  *replay;
+
+    replay = s->replay;
+    ev = &ngx_ws_bus_replay_event;
+
+    if (replay->queued) {
+        return;
+    }
+
+    if (ev->handler == NULL) {
+        ngx_ws_bus_replay_dumb.fd = (ngx_socket_t) -1;
+
+        ev->handler = ngx_ws_bus_replay_handler;
+        ev->data = &ngx_ws_bus_replay_dumb;
+        ev->log = ngx_cycle->log;
+
+        ngx_queue_init(&ngx_ws_bus_replays);
+    }
+
+    replay->session = s;
+    replay->queued = 1;
+
+    ngx_queue_insert_tail(&ngx_ws_bus_replays, &replay->queue);
+
+    /* never twice in one turn */
+
+    ngx_post_event(ev, &ngx_posted_next_events);
+}
+
+
+static void
+ngx_ws_bus_replay_handler(ngx_event_t *ev)
+{
+    ngx_uint_t            n;
+    ngx_queue_t          *q;
+    ngx_event_t          *wev;
+    ngx_ws_bus_slice_t   *slice;
+    ngx_ws_bus_replay_t  *replay;
+
+    slice = &ngx_ws_bus_replay_slice;
+
+    slice->until = ngx_ws_bus_time() + NGX_WS_BUS_REPLAY_TIME;
+    slice->work = 0;
+
+    for (n = 0; !ngx_queue_empty(&ngx_ws_bus_replays); n++) {
+
+        if (ngx_ws_bus_slice_over(slice)) {
+            ngx_post_event(ev, &ngx_posted_next_events);
+            break;
+        }
+
+        q = ngx_queue_head(&ngx_ws_bus_replays);
+        replay = ngx_queue_data(q, ngx_ws_bus_replay_t, queue);
+
+        ngx_queue_remove(q);
+        replay->queued = 0;
+
+        ngx_ws_bus_replay_whose = replay->session;
+
+        /* the session may end there */
+
+        wev = replay->session->connection->write;
+        wev->handler(wev);
+
+        slice->work += NGX_WS_BUS_REPLAY_COST;
+    }
+
+    ngx_ws_bus_replay_whose = NULL;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ev->log, 0,
+                   "ws bus replays: %ui stretches", n);
+}
+
+
+static void
+ngx_ws_bus_replay_stretch(ngx_ws_bus_session_t *s)
+{
     ngx_int_t             rc;
     ngx_uint_t            n;
     ngx_ws_bus_run_t     *run;
-    ngx_ws_bus_slice_t    slice;
+    ngx_ws_bus_slice_t   *slice;
     ngx_ws_bus_group_t   *group;
     ngx_ws_bus_replay_t  *replay;
 
     replay = s->replay;
+    slice = &ngx_ws_bus_replay_slice;
 
-    if (replay->i == replay->h.n) {
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, s->connection->log, 0,
+                   "ws bus replay after %uL", replay->seq);
 
-        rc = ngx_ws_bus_replay_more(s);
-
-        if ((rc == NGX_DONE && s->replay) || rc == NGX_AGAIN) {
-            ngx_post_event(s->connection->write, &ngx_posted_next_events);
-        }
-
-        if (rc != NGX_OK) {
-            return;
-        }
+    if (replay->i == replay->h.n && ngx_ws_bus_replay_more(s) != NGX_OK) {
+        return;
     }
 
     group = replay->sub->group;
@@ -254,13 +373,11 @@ ngx_ws_bus_replay_next(ngx_ws_bus_session_t *s)
         goto failed;
     }
 
-    ngx_memzero(&slice, sizeof(ngx_ws_bus_slice_t));
-
     for (n = 0;
          n < NGX_WS_BUS_REPLAY_N
          && run->len < NGX_WS_BUS_REPLAY
          && replay->i < replay->h.n
-         && !ngx_ws_bus_slice_over(&slice);
+         && (n == 0 || !ngx_ws_bus_slice_over(slice));
          n++)
     {
         rc = ngx_ws_bus_hub_encode_at(group->channel, group->format,
@@ -283,14 +400,11 @@ ngx_ws_bus_replay_next(ngx_ws_bus_session_t *s)
         replay->i++;
         replay->seq = run->marks[run->n - 1].seq;
 
-        slice.work += sizeof(ngx_ws_bus_record_t) + run->marks[run->n - 1].len;
+        slice->work += sizeof(ngx_ws_bus_record_t)
+                       + run->marks[run->n - 1].len;
     }
 
     ngx_ws_bus_replay_send(s, run);
-
-    if (s->out == NULL) {
-        ngx_post_event(s->connection->write, &ngx_posted_next_events);
-    }
 
     return;
 
@@ -384,7 +498,7 @@ ngx_ws_bus_replay_epoch(ngx_ws_bus_session_t *s, ngx_ws_bus_view_t *view)
         return NGX_ERROR;
     }
 
-    if (replay->epoch != view->prev || replay->seq > view->base) {
+    if (!ngx_ws_bus_chain_holds(&view->chain, replay->epoch, replay->seq)) {
 
         replay->seq = view->seq;
 
@@ -490,6 +604,10 @@ ngx_ws_bus_replay_end(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub)
         }
 
         *prev = replay->next;
+
+        if (replay->queued) {
+            ngx_queue_remove(&replay->queue);
+        }
 
         if (replay->h.pos) {
             ngx_free(replay->h.pos);

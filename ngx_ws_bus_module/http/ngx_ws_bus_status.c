@@ -54,6 +54,7 @@ ngx_ws_bus_status_handler(ngx_http_request_t *r)
 {
     ngx_int_t                  rc;
     ngx_str_t                  value;
+    const char                *why;
     ngx_array_t                zones;
     ngx_ws_bus_loc_conf_t     *wlcf;
     ngx_ws_bus_status_page_t   page;
@@ -81,12 +82,14 @@ ngx_ws_bus_status_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (((r->args.len == 5 && ngx_strncmp(r->args.data, "ready", 5) == 0)
-         || ngx_http_arg(r, (u_char *) "ready", 5, &value) == NGX_OK)
-        && !ngx_ws_bus_status_ready(r))
+    if ((r->args.len == 5 && ngx_strncmp(r->args.data, "ready", 5) == 0)
+        || ngx_http_arg(r, (u_char *) "ready", 5, &value) == NGX_OK)
     {
-        return ngx_ws_bus_respond(r, NGX_HTTP_SERVICE_UNAVAILABLE,
-                                  "not ready");
+        why = ngx_ws_bus_status_unready(r);
+
+        if (why) {
+            return ngx_ws_bus_respond(r, NGX_HTTP_SERVICE_UNAVAILABLE, why);
+        }
     }
 
     if (ngx_ws_bus_status_zones(r, &zones) != NGX_OK) {

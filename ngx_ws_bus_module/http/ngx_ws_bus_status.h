@@ -81,9 +81,10 @@ void ngx_ws_bus_status_prometheus_redis(ngx_ws_bus_status_page_t *page,
     ngx_array_t *zones);
 
 /*
- * 1 if clients may be sent here: all zones can be used.
+ * NULL if clients may be sent here, since all zones can be used; otherwise
+ * which one cannot, and why: in the request's memory.
  */
-ngx_uint_t ngx_ws_bus_status_ready(ngx_http_request_t *r);
+const char *ngx_ws_bus_status_unready(ngx_http_request_t *r);
 
 /*
  * Appends to the page, in the format of ngx_sprintf().  Without memory

@@ -265,10 +265,12 @@ ngx_ws_bus_status_rtt(ngx_ws_bus_status_page_t *page, ngx_array_t *zones)
 }
 
 
-ngx_uint_t
-ngx_ws_bus_status_ready(ngx_http_request_t *r)
+const char *
+ngx_ws_bus_status_unready(ngx_http_request_t *r)
 {
+    u_char                   *text;
     ngx_uint_t                i;
+    const char               *why;
     ngx_ws_bus_zone_t       **zone;
     ngx_ws_bus_main_conf_t   *wmcf;
 
@@ -278,13 +280,28 @@ ngx_ws_bus_status_ready(ngx_http_request_t *r)
 
     for (i = 0; i < wmcf->zones.nelts; i++) {
 
-        if (zone[i]->hub == NULL
-            || (zone[i]->remote && zone[i]->remote->required
-                && !zone[i]->sh->remote->up))
+        if (zone[i]->hub == NULL) {
+            why = "has no memory for this worker process";
+
+        } else if (zone[i]->remote && zone[i]->remote->required
+                   && !zone[i]->sh->remote->up)
         {
-            return 0;
+            why = "is not connected to its redis";
+
+        } else {
+            continue;
         }
+
+        text = ngx_pnalloc(r->pool, sizeof("not ready: zone \"\" ")
+                                    + zone[i]->name.len + ngx_strlen(why));
+        if (text == NULL) {
+            return "not ready";
+        }
+
+        ngx_sprintf(text, "not ready: zone \"%V\" %s%Z", &zone[i]->name, why);
+
+        return (const char *) text;
     }
 
-    return 1;
+    return NULL;
 }

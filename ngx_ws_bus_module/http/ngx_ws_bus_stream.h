@@ -75,6 +75,7 @@ struct ngx_ws_bus_stream_s {
     unsigned                      busy:1;     /* buf has not been sent yet */
     unsigned                      due:1;      /* the poll is to be answered */
     unsigned                      more:1;     /* than the answer has room for */
+    unsigned                      gathering:1;   /* what the poll asked for */
 };
 
 

@@ -30,6 +30,7 @@ static ngx_int_t ngx_ws_bus_poll_encode(ngx_ws_bus_format_t *format,
     ngx_ws_bus_run_t *run, ngx_ws_bus_node_t *node, uint64_t epoch,
     ngx_ws_bus_record_t *rec, u_char *payload);
 static ngx_int_t ngx_ws_bus_poll_open(ngx_ws_bus_session_t *s);
+static ngx_int_t ngx_ws_bus_poll_gather(ngx_ws_bus_session_t *s);
 static void ngx_ws_bus_poll_deliver(ngx_ws_bus_session_t *s,
     ngx_ws_bus_run_t *run, ngx_uint_t first);
 static void ngx_ws_bus_poll_lost(ngx_ws_bus_session_t *s,
@@ -117,10 +118,34 @@ ngx_ws_bus_poll_open(ngx_ws_bus_session_t *s)
         stream->resume.recovered = 1;
     }
 
-    while (s->replay && s->queued < NGX_WS_BUS_POLL_SIZE && !s->close_sent) {
+    stream->gathering = 1;
+
+    return ngx_ws_bus_poll_gather(s);
+}
+
+
+/*
+ * What is to be replayed is gathered first, as much as an answer has room
+ * for.  Then it is answered, or the poll waits for more.
+ */
+
+static ngx_int_t
+ngx_ws_bus_poll_gather(ngx_ws_bus_session_t *s)
+{
+    ngx_ws_bus_stream_t  *stream;
+
+    stream = s->stream;
+
+    if (s->replay && s->queued < NGX_WS_BUS_POLL_SIZE && !s->close_sent) {
         ngx_ws_bus_replay_next(s);
     }
 
+    if (s->replay && s->queued < NGX_WS_BUS_POLL_SIZE && !s->close_sent) {
+        ngx_ws_bus_replay_next(s);
+        return NGX_DONE;
+    }
+
+    stream->gathering = 0;
     stream->more = (s->replay != NULL);
 
     if (s->out || s->close_sent || stream->wait == 0
@@ -130,6 +155,10 @@ ngx_ws_bus_poll_open(ngx_ws_bus_session_t *s)
     }
 
     stream->next = ngx_current_msec + stream->wait;
+
+    if (stream->held) {
+        ngx_ws_bus_session_set_timer(s);
+    }
 
     return NGX_DONE;
 }
@@ -210,6 +239,10 @@ ngx_ws_bus_poll_due(ngx_ws_bus_session_t *s)
 static ngx_int_t
 ngx_ws_bus_poll_write(ngx_ws_bus_session_t *s)
 {
+    if (s->stream->gathering) {
+        return ngx_ws_bus_poll_gather(s);
+    }
+
     return (s->stream->due || s->close_sent) ? ngx_ws_bus_poll_answer(s)
                                              : NGX_DONE;
 }

@@ -245,8 +245,8 @@ ngx_ws_bus_sse_write(ngx_ws_bus_session_t *s)
             return NGX_ERROR;
         }
 
-        if (s->replay && s->out == NULL) {
-            ngx_post_event(wev, &ngx_posted_next_events);
+        if (s->replay && s->out == NULL && !s->close_sent) {
+            ngx_ws_bus_replay_next(s);
         }
     }
 

@@ -717,6 +717,7 @@ ngx_ws_bus_upgrade_refuse(ngx_http_request_t *r,
     const ngx_ws_bus_refusal_t *refusal)
 {
     ngx_str_t               value;
+    ngx_uint_t              level;
     ngx_ws_bus_loc_conf_t  *conf;
 
     conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
@@ -725,7 +726,12 @@ ngx_ws_bus_upgrade_refuse(ngx_http_request_t *r,
         conf->zone->hub->slot->stats.refused[refusal->reason]++;
     }
 
-    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+    /* a full zone has been told by then */
+
+    level = (refusal == &ngx_ws_bus_refused_unavailable) ? NGX_LOG_ERR
+                                                         : NGX_LOG_INFO;
+
+    ngx_log_error(level, r->connection->log, 0,
                   "websocket handshake refused: %s", refusal->text);
 
     ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_REFUSE, NULL, refusal->status,

@@ -27,7 +27,7 @@ ngx_ws_bus_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_ws_bus_main_conf_t *wmcf = conf;
 
-    ssize_t              size;
+    off_t                size;
     ngx_str_t           *value, name;
     ngx_ws_bus_redis_t  *redis;
 
@@ -39,9 +39,11 @@ ngx_ws_bus_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    size = ngx_parse_size(&value[2]);
+    /* nginx's sizes have no "g" */
 
-    if (size == NGX_ERROR) {
+    size = ngx_parse_offset(&value[2]);
+
+    if (size == NGX_ERROR || size > (off_t) NGX_MAX_SIZE_T_VALUE) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid zone size \"%V\"", &value[2]);
         return NGX_CONF_ERROR;
@@ -78,6 +80,8 @@ ngx_ws_bus_zone_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
                                "before the zone", &name);
             return NGX_CONF_ERROR;
         }
+
+        redis->used = 1;
     }
 
     if (ngx_ws_bus_zone_add(cf, wmcf, &value[1], size, redis) == NULL) {

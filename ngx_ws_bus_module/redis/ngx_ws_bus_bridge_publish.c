@@ -39,6 +39,7 @@ typedef struct {
     ngx_queue_t            queue;
     ngx_ws_bus_bridge_t   *bridge;
     ngx_ws_bus_op_t       *op;         /* NULL: nobody asks */
+    void                  *publisher;
     ngx_msec_t             deadline;   /* to be sent */
     size_t                 size;
     ngx_uint_t             slot;
@@ -64,6 +65,8 @@ static ngx_ws_bus_publication_t *ngx_ws_bus_publish_create(
 static ngx_int_t ngx_ws_bus_publish_send(ngx_ws_bus_publication_t *p);
 static ngx_int_t ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p,
     ngx_ws_bus_servers_call_t *call, ngx_str_t *argv, u_char *last);
+static u_char *ngx_ws_bus_publish_settings(ngx_ws_bus_publication_t *p,
+    u_char *d);
 static ngx_int_t ngx_ws_bus_publish_delete(ngx_ws_bus_publication_t *p,
     ngx_ws_bus_servers_call_t *call, ngx_str_t *argv);
 static void ngx_ws_bus_publish_handler(void *data, ngx_int_t rc,
@@ -75,6 +78,8 @@ static void ngx_ws_bus_publish_end(ngx_ws_bus_publication_t *p,
 static ngx_int_t ngx_ws_bus_publish_local(ngx_ws_bus_bridge_t *b,
     const ngx_str_t *name, ngx_ws_bus_message_t *msg,
     ngx_ws_bus_place_t *place);
+static void ngx_ws_bus_publish_refused(ngx_ws_bus_publication_t *p);
+static ngx_uint_t ngx_ws_bus_publish_is_local(ngx_ws_bus_publication_t *p);
 static ngx_int_t ngx_ws_bus_publish_here(ngx_ws_bus_publication_t *p,
     ngx_ws_bus_place_t *place);
 static ngx_uint_t ngx_ws_bus_publish_listeners(ngx_ws_bus_bridge_t *b,
@@ -177,6 +182,7 @@ ngx_ws_bus_publish_begin(ngx_ws_bus_publication_t *p, ngx_ws_bus_op_t *op)
     ngx_ws_bus_bridge_t  *b;
 
     b = p->bridge;
+    p->publisher = op ? op->publisher : NULL;
 
     if (b->flying + p->size > b->redis->link.max_queue) {
         rc = NGX_AGAIN;
@@ -340,6 +346,7 @@ ngx_ws_bus_publish_send(ngx_ws_bus_publication_t *p)
     ngx_memzero(&call, sizeof(ngx_ws_bus_servers_call_t));
 
     call.slot = p->slot;
+    call.publisher = p->publisher;
     call.ordered = 1;
     call.once = (b->redis->when_down == NGX_WS_BUS_REDIS_LOCAL);
 
@@ -401,11 +408,10 @@ ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p,
     ngx_ws_bus_servers_call_t *call, ngx_str_t *argv, u_char *last)
 {
     u_char               *d;
-    uint64_t              log, meta;
     ngx_uint_t            n;
     ngx_ws_bus_bridge_t  *b;
 
-    static u_char  numbers[8 * NGX_INT64_LEN + NGX_WS_BUS_BRIDGE_EPOCH];
+    static u_char  numbers[6 * NGX_INT64_LEN + NGX_WS_BUS_BRIDGE_EPOCH + 4];
 
     b = p->bridge;
     n = 6;
@@ -419,28 +425,30 @@ ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p,
         n++;
     }
 
-    log = p->ttl ? p->ttl : NGX_WS_BUS_PUBLISH_LOG_TTL;
-    log = ngx_max(log, 1000);
-    meta = log + NGX_WS_BUS_PUBLISH_META_TTL;
-
     argv[n++] = ngx_ws_bus_bridge_verb(b, p->slot);
 
-    argv[n++] = p->envelope;
+    /* the envelope's flags, and what is behind the place that it will have */
 
     d = numbers;
 
     argv[n].data = d;
-    d = ngx_sprintf(d, "%uL", p->count);
+    d = ngx_sprintf(d, "%d",
+                    (int) p->envelope.data[NGX_WS_BUS_ENVELOPE_START - 1]);
     argv[n].len = d - argv[n].data;
     n++;
 
-    argv[n].data = d;
-    d = ngx_sprintf(d, "%uL", log);
-    argv[n].len = d - argv[n].data;
+    argv[n].data = p->envelope.data + NGX_WS_BUS_ENVELOPE_START;
+    argv[n].len = p->envelope.len - NGX_WS_BUS_ENVELOPE_START;
     n++;
 
     argv[n].data = d;
-    d = ngx_sprintf(d, "%uL", meta);
+
+    if (p->count) {
+        d = ngx_ws_bus_publish_settings(p, d);
+        call->replid = n;
+        call->digits = NGX_WS_BUS_BRIDGE_ID;
+    }
+
     argv[n].len = d - argv[n].data;
     n++;
 
@@ -454,15 +462,6 @@ ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p,
     d += NGX_WS_BUS_BRIDGE_EPOCH;
     n++;
 
-    call->replid = n;
-    argv[n++] = ngx_ws_bus_servers_replid(b->servers, p->slot);
-
-    argv[n].data = d;
-    d = ngx_sprintf(d, "%uL:%uL:%uL", p->count, log,
-                    ((uint64_t) ngx_time() * 1000) / (log / 16));
-    argv[n].len = d - argv[n].data;
-    n++;
-
     if (p->once) {
         argv[n].data = d;
         d = ngx_sprintf(d, "%uL", (uint64_t) NGX_WS_BUS_ONCE_TIME / 1000);
@@ -474,6 +473,25 @@ ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p,
 
     return ngx_ws_bus_bridge_script(b, call, &ngx_ws_bus_script_publish,
                                     argv, p->once ? 4 : 3);
+}
+
+
+/*
+ * What is the same for all publications of a while, but for the replication
+ * id; returns the end.
+ */
+
+static u_char *
+ngx_ws_bus_publish_settings(ngx_ws_bus_publication_t *p, u_char *d)
+{
+    uint64_t  log, meta;
+
+    log = p->ttl ? p->ttl : NGX_WS_BUS_PUBLISH_LOG_TTL;
+    log = ngx_max(log, 1000);
+    meta = log + NGX_WS_BUS_PUBLISH_META_TTL;
+
+    return ngx_sprintf(d, "%uL:%uL:%uL:%uL:", p->count, log, meta,
+                       ((uint64_t) ngx_time() * 1000) / (log / 16));
 }
 
 
@@ -501,6 +519,11 @@ ngx_ws_bus_publish_handler(void *data, ngx_int_t rc,
 
     p->bridge->flying -= p->size;
     ngx_ws_bus_publish_unload(&p->bridge->hub->slot->stats.sent, p);
+
+    if (rc == NGX_DECLINED) {
+        ngx_ws_bus_publish_refused(p);
+        return;
+    }
 
     ngx_memzero(&place, sizeof(ngx_ws_bus_place_t));
 
@@ -574,7 +597,11 @@ ngx_ws_bus_publish_place(ngx_ws_bus_publication_t *p,
     place->hosts = (ngx_uint_t) el->integer;
     replid = el->next;
 
-    ngx_ws_bus_servers_set_replid(b->servers, &replid->str);
+    /* a repetition is answered by anybody who knows the first one */
+
+    if (!place->repeated) {
+        ngx_ws_bus_servers_set_replid(b->servers, &replid->str);
+    }
 
     return NGX_OK;
 }
@@ -669,7 +696,6 @@ void
 ngx_ws_bus_bridge_publish_refuse(ngx_ws_bus_bridge_t *b, ngx_uint_t all)
 {
     ngx_queue_t               *q, *next, refused;
-    ngx_ws_bus_place_t         place;
     ngx_ws_bus_server_t       *server;
     ngx_ws_bus_publication_t  *p;
 
@@ -684,9 +710,10 @@ ngx_ws_bus_bridge_publish_refuse(ngx_ws_bus_bridge_t *b, ngx_uint_t all)
 
         server = all ? ngx_ws_bus_servers_of(b->servers, p->slot) : NULL;
 
-        if (server ? server->up
-                   : (!all && (ngx_msec_int_t)
-                              (p->deadline - ngx_current_msec) > 0))
+        if (!ngx_ws_bus_publish_is_local(p)
+            && (server ? server->up
+                       : (!all && (ngx_msec_int_t)
+                                  (p->deadline - ngx_current_msec) > 0)))
         {
             continue;
         }
@@ -697,15 +724,41 @@ ngx_ws_bus_bridge_publish_refuse(ngx_ws_bus_bridge_t *b, ngx_uint_t all)
         ngx_ws_bus_publish_unload(&b->hub->slot->stats.waiting, p);
     }
 
-    ngx_memzero(&place, sizeof(ngx_ws_bus_place_t));
-
     while (!ngx_queue_empty(&refused)) {
         q = ngx_queue_head(&refused);
         ngx_queue_remove(q);
 
         p = ngx_queue_data(q, ngx_ws_bus_publication_t, queue);
-        ngx_ws_bus_publish_end(p, NGX_DECLINED, &place);
+        ngx_ws_bus_publish_refused(p);
     }
+}
+
+
+/*
+ * It was not published: the end, unless it may be delivered here.
+ */
+
+static void
+ngx_ws_bus_publish_refused(ngx_ws_bus_publication_t *p)
+{
+    ngx_int_t           rc;
+    ngx_ws_bus_place_t  place;
+
+    ngx_memzero(&place, sizeof(ngx_ws_bus_place_t));
+
+    rc = ngx_ws_bus_publish_is_local(p) ? ngx_ws_bus_publish_here(p, &place)
+                                        : NGX_DECLINED;
+
+    ngx_ws_bus_publish_end(p, rc, &place);
+}
+
+
+static ngx_uint_t
+ngx_ws_bus_publish_is_local(ngx_ws_bus_publication_t *p)
+{
+    return p->bridge->redis->when_down == NGX_WS_BUS_REDIS_LOCAL
+           && !p->deleting
+           && ngx_ws_bus_bridge_failed(p->bridge, p->slot);
 }
 
 

@@ -66,6 +66,14 @@ ngx_ws_bus_redis_init(ngx_conf_t *cf, ngx_array_t *redises,
 
     for (i = 0; i < redises->nelts; i++) {
 
+        if (!redis[i]->used) {
+            ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                          "redis \"%V\" is not used: no \"ws_bus_zone\" has "
+                          "\"redis=%V\" in %s:%ui", &redis[i]->link.name,
+                          &redis[i]->link.name, redis[i]->file,
+                          redis[i]->line);
+        }
+
         redis[i]->link.resolver = resolver;
         redis[i]->link.resolver_timeout = resolver_timeout;
 

@@ -55,6 +55,7 @@ typedef struct {
 
     u_char                     *file;      /* where the block begins */
     ngx_uint_t                  line;
+    ngx_uint_t                  used;      /* unsigned  used:1; */
 } ngx_ws_bus_redis_t;
 
 

@@ -520,12 +520,13 @@ ngx_ws_bus_cluster_move(ngx_ws_bus_servers_t *ss, ngx_uint_t slot,
 static void
 ngx_ws_bus_cluster_clean(ngx_ws_bus_servers_t *ss)
 {
-    ngx_uint_t          up, n;
+    ngx_uint_t          up, coming, n;
     ngx_queue_t        *q, *next;
     ngx_ws_bus_node_t  *node, *some;
 
     n = 0;
     up = 0;
+    coming = 0;
     some = NULL;
 
     for (q = ngx_queue_head(&ss->nodes);
@@ -541,6 +542,10 @@ ngx_ws_bus_cluster_clean(ngx_ws_bus_servers_t *ss)
             if (ss->listen) {
                 ngx_ws_bus_node_want(node);
             }
+
+            coming |= (node->server.command
+                       && node->server.command->reason
+                          == NGX_WS_BUS_LINK_NEVER);
 
             if (ngx_random() % ++n == 0) {
                 some = node;
@@ -563,6 +568,7 @@ ngx_ws_bus_cluster_clean(ngx_ws_bus_servers_t *ss)
 
         next = ngx_queue_head(&ss->nodes);
         some = NULL;
+        coming = 0;
         up = 0;
         n = 0;
     }
@@ -570,7 +576,7 @@ ngx_ws_bus_cluster_clean(ngx_ws_bus_servers_t *ss)
     if (up) {
         ngx_ws_bus_cluster_close_seeds(ss);
 
-    } else if (some) {
+    } else if (some && !coming) {
 
         /* the next map is asked for there */
 

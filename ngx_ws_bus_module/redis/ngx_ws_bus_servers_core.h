@@ -36,6 +36,9 @@
 
 #define NGX_WS_BUS_SERVERS_REPLID  40
 
+/* a replication id is not used when it was last right before, milliseconds */
+#define NGX_WS_BUS_SERVERS_SURE    1000
+
 /* "[host]:port" */
 #define NGX_WS_BUS_SERVERS_NAME    (255 + sizeof("[]:65535"))
 
@@ -54,6 +57,8 @@ struct ngx_ws_bus_node_s {
     ngx_event_t                     check;     /* asks for its role again */
     ngx_msec_t                      used;      /* for a redirection */
     u_char                          replid[NGX_WS_BUS_SERVERS_REPLID];
+    ngx_msec_t                      sure;      /* it was right then */
+    ngx_msec_t                      since;     /* INFO was sent */
 
     unsigned                        asked:1;   /* INFO is on its way */
     unsigned                        mute:1;    /* logged: no INFO */
@@ -72,6 +77,8 @@ struct ngx_ws_bus_server_op_s {
     ngx_ws_bus_link_reply_pt        handler;
     void                           *data;
 
+    void                           *publisher;
+
     size_t                          size;
     uint64_t                        number;
     ngx_uint_t                      slot;
@@ -79,6 +86,9 @@ struct ngx_ws_bus_server_op_s {
     ngx_msec_t                      deadline;
     const ngx_str_t                *script;    /* NULL: none, or sent */
     ngx_uint_t                      replid;    /* of argv, 0: none */
+    size_t                          digits;    /* of it */
+    size_t                          prefix;    /* what is before them */
+    ngx_msec_t                      sent;
     ngx_uint_t                      once;      /* unsigned  once:1; */
 
     ngx_uint_t                      n;
@@ -139,6 +149,7 @@ struct ngx_ws_bus_servers_s {
     uint64_t                        number;    /* of commands */
     size_t                          flying;    /* their bytes */
     ngx_ws_bus_node_t              *answering;
+    ngx_msec_t                      answered;  /* when that was asked */
     ngx_event_t                     retry;
 
     /* of a Cluster */
@@ -220,10 +231,11 @@ ngx_int_t ngx_ws_bus_line_add(ngx_ws_bus_line_t *line,
 void ngx_ws_bus_line_return(ngx_ws_bus_server_op_t *op, ngx_msec_t delay);
 
 /*
- * A command that was sent has been executed, or may have been: those before
- * it that were not are refused.  Handlers may close the servers.
+ * A command that was sent has been executed, NGX_OK, or may have been: those
+ * of its publisher before it that were not are refused.  Handlers may close
+ * the servers.
  */
-void ngx_ws_bus_line_executed(ngx_ws_bus_server_op_t *op);
+void ngx_ws_bus_line_executed(ngx_ws_bus_server_op_t *op, ngx_int_t rc);
 
 /*
  * Sends what may be sent.  A line without anything is gone then.

@@ -18,8 +18,8 @@
  * the next.  So when one comes back, those behind it wait until all that have
  * been sent are answered; then the first goes alone, and the others follow
  * when it was executed.  Nothing is sent to another server either before the
- * one before it has answered all.  What was overtaken all the same, is
- * refused.
+ * one before it has answered all.  What was overtaken by one of its publisher
+ * all the same, is refused.
  *
  * Ordered commands of a slot stand in one line, any other has a line of its
  * own.
@@ -149,27 +149,44 @@ ngx_ws_bus_line_return(ngx_ws_bus_server_op_t *op, ngx_msec_t delay)
 
 
 void
-ngx_ws_bus_line_executed(ngx_ws_bus_server_op_t *op)
+ngx_ws_bus_line_executed(ngx_ws_bus_server_op_t *op, ngx_int_t rc)
 {
-    ngx_queue_t             *q;
+    ngx_uint_t               left;
+    ngx_queue_t             *q, *next;
     ngx_ws_bus_line_t       *line;
     ngx_ws_bus_servers_t    *ss;
     ngx_ws_bus_server_op_t  *before;
 
     line = op->line;
     ss = line->servers;
+    left = 0;
 
-    while (!ss->closed && !ngx_queue_empty(&line->returned)) {
+    /* handlers take nothing out of the queue, nor put anything into it */
 
-        q = ngx_queue_head(&line->returned);
+    for (q = ngx_queue_head(&line->returned);
+         q != ngx_queue_sentinel(&line->returned) && !ss->closed;
+         q = next)
+    {
+        next = ngx_queue_next(q);
         before = ngx_queue_data(q, ngx_ws_bus_server_op_t, queue);
 
         if (before->number > op->number) {
             break;
         }
 
-        line->size -= before->size;
-        ngx_ws_bus_servers_finish(before, NGX_DECLINED, NULL);
+        if (op->publisher && before->publisher == op->publisher) {
+            line->size -= before->size;
+            ngx_ws_bus_servers_finish(before, NGX_DECLINED, NULL);
+            continue;
+        }
+
+        /* others of its publisher may be on their way */
+
+        left = 1;
+    }
+
+    if (rc == NGX_OK && !left) {
+        line->probing = 0;
     }
 }
 

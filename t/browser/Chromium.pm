@@ -21,7 +21,9 @@ use POSIX qw/ WNOHANG /;
 use Time::HiRes qw/ sleep time /;
 
 
-use constant CALL_TIMEOUT => 30;
+# seconds; of a busy machine a browser wants more than others
+
+use constant { CALL_TIMEOUT => 60, WAIT => 60 };
 
 
 # The program, or undef if there is none.
@@ -246,13 +248,15 @@ sub eval {
 }
 
 
-# Waits until an expression is true; returns its value, or undef in the end.
+# Waits until an expression is true, for a minute at least; returns its value,
+# or undef in the end.
 # An expression may throw meanwhile, as it does when the page changes.
 
 sub wait {
     my ($self, $expression, $timeout) = @_;
 
-    my $until = time() + $timeout;
+    my $until = time() + ($timeout > Chromium::WAIT ? $timeout
+                                                    : Chromium::WAIT);
 
     while (time() < $until) {
         my $value = eval { $self->eval($expression) };

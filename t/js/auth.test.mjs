@@ -104,6 +104,8 @@ for (const auth of ['protocol', 'message']) {
 test('of another subject: the old one counts until its end', async () => {
     let n = 0;
     const { bus, seen } = watched('/token', {
+        minDelay: 100,      // a hundred refused ones would be too many
+        maxDelay: 500,
         token: ({ reason }) => reason === 'connect' && ++n
             || reason === 'unauthorized' && (n = 10)
             ? token(n === 10 ? 60 : 5) : token(60, { sub: 'bob' }),

@@ -14,8 +14,8 @@ use JSON::PP ();
 
 use Test::WsBus;
 
-our @EXPORT = qw/ servers_test servers_conf command subscribe state events
-    wait_for wait_event /;
+our @EXPORT = qw/ servers_test servers_conf command apart subscribe state
+    events wait_for wait_event /;
 
 
 sub servers_test {
@@ -46,6 +46,7 @@ events {
 http {
     %%TEST_GLOBALS_HTTP%%
 
+    client_max_body_size 0;
     client_body_buffer_size 64m;
 
     $http
@@ -70,6 +71,7 @@ EOF
 # or full, down, lost, unsent.
 
 sub command { return _post('', @_) }
+sub apart { return _post('&apart=1', @_) }
 sub subscribe { return _post('&subscribe=1', @_) }
 
 
@@ -131,7 +133,7 @@ sub wait_event {
         }
 
         return 1;
-    });
+    }, 120);
 
     return @events;
 }

@@ -162,12 +162,13 @@ sub reload {
 
 
 # Reads whatever arrives into the clients' buffers, without looking at it,
-# until the code returns true.  Returns its value, or the last false one.
+# until the code returns true, or a minute is over.  Returns its value, or the
+# last false one.
 
 sub pump {
     my ($clients, $code, $seconds) = @_;
 
-    my $deadline = time() + scale($seconds // 10);
+    my $deadline = time() + scale($seconds // 60);
 
     while (1) {
         my $rin = '';

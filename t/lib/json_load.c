@@ -124,6 +124,7 @@ typedef struct {
 } map_t;
 
 
+static void enough(int signo);
 static void run(void);
 static void finish(void);
 static void turn(int timeout);
@@ -179,6 +180,7 @@ static unsigned   window = 32;
 static unsigned   size;                  /* of the filler of a message */
 static unsigned   keys;
 static unsigned   dropping = 1;
+static unsigned   waits;                 /* for SIGUSR1, too */
 static uint64_t   drops = 1000;          /* then it ends, */
 static uint64_t   seconds = 30;          /* or then */
 static uint64_t   patience = 20;         /* for the end of it all */
@@ -194,6 +196,8 @@ static map_t      channels[CHANNELS_MAX];
 static map_t     *publishers;
 static uint64_t   head[CHANNELS_MAX];
 static unsigned   ending;
+
+static volatile sig_atomic_t  told;
 
 static struct {
     uint64_t      dropped;
@@ -231,6 +235,7 @@ static const struct {
     { "keys", &keys, 0 },
     { "dropping", &dropping, 0 },
     { "drops", &drops, 1 },
+    { "wait", &waits, 0 },
     { "seconds", &seconds, 1 },
     { "patience", &patience, 1 },
     { "lag", &max_lag, 1 },
@@ -278,6 +283,7 @@ main(int argc, char **argv)
 
     setvbuf(stdout, NULL, _IOLBF, 0);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGUSR1, enough);
 
     run();
     finish();
@@ -310,6 +316,13 @@ main(int argc, char **argv)
 
 
 static void
+enough(int signo)
+{
+    told = 1;
+}
+
+
+static void
 run(void)
 {
     unsigned   i;
@@ -331,7 +344,9 @@ run(void)
 
     begun = now();
 
-    while (stats.dropped < drops && now() - begun < seconds * 1000) {
+    while ((stats.dropped < drops || (waits && !told))
+           && now() - begun < seconds * 1000)
+    {
         publish();
         turn(5);
         timers();

@@ -4,13 +4,7 @@
  */
 
 
-#include <ngx_config.h>
-#include <ngx_core.h>
-#include <ngx_event.h>
-#include <ngx_http.h>
-
-#include "ngx_ws_bus_link.h"
-#include "ngx_ws_bus_redis.h"
+#include "test.h"
 
 
 /*
@@ -57,38 +51,15 @@ typedef struct {
 } test_conf_t;
 
 
-typedef struct {
-    ngx_http_request_t       *request;
-    test_link_t              *link;
-    ngx_ws_bus_link_op_t     *op;
-    ngx_str_t                 text;
-} test_slot_t;
-
-
-typedef struct {
-    ngx_array_t               slots;
-    ngx_uint_t                left;
-    ngx_uint_t                parsing;
-    ngx_uint_t                taken;
-    ngx_uint_t                filled;
-} test_ctx_t;
-
-
 static ngx_int_t test_handler(ngx_http_request_t *r);
 static ngx_int_t test_state(ngx_http_request_t *r, test_link_t *l);
 static ngx_int_t test_pushes(ngx_http_request_t *r, test_link_t *l);
 static void test_body(ngx_http_request_t *r);
-static void test_command(ngx_http_request_t *r, test_link_t *l,
-    ngx_str_t *argv, ngx_uint_t n);
-static void test_lines(ngx_http_request_t *r, test_link_t *l);
+static void test_command(ngx_http_request_t *r, void *owner, ngx_str_t *argv,
+    ngx_uint_t n);
 static void test_fill(ngx_http_request_t *r, test_link_t *l, size_t size);
 static void test_cleanup(void *data);
 static void test_reply(void *data, ngx_int_t rc, ngx_ws_bus_reply_t *reply);
-static void test_done(ngx_http_request_t *r);
-static ngx_int_t test_send(ngx_http_request_t *r, ngx_uint_t status,
-    ngx_buf_t *b);
-static size_t test_size(ngx_ws_bus_reply_t *reply);
-static u_char *test_print(u_char *p, ngx_ws_bus_reply_t *reply);
 static ngx_int_t test_close(test_link_t *l, const char *when);
 static void test_up(void *data);
 static void test_down(void *data, ngx_ws_bus_link_reason_e reason);
@@ -159,17 +130,6 @@ ngx_module_t  ngx_ws_bus_module = {
     NULL,
     NGX_MODULE_V1_PADDING
 };
-
-
-#define EXPORTED  __attribute__((visibility("default")))
-
-extern EXPORTED ngx_module_t  *ngx_modules[];
-extern EXPORTED char          *ngx_module_names[];
-extern EXPORTED char          *ngx_module_order[];
-
-ngx_module_t  *ngx_modules[] = { &ngx_ws_bus_module, NULL };
-char          *ngx_module_names[] = { "ngx_ws_bus_module", NULL };
-char          *ngx_module_order[] = { NULL };
 
 
 static const char  *test_states[] = {
@@ -245,7 +205,7 @@ test_state(ngx_http_request_t *r, test_link_t *l)
 
     b->last = ngx_sprintf(b->last, "]}\n");
 
-    return test_send(r, NGX_HTTP_OK, b);
+    return test_send(r, b);
 }
 
 
@@ -267,103 +227,33 @@ test_pushes(ngx_http_request_t *r, test_link_t *l)
 
     l->pushed = 0;
 
-    return test_send(r, NGX_HTTP_OK, b);
+    return test_send(r, b);
 }
 
 
 static void
 test_body(ngx_http_request_t *r)
 {
-    ngx_str_t            arg;
-    test_ctx_t          *ctx;
-    test_link_t         *l;
-    ngx_http_cleanup_t  *cln;
+    ngx_str_t     arg;
+    test_ctx_t   *ctx;
+    test_link_t  *l;
 
     l = test_find(r);
-    ctx = ngx_pcalloc(r->pool, sizeof(test_ctx_t));
-    cln = ngx_http_cleanup_add(r, 0);
+    ctx = test_begin(r, FILL, test_cleanup);
 
-    if (ctx == NULL || cln == NULL
-        || ngx_array_init(&ctx->slots, r->pool, FILL, sizeof(test_slot_t))
-           != NGX_OK)
-    {
-        ngx_http_finalize_request(r, NGX_ERROR);
+    if (ctx == NULL) {
         return;
     }
-
-    ngx_http_set_ctx(r, ctx, ngx_ws_bus_module);
-
-    cln->handler = test_cleanup;
-    cln->data = ctx;
-
-    ctx->parsing = 1;
 
     if (ngx_http_arg(r, (u_char *) "fill", 4, &arg) == NGX_OK) {
         ctx->filled = 1;
         test_fill(r, l, ngx_atoi(arg.data, arg.len));
 
     } else {
-        test_lines(r, l);
+        test_lines(r, l, test_command);
     }
 
-    ctx->parsing = 0;
-
-    r->read_event_handler = ngx_http_test_reading;
-    r->write_event_handler = ngx_http_request_empty_handler;
-
-    if (ctx->left == 0) {
-        test_done(r);
-    }
-}
-
-
-static void
-test_lines(ngx_http_request_t *r, test_link_t *l)
-{
-    size_t        len;
-    u_char       *p, *last, *start;
-    ngx_str_t     argv[4096];
-    ngx_uint_t    n;
-    ngx_chain_t  *cl;
-
-    len = 0;
-
-    for (cl = r->request_body->bufs; cl; cl = cl->next) {
-        len += cl->buf->last - cl->buf->pos;
-    }
-
-    p = ngx_palloc(r->pool, len + 1);
-    if (p == NULL) {
-        return;
-    }
-
-    last = p;
-
-    for (cl = r->request_body->bufs; cl; cl = cl->next) {
-        last = ngx_cpymem(last, cl->buf->pos, cl->buf->last - cl->buf->pos);
-    }
-
-    n = 0;
-
-    for (start = p; p < last; p++) {
-
-        if (*p != '\t' && *p != LF) {
-            continue;
-        }
-
-        if (n < 4096) {
-            argv[n].data = start;
-            argv[n].len = p - start;
-            n++;
-        }
-
-        start = p + 1;
-
-        if (*p == LF) {
-            test_command(r, l, argv, n);
-            n = 0;
-        }
-    }
+    test_wait(r);
 }
 
 
@@ -395,47 +285,22 @@ test_fill(ngx_http_request_t *r, test_link_t *l, size_t size)
 
 
 static void
-test_command(ngx_http_request_t *r, test_link_t *l, ngx_str_t *argv,
+test_command(ngx_http_request_t *r, void *owner, ngx_str_t *argv,
     ngx_uint_t n)
 {
-    ngx_int_t     rc;
-    test_ctx_t   *ctx;
+    test_link_t *l = owner;
+
     test_slot_t  *slot;
 
-    ctx = ngx_http_get_module_ctx(r, ngx_ws_bus_module);
-
-    slot = ngx_array_push(&ctx->slots);
+    slot = test_slot(r, l);
     if (slot == NULL) {
         return;
     }
 
-    ngx_memzero(slot, sizeof(test_slot_t));
-
-    slot->request = r;
-    slot->link = l;
-
-    rc = l->link ? ngx_ws_bus_link_command(l->link, argv, n, test_reply, slot,
-                                           &slot->op)
-                 : NGX_DECLINED;
-
-    switch (rc) {
-
-    case NGX_OK:
-        ctx->left++;
-        ctx->taken++;
-        return;
-
-    case NGX_AGAIN:
-        ngx_str_set(&slot->text, "full");
-        return;
-
-    case NGX_DECLINED:
-        ngx_str_set(&slot->text, "down");
-        return;
-
-    default:
-        ngx_str_set(&slot->text, "error");
-    }
+    test_sent(slot, l->link ? ngx_ws_bus_link_command(l->link, argv, n,
+                                                      test_reply, slot,
+                                                      &slot->link_op)
+                            : NGX_DECLINED);
 }
 
 
@@ -445,13 +310,16 @@ test_cleanup(void *data)
     test_ctx_t *ctx = data;
 
     ngx_uint_t    i;
+    test_link_t  *l;
     test_slot_t  *slot;
 
     slot = ctx->slots.elts;
 
     for (i = 0; i < ctx->slots.nelts; i++) {
-        if (slot[i].op && slot[i].link->link) {
-            ngx_ws_bus_link_cancel(slot[i].op);
+        l = slot[i].owner;
+
+        if (slot[i].link_op && l->link) {
+            ngx_ws_bus_link_cancel(slot[i].link_op);
         }
     }
 }
@@ -463,168 +331,25 @@ test_reply(void *data, ngx_int_t rc, ngx_ws_bus_reply_t *reply)
     test_slot_t *slot = data;
 
     test_ctx_t          *ctx;
-    ngx_connection_t    *c;
     ngx_http_request_t  *r;
 
     r = slot->request;
-    c = r->connection;
     ctx = ngx_http_get_module_ctx(r, ngx_ws_bus_module);
 
-    slot->op = NULL;
+    test_replied(slot, rc, reply);
 
-    if (reply == NULL) {
-        ngx_str_set(&slot->text, "lost");
-
-        if (rc == NGX_DECLINED) {
-            ngx_str_set(&slot->text, "unsent");
-        }
-
-    } else {
-        slot->text.data = ngx_pnalloc(r->pool, test_size(reply));
-
-        if (slot->text.data) {
-            slot->text.len = test_print(slot->text.data, reply)
-                             - slot->text.data;
-        }
-    }
-
-    if (test_close(slot->link, "reply")) {
+    if (test_close(slot->owner, "reply")) {
         ctx->left = 1;
     }
 
-    if (--ctx->left == 0 && !ctx->parsing) {
-        test_done(r);
-        ngx_http_run_posted_requests(c);
-    }
-}
-
-
-static void
-test_done(ngx_http_request_t *r)
-{
-    size_t        size;
-    ngx_buf_t    *b;
-    ngx_uint_t    i;
-    test_ctx_t   *ctx;
-    test_slot_t  *slot;
-
-    ctx = ngx_http_get_module_ctx(r, ngx_ws_bus_module);
-    slot = ctx->slots.elts;
-    size = NGX_INT64_LEN + 1;
-
-    for (i = 0; i < ctx->slots.nelts; i++) {
-
-        /* of those that filled the queue the length is enough */
-
-        if (ctx->filled) {
-            slot[i].text.len = ngx_min(slot[i].text.len, 8);
-        }
-
-        size += slot[i].text.len + 1;
-    }
-
-    b = ngx_create_temp_buf(r->pool, size);
-    if (b == NULL) {
-        ngx_http_finalize_request(r, NGX_ERROR);
-        return;
-    }
-
-    if (ctx->filled) {
-        b->last = ngx_sprintf(b->last, "%ui\n", ctx->taken);
-    }
-
-    for (i = 0; i < ctx->slots.nelts; i++) {
-        if (slot[i].text.len) {
-            b->last = ngx_cpymem(b->last, slot[i].text.data,
-                                 slot[i].text.len);
-        }
-
-        *b->last++ = LF;
-    }
-
-    ngx_http_finalize_request(r, test_send(r, NGX_HTTP_OK, b));
-}
-
-
-static ngx_int_t
-test_send(ngx_http_request_t *r, ngx_uint_t status, ngx_buf_t *b)
-{
-    ngx_int_t    rc;
-    ngx_chain_t  out;
-
-    b->last_buf = 1;
-    out.buf = b;
-    out.next = NULL;
-
-    r->headers_out.status = status;
-    r->headers_out.content_length_n = b->last - b->pos;
-
-    rc = ngx_http_send_header(r);
-
-    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
-        return rc;
-    }
-
-    return ngx_http_output_filter(r, &out);
-}
-
-
-static size_t
-test_size(ngx_ws_bus_reply_t *reply)
-{
-    size_t               size;
-    ngx_ws_bus_reply_t  *element;
-
-    size = reply->str.len + NGX_INT64_LEN + 4;
-
-    for (element = reply->first; element; element = element->next) {
-        size += test_size(element);
-    }
-
-    return size;
-}
-
-
-/* +status -error :integer $string _ [ of, elements ] */
-
-static u_char *
-test_print(u_char *p, ngx_ws_bus_reply_t *reply)
-{
-    ngx_ws_bus_reply_t  *element;
-
-    static const char  types[] = "$+-:_";
-
-    switch (reply->type) {
-
-    case NGX_WS_BUS_REPLY_ARRAY:
-        *p++ = '[';
-
-        for (element = reply->first; element; element = element->next) {
-            p = test_print(p, element);
-            *p++ = ' ';
-        }
-
-        *p++ = ']';
-        return p;
-
-    case NGX_WS_BUS_REPLY_INTEGER:
-        return ngx_sprintf(p, ":%L", reply->integer);
-
-    default:
-        *p++ = types[reply->type];
-
-        return reply->str.len
-               ? ngx_cpymem(p, reply->str.data, reply->str.len) : p;
-    }
+    test_next(r);
 }
 
 
 static ngx_int_t
 test_close(test_link_t *l, const char *when)
 {
-    if (l->link == NULL || l->close.len != ngx_strlen(when)
-        || ngx_strncmp(l->close.data, when, l->close.len) != 0)
-    {
+    if (l->link == NULL || !test_closes(&l->close, when)) {
         return 0;
     }
 

@@ -4,13 +4,7 @@
  */
 
 
-#include <ngx_config.h>
-#include <ngx_core.h>
-#include <ngx_event.h>
-#include <ngx_http.h>
-
-#include "ngx_ws_bus_redis.h"
-#include "ngx_ws_bus_servers.h"
+#include "test.h"
 
 
 /*
@@ -24,13 +18,14 @@
  *
  *     POST ?name=NAME               lines "key command argument...", separated
  *                                   by tabs, all in one turn; a reply per line
+ *     POST ?name=NAME&apart=1       the same, each of another publisher
  *     POST ?name=NAME&subscribe=1   the same, on the links to listen
  *     GET  ?name=NAME               the servers
  *     GET  ?name=NAME&events=1      what handlers were called since
  *     GET  ?name=NAME&listen=0|1
  */
 
-#define SERVERS  8
+#define SERVERS  12
 #define LINES    10000
 #define EVENTS   (4 * 1024 * 1024)
 
@@ -54,37 +49,16 @@ typedef struct {
 } test_conf_t;
 
 
-typedef struct {
-    ngx_http_request_t       *request;
-    test_servers_t           *servers;
-    ngx_ws_bus_server_op_t   *op;
-    ngx_ws_bus_link_op_t     *link_op;
-    ngx_str_t                 text;
-} test_slot_t;
-
-
-typedef struct {
-    ngx_array_t               slots;
-    ngx_uint_t                left;
-    ngx_uint_t                parsing;
-} test_ctx_t;
-
-
 static ngx_int_t test_handler(ngx_http_request_t *r);
 static ngx_int_t test_state(ngx_http_request_t *r, test_servers_t *ts);
 static ngx_int_t test_events(ngx_http_request_t *r, test_servers_t *ts);
 static void test_body(ngx_http_request_t *r);
-static void test_lines(ngx_http_request_t *r, test_servers_t *ts);
-static void test_command(ngx_http_request_t *r, test_servers_t *ts,
-    ngx_str_t *argv, ngx_uint_t n);
+static void test_command(ngx_http_request_t *r, void *owner, ngx_str_t *argv,
+    ngx_uint_t n);
 static ngx_int_t test_subscribe(test_slot_t *slot, ngx_uint_t number,
     ngx_str_t *argv, ngx_uint_t n);
 static void test_cleanup(void *data);
 static void test_reply(void *data, ngx_int_t rc, ngx_ws_bus_reply_t *reply);
-static void test_done(ngx_http_request_t *r);
-static ngx_int_t test_send(ngx_http_request_t *r, ngx_buf_t *b);
-static size_t test_size(ngx_ws_bus_reply_t *reply);
-static u_char *test_print(u_char *p, ngx_ws_bus_reply_t *reply);
 static ngx_uint_t test_close(test_servers_t *ts, const char *when);
 static void test_event(test_servers_t *ts, const char *what,
     ngx_ws_bus_server_t *server);
@@ -162,17 +136,6 @@ ngx_module_t  ngx_ws_bus_module = {
     NULL,
     NGX_MODULE_V1_PADDING
 };
-
-
-#define EXPORTED  __attribute__((visibility("default")))
-
-extern EXPORTED ngx_module_t  *ngx_modules[];
-extern EXPORTED char          *ngx_module_names[];
-extern EXPORTED char          *ngx_module_order[];
-
-ngx_module_t  *ngx_modules[] = { &ngx_ws_bus_module, NULL };
-char          *ngx_module_names[] = { "ngx_ws_bus_module", NULL };
-char          *ngx_module_order[] = { NULL };
 
 
 static ngx_int_t
@@ -273,112 +236,31 @@ test_events(ngx_http_request_t *r, test_servers_t *ts)
 static void
 test_body(ngx_http_request_t *r)
 {
-    test_ctx_t          *ctx;
-    ngx_http_cleanup_t  *cln;
-
-    ctx = ngx_pcalloc(r->pool, sizeof(test_ctx_t));
-    cln = ngx_http_cleanup_add(r, 0);
-
-    if (ctx == NULL || cln == NULL
-        || ngx_array_init(&ctx->slots, r->pool, LINES, sizeof(test_slot_t))
-           != NGX_OK)
-    {
-        ngx_http_finalize_request(r, NGX_ERROR);
+    if (test_begin(r, LINES, test_cleanup) == NULL) {
         return;
     }
 
-    ngx_http_set_ctx(r, ctx, ngx_ws_bus_module);
-
-    cln->handler = test_cleanup;
-    cln->data = ctx;
-
-    ctx->parsing = 1;
-
-    test_lines(r, test_find(r));
-
-    ctx->parsing = 0;
-
-    r->read_event_handler = ngx_http_test_reading;
-    r->write_event_handler = ngx_http_request_empty_handler;
-
-    if (ctx->left == 0) {
-        test_done(r);
-    }
+    test_lines(r, test_find(r), test_command);
+    test_wait(r);
 }
 
 
 static void
-test_lines(ngx_http_request_t *r, test_servers_t *ts)
-{
-    size_t        len;
-    u_char       *p, *last, *start;
-    ngx_str_t     argv[1024];
-    ngx_uint_t    n;
-    ngx_chain_t  *cl;
-
-    len = 0;
-
-    for (cl = r->request_body->bufs; cl; cl = cl->next) {
-        len += cl->buf->last - cl->buf->pos;
-    }
-
-    p = ngx_palloc(r->pool, len + 1);
-    if (p == NULL) {
-        return;
-    }
-
-    last = p;
-
-    for (cl = r->request_body->bufs; cl; cl = cl->next) {
-        last = ngx_cpymem(last, cl->buf->pos, cl->buf->last - cl->buf->pos);
-    }
-
-    n = 0;
-
-    for (start = p; p < last; p++) {
-
-        if (*p != '\t' && *p != LF) {
-            continue;
-        }
-
-        if (n < 1024) {
-            argv[n].data = start;
-            argv[n].len = p - start;
-            n++;
-        }
-
-        start = p + 1;
-
-        if (*p == LF) {
-            test_command(r, ts, argv, n);
-            n = 0;
-        }
-    }
-}
-
-
-static void
-test_command(ngx_http_request_t *r, test_servers_t *ts, ngx_str_t *argv,
+test_command(ngx_http_request_t *r, void *owner, ngx_str_t *argv,
     ngx_uint_t n)
 {
+    test_servers_t *ts = owner;
+
     ngx_int_t                   rc;
     ngx_str_t                   arg;
     ngx_uint_t                  number;
-    test_ctx_t                 *ctx;
     test_slot_t                *slot;
     ngx_ws_bus_servers_call_t   call;
 
-    ctx = ngx_http_get_module_ctx(r, ngx_ws_bus_module);
-
-    if (ctx->slots.nelts == LINES) {
+    slot = test_slot(r, ts);
+    if (slot == NULL) {
         return;
     }
-
-    slot = ngx_array_push(&ctx->slots);
-    ngx_memzero(slot, sizeof(test_slot_t));
-
-    slot->request = r;
-    slot->servers = ts;
 
     number = ngx_ws_bus_slot(&argv[0]);
 
@@ -395,29 +277,18 @@ test_command(ngx_http_request_t *r, test_servers_t *ts, ngx_str_t *argv,
         call.argv = argv + 1;
         call.n = n - 1;
         call.ordered = 1;
+
+        if (ngx_http_arg(r, (u_char *) "apart", 5, &arg) != NGX_OK) {
+            call.publisher = ts;
+        }
+
         call.handler = test_reply;
         call.data = slot;
 
         rc = ngx_ws_bus_servers_command(ts->servers, &call, &slot->op);
     }
 
-    switch (rc) {
-
-    case NGX_OK:
-        ctx->left++;
-        return;
-
-    case NGX_AGAIN:
-        ngx_str_set(&slot->text, "full");
-        return;
-
-    case NGX_DECLINED:
-        ngx_str_set(&slot->text, "down");
-        return;
-
-    default:
-        ngx_str_set(&slot->text, "error");
-    }
+    test_sent(slot, rc);
 }
 
 
@@ -425,9 +296,11 @@ static ngx_int_t
 test_subscribe(test_slot_t *slot, ngx_uint_t number, ngx_str_t *argv,
     ngx_uint_t n)
 {
+    test_servers_t       *ts;
     ngx_ws_bus_server_t  *server;
 
-    server = ngx_ws_bus_servers_of(slot->servers->servers, number);
+    ts = slot->owner;
+    server = ngx_ws_bus_servers_of(ts->servers, number);
 
     if (server == NULL || !server->listening) {
         return NGX_DECLINED;
@@ -443,14 +316,16 @@ test_cleanup(void *data)
 {
     test_ctx_t *ctx = data;
 
-    ngx_uint_t    i;
-    test_slot_t  *slot;
+    ngx_uint_t       i;
+    test_slot_t     *slot;
+    test_servers_t  *ts;
 
     slot = ctx->slots.elts;
 
     for (i = 0; i < ctx->slots.nelts; i++) {
+        ts = slot[i].owner;
 
-        if (slot[i].servers->servers == NULL) {
+        if (ts->servers == NULL) {
             continue;
         }
 
@@ -471,158 +346,25 @@ test_reply(void *data, ngx_int_t rc, ngx_ws_bus_reply_t *reply)
     test_slot_t *slot = data;
 
     test_ctx_t          *ctx;
-    ngx_connection_t    *c;
     ngx_http_request_t  *r;
 
     r = slot->request;
-    c = r->connection;
     ctx = ngx_http_get_module_ctx(r, ngx_ws_bus_module);
 
-    slot->op = NULL;
-    slot->link_op = NULL;
+    test_replied(slot, rc, reply);
 
-    if (reply == NULL) {
-        ngx_str_set(&slot->text, "lost");
-
-        if (rc == NGX_DECLINED) {
-            ngx_str_set(&slot->text, "unsent");
-        }
-
-    } else {
-        slot->text.data = ngx_pnalloc(r->pool, test_size(reply));
-
-        if (slot->text.data) {
-            slot->text.len = test_print(slot->text.data, reply)
-                             - slot->text.data;
-        }
-    }
-
-    if (test_close(slot->servers, "reply")) {
+    if (test_close(slot->owner, "reply")) {
         ctx->left = 1;
     }
 
-    if (--ctx->left == 0 && !ctx->parsing) {
-        test_done(r);
-        ngx_http_run_posted_requests(c);
-    }
-}
-
-
-static void
-test_done(ngx_http_request_t *r)
-{
-    size_t        size;
-    ngx_buf_t    *b;
-    ngx_uint_t    i;
-    test_ctx_t   *ctx;
-    test_slot_t  *slot;
-
-    ctx = ngx_http_get_module_ctx(r, ngx_ws_bus_module);
-    slot = ctx->slots.elts;
-    size = 1;
-
-    for (i = 0; i < ctx->slots.nelts; i++) {
-        size += slot[i].text.len + 1;
-    }
-
-    b = ngx_create_temp_buf(r->pool, size);
-    if (b == NULL) {
-        ngx_http_finalize_request(r, NGX_ERROR);
-        return;
-    }
-
-    for (i = 0; i < ctx->slots.nelts; i++) {
-        if (slot[i].text.len) {
-            b->last = ngx_cpymem(b->last, slot[i].text.data,
-                                 slot[i].text.len);
-        }
-
-        *b->last++ = LF;
-    }
-
-    ngx_http_finalize_request(r, test_send(r, b));
-}
-
-
-static ngx_int_t
-test_send(ngx_http_request_t *r, ngx_buf_t *b)
-{
-    ngx_int_t    rc;
-    ngx_chain_t  out;
-
-    b->last_buf = 1;
-    out.buf = b;
-    out.next = NULL;
-
-    r->headers_out.status = NGX_HTTP_OK;
-    r->headers_out.content_length_n = b->last - b->pos;
-
-    rc = ngx_http_send_header(r);
-
-    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
-        return rc;
-    }
-
-    return ngx_http_output_filter(r, &out);
-}
-
-
-static size_t
-test_size(ngx_ws_bus_reply_t *reply)
-{
-    size_t               size;
-    ngx_ws_bus_reply_t  *element;
-
-    size = reply->str.len + NGX_INT64_LEN + 4;
-
-    for (element = reply->first; element; element = element->next) {
-        size += test_size(element);
-    }
-
-    return size;
-}
-
-
-/* +status -error :integer $string _ [ of, elements ] */
-
-static u_char *
-test_print(u_char *p, ngx_ws_bus_reply_t *reply)
-{
-    ngx_ws_bus_reply_t  *element;
-
-    static const char  types[] = "$+-:_";
-
-    switch (reply->type) {
-
-    case NGX_WS_BUS_REPLY_ARRAY:
-        *p++ = '[';
-
-        for (element = reply->first; element; element = element->next) {
-            p = test_print(p, element);
-            *p++ = ' ';
-        }
-
-        *p++ = ']';
-        return p;
-
-    case NGX_WS_BUS_REPLY_INTEGER:
-        return ngx_sprintf(p, ":%L", reply->integer);
-
-    default:
-        *p++ = types[reply->type];
-
-        return reply->str.len
-               ? ngx_cpymem(p, reply->str.data, reply->str.len) : p;
-    }
+    test_next(r);
 }
 
 
 static ngx_uint_t
 test_close(test_servers_t *ts, const char *when)
 {
-    if (ts->servers == NULL || ts->close.len != ngx_strlen(when)
-        || ngx_strncmp(ts->close.data, when, ts->close.len) != 0)
-    {
+    if (ts->servers == NULL || !test_closes(&ts->close, when)) {
         return 0;
     }
 

@@ -4,23 +4,10 @@
  */
 
 
-#define BUS_WITH_HUB  1
-
 #define NGX_WS_BUS_HUB_WORK  256
 
-#include "bus.h"
+#include "hub.h"
 
-#include "ngx_ws_bus_run.c"
-#include "ngx_ws_bus_hub.c"
-#include "ngx_ws_bus_overrun.c"
-#include "ngx_ws_bus_refill.c"
-#include "ngx_ws_bus_subs.c"
-#include "ngx_ws_bus_presence.c"
-#include "ngx_ws_bus_revoke_hub.c"
-
-
-#define WORKER     1          /* the slot whose hub is tested */
-#define OTHER      2          /* one that publishes as well */
 
 #define FORMATS    3
 #define SUBS       1200
@@ -88,6 +75,9 @@ static void test_refill_slices(void);
 static void test_refill_deleted(void);
 static void test_lost(void);
 static void test_deleted(void);
+static void test_told(void);
+static void test_told_at_once(void);
+static void test_revoked(void);
 static void test_table(void);
 static void test_random(ngx_uint_t failing, ngx_uint_t takes, ngx_uint_t many,
     const char *name);
@@ -98,7 +88,6 @@ static ngx_int_t encode(ngx_ws_bus_format_t *format, ngx_ws_bus_run_t *run,
 static void deliver(ngx_ws_bus_sub_t *sub, ngx_ws_bus_run_t *run,
     ngx_uint_t first);
 static void lost(ngx_ws_bus_sub_t *sub, uint64_t from, uint64_t to);
-static ngx_uint_t lapped(void);
 static void deleted(ngx_ws_bus_sub_t *sub);
 
 
@@ -118,122 +107,16 @@ static const ngx_ws_bus_hub_handlers_t  handlers = {
 static ngx_ws_bus_owner_t  owner = { &handlers };
 
 
-static ngx_ws_bus_hub_t  *hub;
 static test_sub_t         subs[SUBS];
 static held_t             held[HELD];
 static ngx_uint_t         number;        /* of the last message */
 static ngx_uint_t         encoded;
 static ngx_uint_t         clock_given;
-static ngx_uint_t         overrun;       /* in this turn */
+static ngx_uint_t         called;        /* subscribers, in this turn */
+static ngx_uint_t         most;          /* in any turn */
 static uint64_t           lapped_to;     /* what was missed is before it */
 static ngx_uint_t         slow;          /* to encode takes it, microseconds */
 static ngx_uint_t         failing;       /* memory runs out now and then */
-
-static ngx_connection_t   bell;
-static ngx_event_t        bell_read, bell_write;
-static void              *pool_memory;
-
-
-/* of nginx, what the hub needs besides */
-
-ngx_queue_t           ngx_posted_events;
-ngx_queue_t           ngx_posted_next_events;
-ngx_uint_t            ngx_event_flags = NGX_USE_CLEAR_EVENT;
-ngx_event_actions_t   ngx_event_actions;
-ngx_rbtree_t          ngx_event_timer_rbtree;
-volatile ngx_msec_t   ngx_current_msec;
-
-
-void
-ngx_rbtree_insert(ngx_rbtree_t *tree, ngx_rbtree_node_t *node)
-{
-    (void) tree;
-    (void) node;
-}
-
-
-void
-ngx_rbtree_delete(ngx_rbtree_t *tree, ngx_rbtree_node_t *node)
-{
-    (void) tree;
-    (void) node;
-}
-
-
-static ngx_int_t
-add_event(ngx_event_t *ev, ngx_int_t event, ngx_uint_t flags)
-{
-    (void) ev;
-    (void) event;
-    (void) flags;
-
-    return NGX_OK;
-}
-
-
-ngx_connection_t *
-ngx_get_connection(ngx_socket_t s, ngx_log_t *log)
-{
-    (void) log;
-
-    ngx_memzero(&bell_read, sizeof(bell_read));
-    ngx_memzero(&bell_write, sizeof(bell_write));
-
-    bell.fd = s;
-    bell.read = &bell_read;
-    bell.write = &bell_write;
-    bell_read.data = &bell;
-    bell_write.data = &bell;
-
-    return &bell;
-}
-
-
-void
-ngx_free_connection(ngx_connection_t *c)
-{
-    (void) c;
-}
-
-
-void *
-ngx_pcalloc(ngx_pool_t *pool, size_t size)
-{
-    (void) pool;
-
-    free(pool_memory);
-
-    pool_memory = calloc(1, size);
-
-    return pool_memory;
-}
-
-
-ngx_int_t
-ngx_memn2cmp(u_char *s1, u_char *s2, size_t n1, size_t n2)
-{
-    int  rc;
-
-    rc = memcmp(s1, s2, ngx_min(n1, n2));
-
-    return rc ? rc : (ngx_int_t) n1 - (ngx_int_t) n2;
-}
-
-
-void *
-ngx_calloc(size_t size, ngx_log_t *log)
-{
-    void  *p;
-
-    p = ngx_alloc(size, log);
-
-    if (p) {
-        ngx_memzero(p, size);
-    }
-
-    return p;
-}
-
 
 int
 main(void)
@@ -248,6 +131,9 @@ main(void)
     test_refill_deleted();
     test_lost();
     test_deleted();
+    test_told();
+    test_told_at_once();
+    test_revoked();
     test_table();
 
     test_random(0, 0, 12, "random operations, few subscribers");
@@ -444,6 +330,7 @@ deliver(ngx_ws_bus_sub_t *sub, ngx_ws_bus_run_t *run, ngx_uint_t first)
     }
 
     s->when = ++clock_given;
+    called++;
 
     if (next_random(50) == 0) {
         hold(run);
@@ -481,48 +368,72 @@ lost(ngx_ws_bus_sub_t *sub, uint64_t from, uint64_t to)
     tap_each(n || failing || formats[s->format].passes,
              "%lu to %lu are not due", (u_long) from, (u_long) to);
 
+    called++;
     s->lost++;
     s->from = from;
     s->to = to;
 }
 
 
-/* what was missed is being looked for */
+/* the place of what is being told; it has none without memory for a turn */
 
-static ngx_uint_t
-lapped(void)
+static uint64_t
+told_at(ngx_ws_bus_sub_t *sub)
 {
-    return overrun || hub->refilling;
+    ngx_ws_bus_debt_t  *debt;
+
+    debt = sub->group->debt;
+
+    return (debt && debt->dues && debt->giving == NULL)
+           ? debt->dues->pos : NGX_WS_BUS_LOG_NONE;
 }
 
 
 static void
 deleted(ngx_ws_bus_sub_t *sub)
 {
+    uint64_t     pos;
+    ngx_uint_t   i;
     test_sub_t  *s;
 
+    called++;
     s = (test_sub_t *) sub;
     s->deleted++;
 
-    /* of several at once it is told one, with all that was in between */
+    pos = told_at(sub);
 
-    while (s->first < s->n && s->due[s->first].pos < lapped_to) {
-        s->first++;
+    for (i = s->first; i < s->n; i++) {
+        if (s->due[i].number == 0
+            && (s->due[i].pos == pos
+                || (pos == NGX_WS_BUS_LOG_NONE
+                    && s->due[i].pos >= lapped_to)))
+        {
+            break;
+        }
     }
 
-    if (lapped()) {
+    if (i == s->n) {
+
+        /* of several missed at once it is told one, with all in between */
+
+        tap_each(lapped_to, "a deletion that is not due");
+
+        pos = ngx_min(pos, lapped_to - 1);
+
+        while (s->first < s->n && s->due[s->first].pos <= pos) {
+            s->first++;
+        }
+
         return;
     }
 
-    while (s->first < s->n && s->due[s->first].number) {
-        tap_each(s->due[s->first].excused, "%lu is due before the deletion",
+    for ( /* void */ ; s->first < i; s->first++) {
+        tap_each(s->due[s->first].excused || s->due[s->first].pos < lapped_to,
+                 "%lu is due before the deletion",
                  (u_long) s->due[s->first].number);
-        s->first++;
     }
 
-    if (tap_each(s->first < s->n, "a deletion")) {
-        s->first++;
-    }
+    s->first++;
 }
 
 
@@ -537,7 +448,6 @@ overrun_handler(void)
     ngx_uint_t   i;
     test_sub_t  *s;
 
-    overrun = 1;
     lapped_to = sh->log.head;
 
     for (s = subs; s < subs + SUBS; s++) {
@@ -561,28 +471,11 @@ hub_create(size_t size)
 
     ngx_memzero(subs, sizeof(subs));
 
-    ngx_queue_init(&ngx_posted_events);
-    ngx_queue_init(&ngx_posted_next_events);
-    ngx_event_actions.add = add_event;
-
     test_log.log_level = NGX_LOG_WARN;
     on_log = overrun_handler;
-    test_cycle.log = &test_log;
 
-    enter(OTHER);
+    hub_start();
 
-    test_alive[test_next_pid] = 1;
-    test_pids[WORKER] = test_next_pid++;
-    become(WORKER);
-
-    if (ngx_ws_bus_hub_init(&test_zone, &test_cycle) != NGX_OK
-        || test_zone.hub == NULL)
-    {
-        bug("no hub");
-    }
-
-    hub = test_zone.hub;
-    overrun = 0;
     lapped_to = 0;
     failing = 0;
     slow = 0;
@@ -693,6 +586,7 @@ turn(void)
     ngx_event_t  *ev;
 
     n = 0;
+    called = 0;
     become(WORKER);
 
     while (!ngx_queue_empty(&ngx_posted_next_events)) {
@@ -710,7 +604,7 @@ turn(void)
         n++;
     }
 
-    overrun = 0;
+    most = ngx_max(most, called);
 
     return n;
 }
@@ -785,7 +679,6 @@ send_to(ngx_uint_t ch, ngx_uint_t keep, ngx_uint_t slot, size_t len)
         tap_each(ngx_ws_bus_hub_publish(hub, next_random(2) ? sub : NULL,
                                         channel(ch), &msg, &place, NULL)
                  == NGX_OK, "published");
-        overrun = 0;
         return;
     }
 
@@ -893,8 +786,7 @@ check_settled(const char *name)
 static void
 hub_end(const char *name)
 {
-    ngx_uint_t    i;
-    ngx_queue_t  *q;
+    ngx_uint_t  i;
 
     settle();
     check_settled(name);
@@ -919,13 +811,7 @@ hub_end(const char *name)
     tap_each(sh->slots[WORKER]->pid == 0 && sh->slots[WORKER]->clean,
              "%s: the slot is given back", name);
 
-    while (!ngx_queue_empty(&hub->free_debts)) {
-        q = ngx_queue_head(&hub->free_debts);
-        ngx_queue_remove(q);
-        free(ngx_queue_data(q, ngx_ws_bus_debt_t, queue));
-    }
-
-    free(hub->channels);
+    hub_free();
 
     tap_all(name);
 }
@@ -1423,6 +1309,202 @@ test_deleted(void)
     tap_ok(s->given == 5 && s->lost == 0, "and goes on");
 
     hub_end("deletions");
+}
+
+
+/* many are told of something, some of them in each turn */
+
+static void
+test_told(void)
+{
+    ngx_uint_t   i, n;
+    test_sub_t  *late;
+
+    hub_create(30000);
+
+    for (i = 0; i < 1000; i++) {
+        subscribe(0, i % 2);
+    }
+
+    most = 0;
+
+    for (i = 0; i < 3; i++) {
+        send_to(0, 1, OTHER, 20);
+        send_to(0, 0, OTHER, 20);
+        delete_channel(0, OTHER);
+    }
+
+    send_to(0, 1, OTHER, 20);
+
+    late = subscribe(0, 0);
+
+    for (i = 0; i < 4; i++) {
+        turn();
+        unsubscribe(&subs[i]);
+        unsubscribe(&subs[998 - i]);
+    }
+
+    for (i = 4; i < 995 && (subs[i].deleted == 0 || subs[i].deleted == 3);
+         i++)
+    {
+        /* void */
+    }
+
+    tap_ok(i < 995, "some know of it, and others do not yet");
+
+    settle();
+
+    for (i = 4; i < 995; i++) {
+        tap_each(subs[i].given == 7 && subs[i].deleted == 3,
+                 "each is told of each in its place");
+    }
+
+    tap_all("what is told has its place among the messages");
+    tap_ok(late->given == 0 && late->deleted == 0,
+           "nothing of it is for who came later");
+
+    /* a loss, while the last one is still being told */
+
+    for (n = 0; n < 2; n++) {
+
+        for (i = 0; i < 3; i++) {
+            send_to(0, 1, OTHER, 20);
+        }
+
+        lap();
+        turn();
+    }
+
+    settle();
+
+    for (i = 4; i < 995; i++) {
+        tap_each(subs[i].lost == 2 && subs[i].to == 7, "each has lost both");
+    }
+
+    tap_all("losses are told as well");
+    tap_is(hub->slot->stats.dropped[NGX_WS_BUS_DROPPED_LOST], 2 * 993,
+           "and counted");
+    tap_ok(most <= NGX_WS_BUS_HUB_GIVE + NGX_WS_BUS_HUB_SLICE,
+           "to %lu subscribers in a turn", (u_long) most);
+
+    /* all leave meanwhile */
+
+    send_to(0, 1, OTHER, 20);
+    delete_channel(0, OTHER);
+    send_to(0, 1, OTHER, 20);
+    turn();
+
+    for (i = 0; i < SUBS; i++) {
+        if (subs[i].used) {
+            unsubscribe(&subs[i]);
+        }
+    }
+
+    hub_end("what is told to many");
+}
+
+
+/* without memory to do it in turns */
+
+static void
+test_told_at_once(void)
+{
+    ngx_uint_t  i, n;
+
+    hub_create(30000);
+
+    for (i = 0; i < 1000; i++) {
+        subscribe(0, 0);
+    }
+
+    /* nothing is owed; it is given; it is read */
+
+    for (n = 0; n < 3; n++) {
+
+        if (n) {
+            send_to(0, 1, OTHER, 20);
+            turn();
+        }
+
+        if (n == 2) {
+            send_to(0, 1, OTHER, 20);
+        }
+
+        delete_channel(0, OTHER);
+
+        alloc_fail_at = 0;
+        turn();
+
+        tap_ok(alloc_fail_at == NO_FAIL && called >= 1000,
+               "there is no memory");
+
+        settle();
+
+        for (i = 0; i < 1000; i++) {
+            tap_each(subs[i].deleted == n + 1
+                     && subs[i].given == n + (n == 2),
+                     "each is told of it");
+        }
+    }
+
+    tap_all("without memory all are told at once");
+
+    hub_end("no memory to tell");
+}
+
+
+static ngx_uint_t  given_before;
+
+static void
+revoked_handler(ngx_ws_bus_hub_t *h, const ngx_ws_bus_revocation_t *rev)
+{
+    ngx_uint_t  i;
+
+    (void) h;
+
+    given_before = (rev != NULL);
+
+    for (i = 0; i < 1000; i++) {
+        given_before &= (subs[i].given == 2);
+    }
+}
+
+
+/* a token is revoked between the messages before and those after */
+
+static void
+test_revoked(void)
+{
+    ngx_uint_t  i;
+
+    hub_create(30000);
+
+    hub->revoked = revoked_handler;
+    given_before = 0;
+    most = 0;
+
+    for (i = 0; i < 1000; i++) {
+        subscribe(0, i % 2);
+    }
+
+    for (i = 0; i < 5; i++) {
+        send_to(0, 1, OTHER, 20);
+
+        if (i == 1) {
+            become(OTHER);
+            take_away("alice", 500, 2000);
+            become(WORKER);
+            bell_read.handler(&bell_read);
+        }
+    }
+
+    settle();
+
+    tap_ok(given_before, "what came before a revocation is given before it");
+    tap_ok(most <= NGX_WS_BUS_HUB_GIVE + NGX_WS_BUS_HUB_SLICE,
+           "to %lu subscribers in a turn", (u_long) most);
+
+    hub_end("a revocation");
 }
 
 

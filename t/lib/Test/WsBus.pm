@@ -28,7 +28,7 @@ our @EXPORT = qw/
 /;
 our @EXPORT_OK = @EXPORT;
 
-use constant { PATIENCE => 30, LIMIT => 300 };
+use constant { PATIENCE => 30, LIMIT => 600 };
 
 my $ROOT = abs_path(dirname(__FILE__) . '/../../..');
 my $SANITIZER = qr/ERROR:\ [A-Za-z]+Sanitizer|Sanitizer:|runtime\ error:/x;
@@ -266,15 +266,18 @@ sub _cleanup {
 sub _explain {
     my ($self) = @_;
 
-    my $log = $self->read_file('error.log') =~ s/^.* \[debug\] .*\n//mgr;
+    my $log = $self->read_file('error.log');
 
     # the latest may say nothing of why
 
-    my $grave = join('', grep { /\[(?:warn|error|crit|alert|emerg)\]/ }
-                     split /^/, $log);
+    my $grave = join('', $log =~ /^.*\[(?:warn|error|crit|alert|emerg)\].*\n/mg);
+
+    # nor does what comes of its end
+
+    $log = substr($log, 0, $self->{mark}) if defined $self->{mark};
 
     $self->_tail('error.log, warn and above', $grave, 30);
-    $self->_tail('error.log', $log, 30);
+    $self->_tail('error.log', $log =~ s/^.*\[debug\].*\n//mgr, 30);
     $self->_tail($_, $self->read_file($_), 20)
         for 'stderr.log', 'daemon.log', @{$self->{logs} // []};
 }
@@ -290,7 +293,7 @@ sub _tail {
     # tests run at the same time, and lines may be payloads
 
     Test::More::diag(join("\n", map {
-        basename($0) . ", $name: " . substr($_, 0, 500) =~ s/[^ -~]/?/gr
+        basename($0) . ", $name: " . substr($_, 0, 300) =~ s/[^ -~]/?/gr
     } @lines)) if @lines;
 }
 
@@ -338,7 +341,7 @@ sub write_file_expand {
     my ($self, $name, $content) = @_;
 
     $content =~ s/%%TEST_GLOBALS%%/$self->globals()/ge;
-    $content =~ s/%%TEST_GLOBALS_HTTP%%/$self->globals_http()/ge;
+    $content =~ s/%%TEST_GLOBALS_HTTP%%/$self->globals_http($content)/ge;
     $content =~ s/%%LOAD_MODULE%%/$self->load_module()/ge;
     $content =~ s/%%TESTDIR%%/$self->{dir}/g;
     $content =~ s/%%MODULE%%/$self->{module}/g;
@@ -375,13 +378,22 @@ EOF
 }
 
 
+# Whoever is not served for long by a machine that is busy, or has nothing to
+# say for long, is neither dead nor idle.
+
 sub globals_http {
-    my ($self) = @_;
+    my ($self, $content) = @_;
 
     my $text = <<EOF;
 root $self->{dir};
 access_log $self->{dir}/access.log;
 EOF
+
+    $text .= "ws_bus_ping 1h;\n"
+        if $content =~ /^\s+ws_bus\s/m && $content !~ /^ {0,4}ws_bus_ping\s/m;
+
+    $text .= "keepalive_timeout 1h;\n"
+        if $content !~ /^ {0,4}keepalive_timeout\s/m;
 
     for (qw/ client_body proxy fastcgi uwsgi scgi /) {
         next if $self->build_info() =~ /--without-http_${_}_module/;
@@ -649,6 +661,7 @@ sub stop {
     return $self unless $self->{pgid};
 
     $signal //= 'QUIT';
+    $self->{mark} = length $self->read_file('error.log');
 
     Test::WsBus::Conn::disconnect_all() if $signal eq 'QUIT';
 
@@ -1095,7 +1108,7 @@ Overrides the error log level of the tests.
 
 =item WS_BUS_TEST_TIMEOUT
 
-Overrides the seconds (300) that one test may take.
+Overrides the seconds (600) that one test may take.
 
 =item WS_BUS_TEST_LEAVE
 
@@ -1134,13 +1147,14 @@ Error log lines that the test provokes; the final checks overlook them.
 
 =item log_level(level), time_limit(seconds)
 
-The default is C<debug>, 300 s, the least that there is.  Tests that move much data want C<info>.
+The default is C<debug>, 600 s, the least that there is.  Tests that move much data want C<info>.
 
 =item write_file(name, text), write_file_expand(name, text)
 
 In the test's directory.  Expanded are C<%%TEST_GLOBALS%%> (load_module, pid,
 error_log, daemon off, user), C<%%TEST_GLOBALS_HTTP%%> (root, access_log,
-temporary paths), C<%%LOAD_MODULE%%>, C<%%TESTDIR%%>, C<%%MODULE%%> and
+temporary paths; and ws_bus_ping, keepalive_timeout of an hour, unless they are
+set at that level), C<%%LOAD_MODULE%%>, C<%%TESTDIR%%>, C<%%MODULE%%> and
 C<%%PORT_n%%>: a free port that goes by the name C<n>, the one that port(n)
 returns; C<%%PORT_n_UDP%%> is one for QUIC.
 

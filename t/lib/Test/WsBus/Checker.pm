@@ -42,6 +42,7 @@ sub start {
     my ($self) = @_;
 
     $self->{n} = ++$number;
+    $self->{parent} = $$;
     $self->{stop} = "$self->{dir}/stop_$self->{n}";
     $self->{pids} = [];
 
@@ -128,6 +129,15 @@ sub _fork {
 }
 
 
+# By finish(), or the test has died.
+
+sub _stopped {
+    my ($self) = @_;
+
+    return -e $self->{stop} || getppid() != $self->{parent};
+}
+
+
 # A message at a time: its log says which were answered with success.
 
 sub _publish {
@@ -135,7 +145,7 @@ sub _publish {
 
     my ($n, $h) = (0, undef);
 
-    while (!-e $self->{stop}) {
+    while (!$self->_stopped()) {
         my $text = "p$i-" . $n++;
 
         $h //= eval {
@@ -180,7 +190,7 @@ sub _pipeline {
         $told++;
     };
 
-    while (!-e $self->{stop} || $told < $sent) {
+    while (!$self->_stopped() || $told < $sent) {
 
         $c //= eval {
             Test::WsBus::Json::json('/json', timeout => 20,
@@ -192,7 +202,7 @@ sub _pipeline {
             next;
         }
 
-        if ($sent - $told < $self->{pipeline} && !-e $self->{stop}) {
+        if ($sent - $told < $self->{pipeline} && !$self->_stopped()) {
             my @batch = map { $sent++ } 1 .. 10;
 
             eval {
@@ -207,7 +217,8 @@ sub _pipeline {
         }
 
         while ($told < $sent) {
-            my $full = $sent - $told >= $self->{pipeline} || -e $self->{stop};
+            my $full = $sent - $told >= $self->{pipeline}
+                || $self->_stopped();
             my $m = eval { $c->message($full ? 20 : 0) };
 
             if (!$m) {
@@ -252,7 +263,7 @@ sub _subscribe {
     my $deadline = time() + Test::WsBus::scale($self->{deadline} // 200);
     my @hosts = $self->{roam} ? (0 .. $#{$self->{fleet}{hosts}}) : ($host);
 
-    while (time() < $deadline) {
+    while (time() < $deadline && getppid() == $self->{parent}) {
         push @hosts, shift @hosts;
 
         my $c = eval {

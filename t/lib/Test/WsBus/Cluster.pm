@@ -49,6 +49,8 @@ sub _node {
             'cluster-node-timeout 2000',
             'cluster-replica-validity-factor 0',
             $self->{tls} ? ('tls-cluster yes', 'tls-replication yes') : (),
+            $self->{names} ? ("cluster-announce-hostname node$i.example",
+                              'cluster-preferred-endpoint-type hostname') : (),
             @{$self->{config} // []},
         ],
     );
@@ -215,6 +217,19 @@ sub migrate {
 }
 
 
+# How long a node may be away before it is taken for dead, in milliseconds.
+
+sub patience {
+    my ($self, $ms) = @_;
+
+    for my $node (grep { !$_->{paused} } $self->running()) {
+        $node->command('CONFIG', 'SET', 'cluster-node-timeout', $ms);
+    }
+
+    return $self;
+}
+
+
 # Until all that run agree, and every slot is served.
 
 sub wait_ok {
@@ -272,7 +287,8 @@ Test::WsBus::Cluster - a Redis Cluster for one test
 
 =item new($t, options)
 
-C<masters> (3), C<replicas> (1, of each), C<tls> and C<config> as
+C<masters> (3), C<replicas> (1, of each), C<names> (1: nodes say that they are
+C<node0.example> and so on), C<tls> and C<config> as
 Test::WsBus::Redis has them.  The ports of node C<i> are named 7000 + C<i>,
 and 7200 + C<i> with TLS.
 
@@ -287,6 +303,10 @@ The lines C<mode> and C<server>.
 =item slot(key), owner(slot), tag(node, prefix)
 
 owner() is an index; tag() a hash tag that the node serves.
+
+=item patience(ms)
+
+How long a node may be away before a replica follows; 2000 at first.
 
 =item migrate(slot, to, code)
 

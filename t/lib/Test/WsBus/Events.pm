@@ -19,21 +19,38 @@ use parent qw/ Test::WsBus::HTTP /;
 sub open {
     my ($self, $uri, %opt) = @_;
 
+    $self->ask($uri, %opt);
+
+    return $self->opened($opt{timeout});
+}
+
+
+# The two halves of it.
+
+sub ask {
+    my ($self, $uri, %opt) = @_;
+
     my @headers = (Accept => 'text/event-stream', @{$opt{headers} // []});
 
     push @headers, 'Last-Event-ID' => $opt{last_id} if defined $opt{last_id};
 
-    $self->write(Test::WsBus::HTTP::format_request('GET', $uri, %opt,
-                                                   headers => \@headers));
+    $self->{last_id} = $opt{last_id} // '';
 
-    my $r = $self->read_response($opt{timeout}, 1);
+    return $self->write(Test::WsBus::HTTP::format_request('GET', $uri, %opt,
+        headers => \@headers));
+}
+
+
+sub opened {
+    my ($self, $timeout) = @_;
+
+    my $r = $self->read_response($timeout, 1);
 
     $self->{response} = $r;
     $self->{chunked} = $r
         && lc($r->header('Transfer-Encoding') // '') eq 'chunked';
     $self->{text} = '';
     $self->{comments} = 0;
-    $self->{last_id} = $opt{last_id} // '';
     $self->{ended} = 0;
 
     return $r;

@@ -428,7 +428,7 @@ sub load_start {
 
     my @command = ($program, port => Test::WsBus::port(8080),
         seed => $ENV{WS_BUS_TEST_SEED} // int(time() * 1000) % 1_000_000,
-        patience => Test::WsBus::scale(20), %opt, $path);
+        patience => Test::WsBus::scale(120), %opt, $path);
 
     Test::More::note("@command[1 .. $#command]");
 

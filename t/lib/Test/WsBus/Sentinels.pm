@@ -17,7 +17,8 @@ sub new {
     my ($class, $t, %opt) = @_;
 
     my $self = bless {
-        replicas => 2, sentinels => 3, t => $t, master => 'bus', %opt
+        replicas => 2, sentinels => 3, t => $t, master => 'bus',
+        host => '127.0.0.1', %opt
     }, $class;
 
     for my $i (0 .. $self->{replicas}) {
@@ -32,7 +33,12 @@ sub new {
             ],
         );
 
-        push @{$server->{config}}, 'replicaof 127.0.0.1 '
+        my $host = $self->{host};
+
+        push @{$server->{config}}, "replica-announce-ip $host"
+            if $host ne '127.0.0.1';
+
+        push @{$server->{config}}, "replicaof $host "
             . ($self->{servers}[0]->tls_port() || $self->{servers}[0]->port())
             if $i;
 
@@ -59,7 +65,10 @@ sub start {
             sentinel => 1,
             config => [
                 $self->{tls} ? ('tls-replication yes') : (),
-                "sentinel monitor $self->{master} 127.0.0.1 $port 2",
+                $self->{host} eq '127.0.0.1' ? ()
+                    : ('sentinel resolve-hostnames yes',
+                       'sentinel announce-hostnames yes'),
+                "sentinel monitor $self->{master} $self->{host} $port 2",
                 "sentinel down-after-milliseconds $self->{master} 1000",
                 "sentinel failover-timeout $self->{master} 5000",
                 @{$self->{sentinel_config} // []},
@@ -227,7 +236,8 @@ Test::WsBus::Sentinels - a Redis with Sentinel for one test
 
 =item new($t, options)
 
-C<replicas> (2), C<sentinels> (3), C<master> (C<bus>, its name), C<tls>,
+C<replicas> (2), C<sentinels> (3), C<master> (C<bus>, its name), C<host> (a name
+for 127.0.0.1 that sentinels are to tell), C<tls>,
 C<config>, C<sentinel_config> as Test::WsBus::Redis has them.  The ports of
 server C<i> are named 7300 + C<i> and, with TLS, 7400 + C<i>; those of sentinel
 C<i> 7500 + C<i> and 7600 + C<i>.
