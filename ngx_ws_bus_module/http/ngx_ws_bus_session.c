@@ -27,6 +27,7 @@ static void ngx_ws_bus_session_start_handler(ngx_event_t *rev);
 static void ngx_ws_bus_session_read_handler(ngx_event_t *rev);
 static void ngx_ws_bus_session_write_handler(ngx_event_t *wev);
 static void ngx_ws_bus_session_read(ngx_ws_bus_session_t *s);
+static void ngx_ws_bus_session_pause(ngx_ws_bus_session_t *s);
 static ngx_int_t ngx_ws_bus_session_handled(ngx_ws_bus_session_t *s,
     ngx_int_t rc);
 static void ngx_ws_bus_session_linger(ngx_ws_bus_session_t *s);
@@ -432,6 +433,7 @@ ngx_ws_bus_session_read(ngx_ws_bus_session_t *s)
     for (i = 0; i < NGX_WS_BUS_SESSION_READS; i++) {
 
         if (ngx_ws_bus_pending_full(s)) {
+            ngx_ws_bus_session_pause(s);
             return;
         }
 
@@ -477,6 +479,26 @@ ngx_ws_bus_session_read(ngx_ws_bus_session_t *s)
     }
 
     if (!rev->active && ngx_handle_read_event(rev, 0) != NGX_OK) {
+        ngx_ws_bus_session_end(s);
+    }
+}
+
+
+/*
+ * Whatever makes room posts the event.  A level-triggered one would be told
+ * again and again until then.
+ */
+
+static void
+ngx_ws_bus_session_pause(ngx_ws_bus_session_t *s)
+{
+    ngx_event_t  *rev;
+
+    rev = s->connection->read;
+
+    if ((ngx_event_flags & NGX_USE_LEVEL_EVENT) && rev->active
+        && ngx_del_event(rev, NGX_READ_EVENT, 0) != NGX_OK)
+    {
         ngx_ws_bus_session_end(s);
     }
 }
