@@ -313,6 +313,7 @@ ngx_ws_bus_session_end(ngx_ws_bus_session_t *s)
     ngx_uint_t           dropped;
     ngx_connection_t    *c;
     ngx_http_request_t  *r;
+    ngx_pool_cleanup_t  *cln;
 
     c = s->connection;
     r = s->request;
@@ -339,6 +340,17 @@ ngx_ws_bus_session_end(ngx_ws_bus_session_t *s)
     ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_CLOSE, NULL, 0, s->close_reason, 0);
 
     if (r == NULL) {
+
+        /* TLS may take time to end, and the session does not last as long */
+
+        for (cln = c->pool->cleanup; cln; cln = cln->next) {
+            if (cln->data == s) {
+                cln->handler = NULL;
+            }
+        }
+
+        ngx_ws_bus_session_cleanup(s);
+
         ngx_http_close_connection(c);
         return;
     }
