@@ -186,6 +186,14 @@ is(status()->{subscriptions}, $before, 'their subscriptions, too');
 $_->abort() for @full;
 
 
+# What a refused handshake leaves in the connection's memory does not add up.
+
+my $r = ws_response('/ws/a?consumer=%7B');
+
+is($r->status(), 400, 'a refused handshake');
+is($r->header('Connection'), 'close', 'is the last of its connection');
+
+
 # limit_conn sees requests: the connection is not one any more.
 
 my @one = map { ws('/one/a') } 1 .. 3;
