@@ -188,30 +188,33 @@ is($m, 'up', 'and heard of');
 
 # "queue"
 
-$f->conf($_, block => 'timeout 2s; when_down queue 1m;') for 0, 1;
+$f->conf($_, block => 'timeout 2s; when_down queue 16m;') for 0, 1;
 ok($f->host($_)->reload(), 'when_down queue') for 0, 1;
 $f->wait_up();
 
 $j = json('/json', port => $f->port(0), timeout => 60);
-$a = $f->ws(1, "/ws/$c[0]");
+$a = $f->ws(1, "/ws/$c[0]", timeout => 60);
 down();
 
-$j->say('publish', id => $_, channel => $c[0], data => \$_) for 1 .. 5;
+# more than a slot may have on its way
+
+my $text = 'x' x 60000;
+
+$j->say('publish', id => $_, channel => $c[0], data => \"\"$_ $text\"")
+    for 1 .. 100;
 is($j->surplus(2), '', 'answers wait');
 up();
 
-is(join(' ', map { ($j->answer($_, 60) // {})->{type} // 'none' } 1 .. 5),
-   join(' ', ('published') x 5), 'published when it is up');
+is(join(' ', map { ($j->answer($_, 60) // {})->{type} // 'none' } 1 .. 100),
+   join(' ', ('published') x 100), 'published when it is up');
 
-# among probes
+my @got;
 
-my @heard;
-
-while (@heard < 5 && defined($m = $a->recv())) {
-    push @heard, $m if $m =~ /^\d$/;
+while (@got < 100 && defined($m = $a->recv(20))) {
+    push @got, $1 if $m =~ /^"(\d+) /;
 }
 
-is("@heard", '1 2 3 4 5', 'in their order');
+is("@got", join(' ', 1 .. 100), 'in their order');
 
 
 # "reject"

@@ -192,7 +192,10 @@ ngx_ws_bus_publish_begin(ngx_ws_bus_publication_t *p, ngx_ws_bus_op_t *op)
                                             : NGX_DECLINED;
     }
 
-    if (rc == NGX_DECLINED) {
+    if (rc == NGX_DECLINED
+        || (rc == NGX_AGAIN
+            && b->redis->when_down == NGX_WS_BUS_REDIS_QUEUE))
+    {
         rc = ngx_ws_bus_publish_wait(p);
 
     } else if (rc == NGX_OK) {
