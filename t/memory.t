@@ -113,7 +113,7 @@ http {
     ws_bus_channels **;
     ws_bus_presence members;
     ws_bus_member $arg_m;
-    ws_bus_ping 200ms 2s;
+    ws_bus_ping 200ms 10s;
     ws_bus_buffer 32k;
 
     server {

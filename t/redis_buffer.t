@@ -137,11 +137,11 @@ sub burst {
 
     for my $i (1 .. BURST) {
 
-        # version 1, JSON, no time, no age
+        # JSON, no time, no age
 
         $client->send('EVALSHA', $sha, 3, $key, "$key:meta", "$key:log",
-                      'PUBLISH', "\xffwb\1\2\0\0\"$i-" . 'x' x 100 . '"',
-                      1000, 60000, 120000, sprintf('%016x', $i), '', '');
+                      'PUBLISH', 2, "\0\0\"$i-" . 'x' x 100 . '"',
+                      '1000:60000:120000::', sprintf('%016x', $i));
     }
 
     $client->send('EXEC');

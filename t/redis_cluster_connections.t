@@ -23,7 +23,6 @@ use constant MASTERS => 5;
 use constant WORKERS => 3;
 
 my $f = Test::WsBus::Fleet->new(hosts => 1, workers => WORKERS,
-    block => 'timeout 1s;',
     topology => 'Test::WsBus::Cluster',
     redis => { masters => MASTERS, replicas => 0, config => [
         'cluster-require-full-coverage no',

@@ -85,8 +85,8 @@ SKIP: {
     for my $i (1 .. 3) {
         for my $channel (qw/ eval fcall /) {
             my %opt = (epoch => 'e' x 16, once => "0$i", ttl => 0,
-                       meta_ttl => 0, envelope => "\xffwb\x01\x01\x05\0m$i");
-            my @args = $s->publish_command($channel, '', %opt);
+                       meta_ttl => 0, flags => 1, time => 5);
+            my @args = $s->publish_command($channel, "m$i", %opt);
             my $answer = $channel eq 'eval'
                 ? $s->command('EVALSHA', $s->{sha}{publish}, @args)
                 : $s->command('FCALL', 'ws_bus_publish', @args);

@@ -28,7 +28,7 @@ my ($f, $t, $a, $name);
 
 # a Cluster
 
-$f = Test::WsBus::Fleet->new(hosts => 1, block => 'timeout 1s;',
+$f = Test::WsBus::Fleet->new(hosts => 1, block => 'timeout 3s;',
                              topology => 'Test::WsBus::Cluster',
                              redis => { names => 1 });
 $t = $f->host(0);
@@ -64,7 +64,11 @@ is_message($ws{0}, 'moved', 'delivered');
 my $lost = $cluster->owner($cluster->slot("{$c[2]}"));
 
 unlink($t->testdir() . "/node$_.example") for 3 .. 5;
-$cluster->node($lost)->command('WAIT', 1, 5000);
+
+# its replica has all of it: WAIT is for what this client has written
+
+$cluster->node($lost)->command('SET', "{$c[2]}wait", '1');
+is($cluster->node($lost)->command('WAIT', 1, 20000), 1, 'replicated');
 $cluster->node($lost)->kill();
 
 ok($t->wait_until(sub {
@@ -92,7 +96,7 @@ $t->finish();
 
 # sentinels
 
-$f = Test::WsBus::Fleet->new(hosts => 1, block => 'timeout 1s;',
+$f = Test::WsBus::Fleet->new(hosts => 1, block => 'timeout 3s;',
                              topology => 'Test::WsBus::Sentinels',
                              redis => { host => 'localhost' });
 $t = $f->host(0);

@@ -165,7 +165,7 @@ sub publisher {
             $sent++;
             $p->{client}->send('EVALSHA', $p->{sha}{publish},
                 $p->publish_command('many', "$n:$sent",
-                    count => PUBLISHERS * EACH, stamp => int($sent / 300)));
+                    count => PUBLISHERS * EACH, round => int($sent / 300)));
         }
 
         die 'refused' if ref $p->{client}->reply() ne 'ARRAY';
@@ -204,16 +204,32 @@ is(scalar(keys %seen), PUBLISHERS * EACH, 'none twice');
 
 # The count.
 
-for my $stamp ('', 'same') {
-    my $c = "count$stamp";
+for my $round ('', 'same') {
+    my $c = "count$round";
 
-    $s->publish($c, 'x' x 100, count => 50, stamp => $stamp) for 1 .. 500;
+    $s->publish($c, 'x' x 100, count => 50, round => $round) for 1 .. 500;
     $h = $s->history($c, 0, limit => 1000);
 
-    is($h->{first}, 451, "count, stamp '$stamp': the oldest that is kept");
-    is(seqs($h), join(' ', 451 .. 500), "count, stamp '$stamp': no others");
-    cmp_ok($s->command('XLEN', $s->key($c, ':log')), '<=', 150,
-           "count, stamp '$stamp': the log is trimmed");
+    is($h->{first}, 451, "count, round '$round': the oldest that is kept");
+    is(seqs($h), join(' ', 451 .. 500), "count, round '$round': no others");
+    cmp_ok($s->command('XLEN', $s->key($c, ':log')), '<=', 166,
+           "count, round '$round': the log is trimmed");
+}
+
+# a node of a stream has 4096 bytes
+
+for my $size (10, 100, 2000, 5000) {
+    my ($c, $max) = ("size$size", 0);
+
+    for (1 .. 100) {
+        $s->publish($c, 'x' x $size, count => 1, round => 'same');
+
+        my $bytes = $size * $s->command('XLEN', $s->key($c, ':log'));
+
+        $max = $bytes if $bytes > $max;
+    }
+
+    cmp_ok($max, '<=', 3 * 4096, "messages of $size bytes: the log is short");
 }
 
 $s->publish('count', 'x', count => 10);
@@ -253,7 +269,7 @@ is("$h->{seq} $h->{first} $h->{prev}/$h->{base}", '100 1 /0',
 
 is_deeply($s->history('unknown', 0),
     { epoch => '', seq => 0, prev => '', base => 0, first => 1,
-      entries => [] }, 'unknown, read');
+      entries => [], older => [] }, 'unknown, read');
 is($s->command('EXISTS', map { $s->key('unknown', $_) } ':meta', ':log'), 0,
    'unknown, read: nothing is made');
 
@@ -361,25 +377,38 @@ $s->publish('ttl', 'x', ttl => 0, meta_ttl => 0);
 is($s->command('PTTL', $s->key('ttl', $_)), -1, "ttl 0: $_ stays")
     for qw/ :log :meta /;
 
-my %stamp = (stamp => '100:1000:5000:7', ttl => 30_000);
+my %round = (round => 7, ttl => 30_000);
 
-$s->publish('ttl', 'x', %stamp);
-cmp_ok($s->command('PTTL', $s->key('ttl', ':log')), '>', 0, 'stamp: set');
+$s->publish('ttl', 'x', %round);
+cmp_ok($s->command('PTTL', $s->key('ttl', ':log')), '>', 0, 'round: set');
 
-$s->command('PERSIST', $s->key('ttl', ':log'));
-$s->publish('ttl', 'x', %stamp);
-is($s->command('PTTL', $s->key('ttl', ':log')), -1,
-   'the same stamp: not set again');
+for my $replid ($s->{replid}, '', 'f' x 40, substr($s->{replid}, 0, 8)) {
+    $s->command('PERSIST', $s->key('ttl', ':log'));
+    $place = $s->publish('ttl', 'x', %round, replid => $replid);
 
-$s->publish('ttl', 'x', %stamp, stamp => '100:1000:5000:8');
-cmp_ok($s->command('PTTL', $s->key('ttl', ':log')), '>', 0,
-       'another stamp: set');
+    is($s->command('PTTL', $s->key('ttl', ':log')), -1,
+       "the same round, id '$replid': not set again");
+    is($place->{replid}, $replid eq $s->{replid} ? '' : $s->{replid},
+       "the same round, id '$replid': the right one is told");
+}
+
+for my $other ([ round => 8 ], [ round => '' ], [ round => '' ], [ ttl => 31_000 ],
+               [ meta_ttl => 121_000 ], [ count => 99 ])
+{
+    $s->command('PERSIST', $s->key('ttl', ':log'));
+    $s->publish('ttl', 'x', %round, @$other);
+    cmp_ok($s->command('PTTL', $s->key('ttl', ':log')), '>', 0,
+           "another $other->[0]: set");
+}
+
+is($s->command('HGET', $s->key('ttl', ':meta'), 'count'), 99,
+   'another count: known');
 
 
 # Keys that are gone.
 
-my $before = $s->publish('gone', "m$_", %stamp) for 1 .. 5;
-$before = $s->publish('gone', 'm6', %stamp);
+my $before = $s->publish('gone', "m$_", %round) for 1 .. 5;
+$before = $s->publish('gone', 'm6', %round);
 
 $s->command('DEL', $s->key('gone', ':log'));
 
@@ -388,7 +417,7 @@ $h = $s->history('gone', 3);
 is("$h->{epoch} $h->{seq} $h->{first}", "$before->{epoch} 6 7",
    'no log: the position stays, no message can be had');
 
-$place = $s->publish('gone', 'm7', %stamp);
+$place = $s->publish('gone', 'm7', %round);
 
 is("$place->{epoch} $place->{seq}", "$before->{epoch} 7",
    'no log: the epoch and the count go on');
@@ -403,7 +432,7 @@ $s->command('DEL', $s->key('gone', ':meta'));
 
 is($s->history('gone', 0)->{epoch}, '', 'no meta: unknown');
 
-$place = $s->publish('gone', 'm8', %stamp);
+$place = $s->publish('gone', 'm8', %round);
 
 is($place->{seq}, 1, 'no meta: from the start');
 isnt($place->{epoch}, $before->{epoch}, 'no meta: a new epoch');
@@ -477,18 +506,25 @@ is_deeply($s->position([ 'type', 'h' ])->[0], [ '', 0, '', 0 ],
 
 my $dump = dump_of('h');
 
-for my $envelope ('', 'hello', "\xffwb\x01", "\xffwb\x02\0\0\0x",
-                  "\xffwb\x01\x08\0\0x", "\xffwb\x01\x20\0\0",
-                  "\xffwc\x01\0\0\0x")
+for my $flags ('', 'x', '3', '8', '10', '32', '00', "\0") {
+    like(error_of(sub { $s->publish('h', 'x', flags => $flags) }),
+         qr/not a message/, 'no flags: ' . unpack('H*', $flags));
+}
+
+like(error_of(sub { $s->publish('h', '', rest => $_) }),
+     qr/not a message/, 'no envelope: ' . unpack('H*', $_))
+    for '', "\0";
+
+for my $settings ('x', '100', '100:1:1', ':1:1::', 'x:1:1::', '100:x:1::',
+                  '100:1:x::', '-1:1:1::', '1.5:1:1::', '100:1:1:1:1:',
+                  '100:1:1:1:x', '0:1:1:1:')
 {
-    like(error_of(sub { $s->publish('h', '', envelope => $envelope) }),
-         qr/not a message/, 'no envelope: ' . unpack('H*', $envelope));
+    like(error_of(sub { $s->publish('h', 'x', settings => $settings) }),
+         qr/not settings/, "no settings: $settings");
 }
 
 like(error_of(sub { $s->publish('h', 'x', with => 'DEL') }),
      qr/not a message/, 'no PUBLISH');
-like(error_of(sub { $s->publish('h', 'x', ttl => 'x') }),
-     qr/not a time to live/, 'no time');
 like(error_of(sub { $s->position([ 'h' ], 'x') }),
      qr/not a time to live/, 'no time, position');
 like(error_of(sub { $s->history('h', 'x') }), qr/not a history/, 'no seq');
@@ -499,8 +535,10 @@ like(error_of(sub { $s->publish('new', 'x', epoch => 'E') }),
      qr/not an epoch/, 'no epoch');
 like(error_of(sub { $s->history('new', 0, epoch => 'E') }),
      qr/not an epoch/, 'no epoch, history');
-like(error_of(sub { $s->publish('h', 'x', count => 'x') }),
-     qr/not a message/, 'no count');
+like(error_of(sub {
+        $s->call('publish', [ map { $s->key('h', $_) } '', ':meta', ':log' ],
+                 'PUBLISH', 0, "\0\0", '');
+     }), qr/not a message/, 'an argument less');
 
 is(dump_of('h'), $dump, 'nothing has changed');
 is($s->command('EXISTS', map { $s->key('new', $_) } ':meta', ':log'), 0,

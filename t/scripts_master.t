@@ -76,8 +76,9 @@ sub save {
 sub follows {
     my ($h, $epoch, $seq) = @_;
 
-    my $shared = $h->{epoch} eq $epoch ? $h->{seq}
-        : $h->{prev} eq $epoch ? $h->{base} : -1;
+    my %shared = (@{ $h->{older} }, $h->{prev} => $h->{base},
+                  $h->{epoch} => $h->{seq});
+    my $shared = $shared{$epoch} // -1;
 
     return $seq > $shared ? 'lost' : $seq == $h->{seq} ? 'same' : 'more';
 }
@@ -197,7 +198,9 @@ $h = $sa->history('news', 0);
 is("$h->{prev} $h->{base}", "$e2 $n", 'it continues what a had');
 is(follows($h, $e2, $n + 3), 'lost', 'a host that had more knows it');
 is(follows($h, $e2, $n), 'more', 'one that had not, goes on');
-is(follows($h, $e1, 5), 'lost', 'an epoch before that is not known');
+is("@{ $h->{older} }", "$e1 5", 'and that, what was before');
+is(follows($h, $e1, 5), 'more', 'a host that missed both changes goes on');
+is(follows($h, $e1, 6), 'lost', 'not one that had more before the first');
 is(follows($h, $e3, $n + 10), 'same', 'and the newest is');
 
 # meanwhile b, which nobody has told, goes on
@@ -258,6 +261,73 @@ is("$h->{seq} [$h->{prev}]", '1 []', 'begins again, and continues nothing');
 ok($place->{epoch} !~ /^(?:$e1|$e2|$e3|$e4)$/, 'in a new epoch');
 
 
+# One change after another: as many as are remembered, and no more.
+
+my $e5 = $place->{epoch};
+
+$place = $sa->publish('chain', 'm1');
+my @epochs = ([ $place->{epoch}, 1 ]);
+
+for my $i (2 .. 12) {
+
+    # the id of meta is not the server's any more
+
+    $a->command('HSET', $sa->key('chain', ':meta'), 'replid', "other$i",
+                'stamp', '');
+    $place = $sa->publish('chain', "m$_", replid => '') for 1 .. $i;
+
+    my $seq = $place->{seq};
+
+    unshift @epochs, [ $place->{epoch}, $seq ];
+    $h = $sa->history('chain', 0);
+
+    my @chain = ($h->{prev}, $h->{base}, @{ $h->{older} });
+    my @want = map { @$_ } @epochs[1 .. ($#epochs > 8 ? 8 : $#epochs)];
+
+    is("@chain", "@want", ($i - 1) . ' changes');
+
+    my @said = map { follows($h, $_->[0], $_->[1])
+                     . ' ' . follows($h, $_->[0], $_->[1] + 1) } @epochs;
+    my @true = ('same lost', ('more lost') x (@want / 2));
+
+    push @true, ('lost lost') x (@epochs - @true);
+
+    is("@said", "@true", ($i - 1) . ' changes: who goes on');
+}
+
+is_deeply($sa->position([ 'chain' ])->[0],
+          [ $epochs[0][0], $epochs[0][1], @{ $epochs[1] } ],
+          'the position has the last one only');
+
+# a publisher of an earlier version knows of the last one only: what is older
+# stays true
+
+$a->command('HSET', $sa->key('chain', ':meta'), 'prev', 'e' x 16,
+            'base', $h->{seq} - 1);
+$h = $sa->history('chain', 0);
+
+is(follows($h, @{ $epochs[2] }), 'more', 'one is missing: older ones');
+is(follows($h, @{ $epochs[1] }), 'lost', 'one is missing: that is a loss');
+
+# what is no number ends it
+
+$a->command('HSET', $sa->key('chain', ':meta'), 'base4', 'x');
+$h = $sa->history('chain', 0);
+
+is(scalar(@{ $h->{older} }), 4, 'a base that is no number');
+
+$a->command('HDEL', $sa->key('chain', ':meta'), 'base4');
+is(scalar(@{ $sa->history('chain', 0)->{older} }), 4, 'one that is missing');
+
+# meta that is lost has no past
+
+$a->command('DEL', $sa->key('chain', ':meta'));
+$sa->publish('chain', 'anew', replid => '');
+$h = $sa->history('chain', 0);
+
+is("[$h->{prev}] @{ $h->{older} }", '[] ', 'a new epoch continues nothing');
+
+
 # A server that is killed in the middle of it: what it has answered is there,
 # and of each message either all or nothing.
 
@@ -311,8 +381,6 @@ $k->stop();
 
 
 # A master without replicas may change its id in between: nothing is lost.
-
-my $e5 = $place->{epoch};
 
 ok(replicate($a, $b), 'the first replica: a has a new id');
 isnt($sa->replid(), $sa->{replid}, 'another id, the same data');

@@ -31,7 +31,7 @@ if not (after and limit and bytes and ttl) then
 end
 
 local m = redis.pcall('HMGET', KEYS[1], 'epoch', 'seq', 'prev', 'base',
-                      'count')
+                      'count', 'prev2')
 
 if m.err then
     return m
@@ -41,7 +41,7 @@ local epoch, seq = m[1], tonumber(m[2])
 
 if not known(epoch, seq) then
     if ARGV[4] == '' then
-        return {'', 0, '', 0, 1, {}}
+        return {'', 0, '', 0, 1, {}, {}}
     end
 
     local r = redis.pcall('XLEN', KEYS[2])
@@ -90,6 +90,19 @@ local first = r[1] and tonumber(r[1][1]:match('^%d+')) or seq + 1
 first = math.max(first, seq + 1 - (tonumber(m[5]) or seq))
 first = math.min(first, seq + 1)
 
+local older = {}
+
+for i = 2, m[6] and 8 or 0 do
+    r = redis.call('HMGET', KEYS[1], 'prev' .. i, 'base' .. i)
+
+    if not r[1] or not tonumber(r[2]) then
+        break
+    end
+
+    older[#older + 1] = r[1]
+    older[#older + 1] = tonumber(r[2])
+end
+
 local out, size = {}, 0
 
 if after < 0 then
@@ -118,4 +131,4 @@ while after < seq and #out < limit and size < bytes do
     end
 end
 
-return {epoch, seq, m[3] or '', tonumber(m[4] or 0), first, out}
+return {epoch, seq, m[3] or '', tonumber(m[4] or 0), first, out, older}

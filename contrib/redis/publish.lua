@@ -1,27 +1,18 @@
-local function known(epoch, seq)
-    seq = tonumber(seq)
+local function varint(n)
+    local a = n % 128
+    local b = (n - a) / 128
 
-    return epoch and #epoch == 16 and epoch:find('^%x+$')
-           and seq and seq >= 0 and seq < 2 ^ 53 - 1 and seq % 1 == 0
-end
-
-local function replid()
-    local r = redis.pcall('INFO', 'replication')
-
-    if r.err then
-        return nil, r
+    if b == 0 then
+        return string.char(a)
     end
 
-    return r:match('master_replid:(%x+)') or ''
-end
+    if b < 128 then
+        return string.char(a + 128, b)
+    end
 
-local function raw(s)
-    return struct.pack('>I4I4', tonumber(s:sub(1, 8), 16),
-                       tonumber(s:sub(9), 16))
-end
+    local s = string.char(a + 128, b % 128 + 128)
 
-local function varint(n)
-    local s = ''
+    n = math.floor(b / 128)
 
     while n > 127 do
         s = s .. string.char(n % 128 + 128)
@@ -31,12 +22,15 @@ local function varint(n)
     return s .. string.char(n)
 end
 
-local e, count = ARGV[2], tonumber(ARGV[3])
-local magic, w, b, version, flags = e:byte(1, 5)
+local head, rest = ARGV[2], ARGV[3]
 
-if magic ~= 255 or w ~= 119 or b ~= 98 or version ~= 1
-    or not flags or flags > 7 or not count or not ARGV[8] or not KEYS[3]
-    or KEYS[4] and not tonumber(ARGV[9])
+head = head == '0' and '\255wb\1\8'
+       or head == '1' and '\255wb\1\9'
+       or head == '2' and '\255wb\1\10'
+       or head == '4' and '\255wb\1\12'
+
+if not head or not ARGV[5] or #rest < 2 or not KEYS[3]
+    or KEYS[4] and not tonumber(ARGV[6])
     or ARGV[1] ~= 'PUBLISH' and ARGV[1] ~= 'SPUBLISH'
 then
     return redis.error_reply('ERR not a message to be published')
@@ -60,39 +54,61 @@ if KEYS[4] then
     end
 end
 
-local epoch, seq, id = '', 0, ''
+local epoch, seq, id, e = '', 0, ''
 
-if count > 0 then
-    local m = redis.pcall('HMGET', KEYS[2], 'epoch', 'seq', 'replid',
-                          'stamp')
+if ARGV[4] == '' then
+    e = '\255wb\1' .. string.char(ARGV[2]) .. rest
+
+else
+    local m = redis.pcall('HMGET', KEYS[2], 'epoch', 'seq', 'stamp')
 
     if m.err then
         return m
     end
 
-    local renew = m[4] ~= ARGV[8] or m[4] == ''
-    local prev, set, r
+    local halves = '^(%x%x%x%x%x%x%x%x)(%x%x%x%x%x%x%x%x)$'
+    local high, low = (m[1] or ''):match(halves)
+    local stamp, set, r
 
     epoch, seq = m[1], tonumber(m[2])
 
-    if renew and not (tonumber(ARGV[4]) and tonumber(ARGV[5])) then
-        return redis.error_reply('ERR not a time to live')
+    -- a position that cannot be read is none
+
+    if not high
+        or not seq or seq < 0 or seq >= 2 ^ 53 - 1 or seq % 1 ~= 0
+    then
+        epoch = nil
     end
 
-    local lost = not known(epoch, seq)
+    if not epoch or m[3] ~= ARGV[4] then
 
-    if lost or m[3] ~= ARGV[7] then
-        id, r = replid()
+        -- it is the first message, or one of these has changed
 
-        if r then
-            return r
+        local start, count, round, given =
+            ARGV[4]:match('^((%d+):%d+:%d+:([^:]*):)(%x*)$')
+
+        if not start or tonumber(count) == 0 then
+            return redis.error_reply('ERR not settings')
         end
 
-        if not known(ARGV[6], 0) then
-            return redis.error_reply('ERR not an epoch')
+        local was = redis.call('HMGET', KEYS[2], 'replid')[1] or ''
+        local now = was
+
+        if not epoch or given == '' or given ~= was:sub(1, 24) then
+            r = redis.pcall('INFO', 'replication')
+
+            if r.err then
+                return r
+            end
+
+            now = r:match('master_replid:(%x+)') or ''
+
+            if given ~= now:sub(1, 24) then
+                id = now
+            end
         end
 
-        if lost then
+        if not epoch then
 
             -- a log without its meta is of an epoch that nobody knows
 
@@ -102,48 +118,84 @@ if count > 0 then
                 return r
             end
 
-            redis.call('DEL', KEYS[2], KEYS[3])
+            set = {'epoch', ARGV[5], 'replid', now}
 
-            epoch, seq, renew = ARGV[6], 0, true
-            set = {'epoch', epoch, 'replid', id}
-
-        elseif m[3] ~= id then
+        elseif was ~= now then
 
             -- another master: it may lack what the last one had
 
-            prev, epoch = epoch, ARGV[6]
-            set = {'epoch', epoch, 'replid', id, 'prev', prev,
+            set = {'epoch', ARGV[5], 'replid', now, 'prev', epoch,
                    'base', m[2]}
+
+            -- those before the last one are one further away
+
+            local names = {'prev', 'base'}
+
+            for i = 2, 8 do
+                names[2 * i - 1] = 'prev' .. i
+                names[2 * i] = 'base' .. i
+            end
+
+            local old = redis.call('HMGET', KEYS[2], unpack(names))
+
+            for i = 1, 14 do
+                if not old[i] then
+                    break
+                end
+
+                set[#set + 1] = names[i + 2]
+                set[#set + 1] = old[i]
+            end
+
+            head = '\255wb\1' .. string.char(ARGV[2] + 24)
+            rest = struct.pack('>I4I4', tonumber(high, 16),
+                               tonumber(low, 16)) .. varint(seq) .. rest
         end
 
-        if id == ARGV[7] then
-            id = ''
+        if set then
+            high, low = ARGV[5]:match(halves)
+
+            if not high then
+                return redis.error_reply('ERR not an epoch')
+            end
+
+            if not epoch then
+                redis.call('DEL', KEYS[2], KEYS[3])
+                seq = 0
+            end
+
+            epoch = ARGV[5]
         end
+
+        stamp = round == '' and '' or start .. now:sub(1, 24)
     end
 
     seq = seq + 1
 
-    local place = raw(epoch) .. varint(seq)
-
-    if prev then
-        flags = flags + 16
-        place = place .. raw(prev) .. varint(seq - 1)
-    end
-
-    e = '\255wb\1' .. string.char(flags + 8) .. place .. e:sub(6)
+    e = head .. struct.pack('>I4I4', tonumber(high, 16),
+                            tonumber(low, 16)) .. varint(seq) .. rest
 
     local text = string.format('%.0f', seq)
-    local entry = text .. '-0'
+    local renew = set or stamp and (stamp == '' or stamp ~= m[3])
 
-    -- a log that is gone while its meta is not has no time to live
+    -- A log that is gone while its meta is not has no time to live.
+    -- Trimmed it is now and then: a node of it has 16 short messages.
 
-    r = not renew and redis.pcall('XADD', KEYS[3], 'NOMKSTREAM',
-                                  'MAXLEN', '~', ARGV[3], entry, 'm', e)
+    if renew then
+        r = false
+
+    elseif #e < 256 and seq % 16 ~= 0 then
+        r = redis.pcall('XADD', KEYS[3], 'NOMKSTREAM', text, 'm', e)
+
+    else
+        r = redis.pcall('XADD', KEYS[3], 'NOMKSTREAM', 'MAXLEN', '~',
+                        ARGV[4]:match('^%d+'), text, 'm', e)
+    end
 
     if not r then
         renew = true
-        r = redis.pcall('XADD', KEYS[3], 'MAXLEN', '~', ARGV[3], entry,
-                        'm', e)
+        r = redis.pcall('XADD', KEYS[3], 'MAXLEN', '~',
+                        ARGV[4]:match('^%d+'), text, 'm', e)
     end
 
     if r.err then
@@ -155,20 +207,23 @@ if count > 0 then
     end
 
     if renew then
-        redis.call('HSET', KEYS[2], 'seq', text, 'count', ARGV[3],
-                   'stamp', ARGV[8])
+        local count, ttl, life = ARGV[4]:match('^(%d+):(%d+):(%d+):')
+
+        redis.call('HSET', KEYS[2], 'seq', text, 'count', count,
+                   'stamp', stamp or ARGV[4])
 
         for i = 2, 3 do
-            local ttl = tonumber(ARGV[7 - i])
+            local left = tonumber(i == 2 and life or ttl)
 
-            if ttl == 0 then
+            if left == 0 then
                 redis.call('PERSIST', KEYS[i])
 
             else
 
                 -- until the next stamp it is not set again
 
-                redis.call('PEXPIRE', KEYS[i], math.ceil(ttl * 17 / 16))
+                left = math.ceil(left * 17 / 16)
+                redis.call('PEXPIRE', KEYS[i], left)
             end
         end
 
@@ -182,7 +237,7 @@ local n = redis.call(ARGV[1], KEYS[1], e)
 if KEYS[4] then
     local result = string.format('%s:%.0f:%d', epoch, seq, n)
 
-    redis.call('SET', KEYS[4], result, 'PX', ARGV[9])
+    redis.call('SET', KEYS[4], result, 'PX', ARGV[6])
 end
 
 return {1, seq, epoch, n, id}

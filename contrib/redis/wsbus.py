@@ -94,14 +94,10 @@ def varint(n):
     return bytes(out) + bytes([n])
 
 
-def envelope(payload, flags=0, age=0):
-    """A message as it is given to the script, or published without history;
-    age in milliseconds."""
+def rest(payload, age=0):
+    """What an envelope has behind its place; age in milliseconds."""
 
-    now = int(time.time() * 1000)
-
-    return (b'\xffwb\x01' + bytes([flags]) + varint(now) + varint(age)
-            + payload)
+    return varint(int(time.time() * 1000)) + varint(age) + payload
 
 
 def decode(data):
@@ -169,9 +165,10 @@ def publish(redis, channel, payload, flags=0, count=100, age=86400000,
         keys += (keys[0] + ':once:' + digest,)
         once = [300000]
 
-    r = redis.script('publish', keys, 'PUBLISH',
-                     envelope(payload, flags, age), count, age,
-                     age + 86400000, os.urandom(8).hex(), '', '', *once)
+    settings = '%d:%d:%d::' % (count, age, age + 86400000)
+
+    r = redis.script('publish', keys, 'PUBLISH', flags, rest(payload, age),
+                     settings, os.urandom(8).hex(), *once)
 
     return r[1], r[2].decode()
 
@@ -179,10 +176,14 @@ def publish(redis, channel, payload, flags=0, count=100, age=86400000,
 def history(redis, channel, after, limit=100, prefix='ws_bus:'):
     """The position, and the messages after a seq (-1: the newest)."""
 
-    epoch, seq, prev, base, first, entries = redis.script(
+    epoch, seq, prev, base, first, entries, older = redis.script(
         'history', names(channel, prefix)[1:], after, limit, 1 << 20, '', '',
         0)
 
-    return {'epoch': epoch.decode(), 'seq': seq, 'prev': prev.decode(),
-            'base': base, 'first': first,
+    # how many messages are the same as those of earlier epochs
+
+    past = {prev.decode(): base} if prev else {}
+    past.update((e.decode(), n) for e, n in zip(older[::2], older[1::2]))
+
+    return {'epoch': epoch.decode(), 'seq': seq, 'past': past, 'first': first,
             'messages': [decode(e) for e in entries]}

@@ -238,8 +238,9 @@ ngx_int_t
 ngx_ws_bus_channel_delete(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
     ngx_uint_t *rings, ngx_uint_t *n)
 {
-    ngx_str_t           none;
-    ngx_ws_bus_node_t  *node;
+    ngx_str_t                 none;
+    ngx_ws_bus_node_t        *node;
+    ngx_ws_bus_chain_link_t  *past;
 
     *n = 0;
 
@@ -253,11 +254,16 @@ ngx_ws_bus_channel_delete(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
     }
 
     node->touched = ngx_ws_bus_seconds(ngx_ws_bus_time());
+    past = zone->sh->remote ? ngx_ws_bus_remote_past(node) : NULL;
 
     ngx_str_null(&none);
 
     ngx_ws_bus_channel_tell_locked(zone, node, NGX_WS_BUS_REC_DELETED, &none,
                                    rings, n);
+
+    if (past) {
+        ngx_slab_free_locked(zone->shpool, past);
+    }
 
     ngx_ws_bus_zone_unlock(zone);
 
@@ -722,15 +728,13 @@ ngx_ws_bus_channel_view_locked(ngx_ws_bus_zone_t *zone,
     view->head = ngx_ws_bus_log_head(&zone->sh->log);
 
     if (zone->sh->remote == NULL) {
-        view->prev = 0;
-        view->base = 0;
+        view->chain.n = 0;
         view->live = 1;
         return;
     }
 
-    view->prev = ngx_ws_bus_remote_node(node)->prev;
-    view->base = ngx_ws_bus_remote_node(node)->base;
     view->live = ngx_ws_bus_remote_is_live_locked(zone, node);
+    ngx_ws_bus_remote_chain_locked(node, &view->chain);
 }
 
 

@@ -11,6 +11,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+#include "ngx_ws_bus_chain.h"
 #include "ngx_ws_bus_zone.h"
 
 
@@ -122,9 +123,8 @@ typedef struct {
     uint64_t                linked;
     uint64_t                head;      /* of the log */
 
-    uint64_t                prev;      /* the epoch before, 0: unknown, */
-    uint64_t                base;      /* of which the first ones are */
     ngx_uint_t              live;
+    ngx_ws_bus_chain_t      chain;     /* the epochs that it continues */
 } ngx_ws_bus_view_t;
 
 

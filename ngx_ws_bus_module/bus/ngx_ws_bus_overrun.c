@@ -241,7 +241,7 @@ ngx_ws_bus_hub_refill_epoch(ngx_ws_bus_channel_t *ch)
         return;
     }
 
-    if (view.prev == ch->epoch && ch->seq <= view.base) {
+    if (ngx_ws_bus_chain_holds(&view.chain, ch->epoch, ch->seq)) {
         ngx_ws_bus_hub_follow(ch, pos, view.epoch);
         return;
     }

@@ -19,9 +19,11 @@
 static void ngx_ws_bus_remote_append_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node, ngx_uint_t type, ngx_uint_t follows,
     ngx_uint_t *rings, ngx_uint_t *n);
-static void ngx_ws_bus_remote_adopt_locked(ngx_ws_bus_zone_t *zone,
-    ngx_ws_bus_node_t *node, uint64_t epoch, uint64_t prev, uint64_t base,
-    ngx_uint_t *rings, ngx_uint_t *n);
+static void ngx_ws_bus_remote_reset_locked(ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_node_t *node, uint64_t epoch, const ngx_ws_bus_chain_t *chain,
+    ngx_uint_t follows, ngx_uint_t *rings, ngx_uint_t *n);
+static ngx_ws_bus_chain_link_t *ngx_ws_bus_remote_past_locked(
+    ngx_ws_bus_zone_t *zone, const ngx_ws_bus_chain_t *chain);
 static void ngx_ws_bus_remote_copy_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node, ngx_ws_bus_remote_channel_t *ch);
 
@@ -249,6 +251,7 @@ ngx_ws_bus_remote_place(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
 {
     ngx_int_t             rc;
     ngx_ws_bus_node_t    *node;
+    ngx_ws_bus_chain_t    none;
     ngx_ws_bus_record_t  *rec;
 
     *n = 0;
@@ -280,7 +283,11 @@ ngx_ws_bus_remote_place(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
 
             /* nothing has ever been kept: the numbers begin here */
 
-            ngx_ws_bus_remote_adopt_locked(zone, node, epoch, 0, 0, rings, n);
+            none.n = 0;
+            zone->sh->redo.to = 0;
+
+            ngx_ws_bus_remote_reset_locked(zone, node, epoch, &none, 1, rings,
+                                           n);
         }
 
         if (node->epoch != epoch || seq > node->seq + 1) {
@@ -368,15 +375,13 @@ ngx_ws_bus_remote_lost(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
 
 ngx_int_t
 ngx_ws_bus_remote_reset(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
-    uint64_t epoch, uint64_t seq, uint64_t prev, uint64_t base,
+    uint64_t epoch, uint64_t seq, const ngx_ws_bus_chain_t *chain,
     ngx_uint_t follows, ngx_uint_t *rings, ngx_uint_t *n)
 {
     ngx_int_t           rc;
     ngx_ws_bus_node_t  *node;
-    ngx_ws_bus_redo_t  *redo;
 
     *n = 0;
-    redo = &zone->sh->redo;
 
     ngx_ws_bus_zone_lock(zone);
 
@@ -388,20 +393,11 @@ ngx_ws_bus_remote_reset(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
     } else if (node->epoch == epoch && node->seq == seq) {
         rc = NGX_DONE;
 
-    } else if (follows) {
-        ngx_ws_bus_remote_adopt_locked(zone, node, epoch, prev, base, rings,
-                                       n);
-        rc = NGX_OK;
-
     } else {
-        redo->epoch = epoch;
-        redo->prev = prev;
-        redo->base = base;
-        redo->to = seq;
-        redo->last = NGX_WS_BUS_LOG_NONE;
+        zone->sh->redo.to = follows ? node->seq : seq;
 
-        ngx_ws_bus_remote_append_locked(zone, node, NGX_WS_BUS_REC_RESET, 0,
-                                        rings, n);
+        ngx_ws_bus_remote_reset_locked(zone, node, epoch, chain, follows,
+                                       rings, n);
         rc = NGX_OK;
     }
 
@@ -462,26 +458,105 @@ ngx_ws_bus_remote_deleted(ngx_ws_bus_zone_t *zone, const ngx_str_t *name,
 
 
 /*
- * The epoch is another one, and nothing is missing.
+ * The epoch is another one, and zone->sh->redo.to is the newest message.  A
+ * process killed here may leave what the node has known behind, some dozens
+ * of bytes.
  */
 
 static void
-ngx_ws_bus_remote_adopt_locked(ngx_ws_bus_zone_t *zone,
-    ngx_ws_bus_node_t *node, uint64_t epoch, uint64_t prev, uint64_t base,
-    ngx_uint_t *rings, ngx_uint_t *n)
+ngx_ws_bus_remote_reset_locked(ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_node_t *node, uint64_t epoch, const ngx_ws_bus_chain_t *chain,
+    ngx_uint_t follows, ngx_uint_t *rings, ngx_uint_t *n)
 {
-    ngx_ws_bus_redo_t  *redo;
+    ngx_ws_bus_redo_t        *redo;
+    ngx_ws_bus_chain_link_t  *old, *past;
 
     redo = &zone->sh->redo;
+    old = ngx_ws_bus_remote_past(node);
+    past = ngx_ws_bus_remote_past_locked(zone, chain);
 
     redo->epoch = epoch;
-    redo->prev = prev;
-    redo->base = base;
-    redo->to = node->seq;
-    redo->last = node->last;
+    redo->prev = (chain->n && past == NULL) ? chain->past[0].epoch : 0;
+    redo->base = past ? (uint64_t) (uintptr_t) past
+                      : (chain->n ? chain->past[0].base : 0);
+    redo->last = follows ? node->last : NGX_WS_BUS_LOG_NONE;
 
-    ngx_ws_bus_remote_append_locked(zone, node, NGX_WS_BUS_REC_RESET, 1,
+    ngx_ws_bus_remote_append_locked(zone, node, NGX_WS_BUS_REC_RESET, follows,
                                     rings, n);
+
+    if (old) {
+        ngx_slab_free_locked(zone->shpool, old);
+    }
+}
+
+
+/*
+ * Memory for more than one epoch; without it all but the last are forgotten,
+ * and no channel makes way for them.
+ */
+
+static ngx_ws_bus_chain_link_t *
+ngx_ws_bus_remote_past_locked(ngx_ws_bus_zone_t *zone,
+    const ngx_ws_bus_chain_t *chain)
+{
+    size_t                    size;
+    ngx_ws_bus_chain_link_t  *past;
+
+    if (chain->n < 2) {
+        return NULL;
+    }
+
+    size = ngx_min(chain->n + 1, NGX_WS_BUS_CHAIN)
+           * sizeof(ngx_ws_bus_chain_link_t);
+
+    past = ngx_slab_calloc_locked(zone->shpool, size);
+
+    if (past == NULL && size < NGX_WS_BUS_CELL) {
+        past = ngx_slab_calloc_locked(zone->shpool, NGX_WS_BUS_CELL);
+    }
+
+    if (past) {
+        ngx_memcpy(past, chain->past,
+                   chain->n * sizeof(ngx_ws_bus_chain_link_t));
+    }
+
+    return past;
+}
+
+
+ngx_ws_bus_chain_link_t *
+ngx_ws_bus_remote_past(ngx_ws_bus_node_t *node)
+{
+    ngx_ws_bus_remote_node_t  *rn;
+
+    rn = ngx_ws_bus_remote_node(node);
+
+    return rn->prev ? NULL
+                    : (ngx_ws_bus_chain_link_t *) (uintptr_t) rn->base;
+}
+
+
+void
+ngx_ws_bus_remote_chain_locked(ngx_ws_bus_node_t *node,
+    ngx_ws_bus_chain_t *chain)
+{
+    ngx_uint_t                 i;
+    ngx_ws_bus_chain_link_t   *past;
+    ngx_ws_bus_remote_node_t  *rn;
+
+    rn = ngx_ws_bus_remote_node(node);
+    past = ngx_ws_bus_remote_past(node);
+
+    chain->n = 0;
+
+    if (past == NULL) {
+        ngx_ws_bus_chain_append(chain, rn->prev, rn->base);
+        return;
+    }
+
+    for (i = 0; i < NGX_WS_BUS_CHAIN && past[i].epoch; i++) {
+        ngx_ws_bus_chain_append(chain, past[i].epoch, past[i].base);
+    }
 }
 
 
@@ -532,6 +607,7 @@ ngx_ws_bus_remote_copy_locked(ngx_ws_bus_zone_t *zone,
     ch->seq = node->seq;
     ch->subscribers = ngx_ws_bus_channel_subscribers_locked(zone, node);
     ch->live = ngx_ws_bus_remote_is_live_locked(zone, node);
+    ngx_ws_bus_remote_chain_locked(node, &ch->chain);
 
     ch->name.len = node->len;
     ch->name.data = ch->data;

@@ -36,7 +36,9 @@
 
 /*
  * What a node of such a zone has besides, at its end, where the others have
- * more of their name.  An epoch of 0 is not known yet.
+ * more of their name.  An epoch of 0 is not known yet.  If it continues more
+ * than one, prev is 0, and base the address of all of them: NGX_WS_BUS_CHAIN
+ * or, if there are less, up to one of epoch 0.
  */
 
 typedef struct {
@@ -185,6 +187,7 @@ typedef struct {
     uint64_t             seq;
     ngx_uint_t           subscribers;
     ngx_uint_t           live;
+    ngx_ws_bus_chain_t   chain;
     ngx_str_t            name;
     u_char               data[NGX_WS_BUS_REMOTE_NAME];
 } ngx_ws_bus_remote_channel_t;
@@ -259,14 +262,15 @@ ngx_int_t ngx_ws_bus_remote_lost(ngx_ws_bus_zone_t *zone,
     const ngx_str_t *name, uint64_t seq, ngx_uint_t *rings, ngx_uint_t *n);
 
 /*
- * The channel has another epoch.  If "follows" is set, nothing is missing:
- * its first "base" messages are those of "prev", and this host's are among
- * them.  Otherwise the channel begins anew behind seq, and subscribers are
- * told.  Returns as ngx_ws_bus_remote_lost().
+ * The channel has another epoch, which continues those of the chain.  If
+ * "follows" is set, nothing is missing: this host's messages are among those
+ * that it continues.  Otherwise the channel begins anew behind seq, and
+ * subscribers are told.  Returns as ngx_ws_bus_remote_lost().
  */
 ngx_int_t ngx_ws_bus_remote_reset(ngx_ws_bus_zone_t *zone,
-    const ngx_str_t *name, uint64_t epoch, uint64_t seq, uint64_t prev,
-    uint64_t base, ngx_uint_t follows, ngx_uint_t *rings, ngx_uint_t *n);
+    const ngx_str_t *name, uint64_t epoch, uint64_t seq,
+    const ngx_ws_bus_chain_t *chain, ngx_uint_t follows, ngx_uint_t *rings,
+    ngx_uint_t *n);
 
 /*
  * The channel is live: all that waits for it is told.  NGX_OK, or
@@ -290,11 +294,15 @@ ngx_int_t ngx_ws_bus_remote_deleted(ngx_ws_bus_zone_t *zone,
 /*
  * For the zone and the channel table.  Makes what such a zone has besides;
  * NGX_OK or NGX_ERROR.  The others are called under the mutex: whether a
- * channel is live, and that somebody waits for it.
+ * channel is live; the epochs that its own continues, and the memory that they
+ * are in, if they are several; that somebody waits for it.
  */
 ngx_int_t ngx_ws_bus_remote_create(ngx_ws_bus_zone_t *zone);
 ngx_uint_t ngx_ws_bus_remote_is_live_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node);
+void ngx_ws_bus_remote_chain_locked(ngx_ws_bus_node_t *node,
+    ngx_ws_bus_chain_t *chain);
+ngx_ws_bus_chain_link_t *ngx_ws_bus_remote_past(ngx_ws_bus_node_t *node);
 void ngx_ws_bus_remote_want_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node);
 

@@ -10,6 +10,7 @@
 #include "ngx_ws_bus_channel.h"
 #include "ngx_ws_bus_once.h"
 #include "ngx_ws_bus_presence.h"
+#include "ngx_ws_bus_remote.h"
 
 
 /*
@@ -127,7 +128,8 @@ ngx_ws_bus_room_idle_locked(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node,
 static void
 ngx_ws_bus_room_free_locked(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node)
 {
-    ngx_ws_bus_interest_t  *in;
+    ngx_ws_bus_interest_t    *in;
+    ngx_ws_bus_chain_link_t  *past;
 
     /* what processes that are gone left behind */
 
@@ -138,6 +140,12 @@ ngx_ws_bus_room_free_locked(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node)
     }
 
     ngx_ws_bus_presence_free_locked(zone, node);
+
+    past = zone->sh->remote ? ngx_ws_bus_remote_past(node) : NULL;
+
+    if (past) {
+        ngx_slab_free_locked(zone->shpool, past);
+    }
 
     ngx_ws_bus_name_free_locked(zone, node->name, node->room, node->len);
     ngx_slab_free_locked(zone->shpool, node);

@@ -112,8 +112,9 @@ ngx_ws_bus_resume(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub,
         }
 
         if (resume->epoch != view->epoch
-            && (resume->epoch != view->prev || resume->last_seq > view->base
-                || s->hub->zone->remote == NULL))
+            && (s->hub->zone->remote == NULL
+                || !ngx_ws_bus_chain_holds(&view->chain, resume->epoch,
+                                           resume->last_seq)))
         {
             return NGX_OK;
         }
@@ -152,7 +153,9 @@ ngx_ws_bus_resume_refresh(ngx_ws_bus_session_t *s, ngx_ws_bus_sub_t *sub,
     if (s->hub->zone->remote == NULL
         || !resume->resume
         || !resume->known
-        || (resume->epoch == view->epoch && resume->last_seq <= view->seq))
+        || (resume->epoch == view->epoch && resume->last_seq <= view->seq)
+        || ngx_ws_bus_chain_holds(&view->chain, resume->epoch,
+                                  resume->last_seq))
     {
         return NGX_OK;
     }
@@ -495,7 +498,7 @@ ngx_ws_bus_replay_epoch(ngx_ws_bus_session_t *s, ngx_ws_bus_view_t *view)
         return NGX_ERROR;
     }
 
-    if (replay->epoch != view->prev || replay->seq > view->base) {
+    if (!ngx_ws_bus_chain_holds(&view->chain, replay->epoch, replay->seq)) {
 
         replay->seq = view->seq;
 

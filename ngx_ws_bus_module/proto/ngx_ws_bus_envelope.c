@@ -359,10 +359,7 @@ ngx_ws_bus_position_follows(const ngx_ws_bus_position_t *pos, uint64_t epoch,
     if (pos->epoch == epoch) {
         shared = pos->seq;
 
-    } else if (pos->prev && pos->prev == epoch) {
-        shared = pos->base;
-
-    } else {
+    } else if (ngx_ws_bus_chain_base(&pos->chain, epoch, &shared) != NGX_OK) {
         return NGX_DECLINED;
     }
 

@@ -11,6 +11,8 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+#include "ngx_ws_bus_chain.h"
+
 
 /*
  * What is published in Redis for a message, docs/redis.md:
@@ -21,8 +23,8 @@
  * are varints of 7 bits a byte, least significant first, in their shortest
  * form.  [epoch seq] is there if the flag SEQ is, [prev base] if PREV is.
  *
- * A publisher writes it without them: the script of redis/ gives the message
- * its place, and puts that in.
+ * A publisher has it without them: the script of redis/ gives the message its
+ * place, and puts that in.
  */
 
 #define NGX_WS_BUS_ENVELOPE_VERSION  1
@@ -39,8 +41,12 @@
 /* a number of Lua, and of a client's JSON, is exact up to this */
 #define NGX_WS_BUS_ENVELOPE_SEQ_MAX  9007199254740991ULL
 
+/* magic, version and flags: a place follows, if there is one */
+#define NGX_WS_BUS_ENVELOPE_START    5
+
 /* everything before the payload */
-#define NGX_WS_BUS_ENVELOPE_HEAD     (5 + 8 + 10 + 8 + 10 + 10 + 10)
+#define NGX_WS_BUS_ENVELOPE_HEAD                                           \
+    (NGX_WS_BUS_ENVELOPE_START + 8 + 10 + 8 + 10 + 10 + 10)
 
 
 typedef struct {
@@ -60,15 +66,14 @@ typedef struct {
 
 
 /*
- * The position of a channel in Redis: the newest message is seq of epoch.
- * If prev is not 0, the first "base" messages are those of the epoch prev.
+ * The position of a channel in Redis: the newest message is seq of epoch,
+ * which continues those of the chain.
  */
 
 typedef struct {
-    uint64_t      epoch;
-    uint64_t      seq;
-    uint64_t      prev;
-    uint64_t      base;
+    uint64_t            epoch;
+    uint64_t            seq;
+    ngx_ws_bus_chain_t  chain;
 } ngx_ws_bus_position_t;
 
 

@@ -61,7 +61,8 @@
 #define NGX_WS_BUS_BRIDGE_KEY         1024
 
 #define NGX_WS_BUS_BRIDGE_EPOCH       16         /* digits */
-#define NGX_WS_BUS_BRIDGE_REPLID      40
+#define NGX_WS_BUS_BRIDGE_REPLID      40         /* of them all, */
+#define NGX_WS_BUS_BRIDGE_ID          24         /* and those in settings */
 
 
 typedef struct ngx_ws_bus_bridge_s          ngx_ws_bus_bridge_t;

@@ -67,6 +67,8 @@ static ngx_ws_bus_fetch_t *ngx_ws_bus_fetch_create(ngx_ws_bus_bridge_t *b,
 static ngx_uint_t ngx_ws_bus_fetch_is_known(ngx_ws_bus_fetch_t *f);
 static ngx_ws_bus_reply_t *ngx_ws_bus_fetch_read(ngx_ws_bus_reply_t *el,
     ngx_ws_bus_position_t *pos);
+static void ngx_ws_bus_fetch_older(ngx_ws_bus_reply_t *list,
+    ngx_ws_bus_position_t *pos);
 
 
 void
@@ -160,8 +162,10 @@ ngx_ws_bus_bridge_place(ngx_ws_bus_bridge_t *b, const ngx_str_t *name,
     {
         /* the first one of an epoch that continues ours */
 
-        if (ngx_ws_bus_remote_reset(b->zone, name, e->epoch, 0, e->prev,
-                                    e->base, 1, rings, &n)
+        ngx_ws_bus_chain_prepend(&ch.chain, e->prev, e->base);
+
+        if (ngx_ws_bus_remote_reset(b->zone, name, e->epoch, 0, &ch.chain, 1,
+                                    rings, &n)
             == NGX_OK)
         {
             ngx_ws_bus_hub_appended(b->hub, rings, n);
@@ -537,7 +541,8 @@ ngx_ws_bus_fetch_history(ngx_ws_bus_fetch_t *f)
         p += NGX_WS_BUS_BRIDGE_EPOCH;
     }
 
-    argv[9] = ngx_ws_bus_servers_replid(b->servers, c->slot);
+    argv[9].data = p;
+    argv[9].len = 0;
 
     argv[10].data = p;
     p = ngx_sprintf(p, "%uL", c->wary ? (uint64_t) 0
@@ -549,6 +554,7 @@ ngx_ws_bus_fetch_history(ngx_ws_bus_fetch_t *f)
     call.slot = c->slot;
     call.n = 11;
     call.replid = 9;
+    call.digits = NGX_WS_BUS_BRIDGE_REPLID;
     call.once = (b->redis->when_down == NGX_WS_BUS_REDIS_LOCAL);
     call.handler = ngx_ws_bus_fetch_handler;
     call.data = f;
@@ -671,7 +677,7 @@ ngx_ws_bus_fetch_apply(ngx_ws_bus_fetch_t *f, ngx_ws_bus_reply_t *reply)
     name.data = c->name;
     name.len = c->len;
 
-    if (reply->n != 6
+    if (reply->n != 7
         || ngx_ws_bus_remote_look(b->zone, &name, &ch) != NGX_OK)
     {
         return NGX_DECLINED;
@@ -686,7 +692,11 @@ ngx_ws_bus_fetch_apply(ngx_ws_bus_fetch_t *f, ngx_ws_bus_reply_t *reply)
 
     el = ngx_ws_bus_fetch_read(reply->first, &pos);
     first = (uint64_t) el->integer;
-    el = el->next->first;
+    el = el->next;
+
+    ngx_ws_bus_fetch_older(el->next, &pos);
+
+    el = el->first;
 
     if (pos.epoch == 0) {
 
@@ -804,9 +814,7 @@ ngx_ws_bus_fetch_adopt(ngx_ws_bus_bridge_t *b, ngx_ws_bus_bridge_channel_t *c,
 
         if (ch->epoch != pos->epoch
             && ngx_ws_bus_remote_reset(b->zone, &name, pos->epoch, 0,
-                                       pos->prev == ch->epoch ? pos->prev : 0,
-                                       pos->prev == ch->epoch ? pos->base : 0,
-                                       1, rings, &n)
+                                       &pos->chain, 1, rings, &n)
                == NGX_OK)
         {
             ngx_ws_bus_hub_appended(b->hub, rings, n);
@@ -825,12 +833,13 @@ ngx_ws_bus_fetch_adopt(ngx_ws_bus_bridge_t *b, ngx_ws_bus_bridge_channel_t *c,
     if (pos->epoch == ch->epoch) {
         seq = pos->seq;
 
-    } else if (pos->prev == ch->epoch) {
-        seq = pos->base;
-
-    } else {
+    } else if (ngx_ws_bus_chain_base(&pos->chain, ch->epoch, &seq) != NGX_OK)
+    {
         seq = first ? first - 1 : 0;
-        seq = ngx_max(seq, pos->base);
+
+        if (pos->chain.n) {
+            seq = ngx_max(seq, pos->chain.past[0].base);
+        }
     }
 
     b->zone->sh->remote->stats.resets++;
@@ -839,8 +848,8 @@ ngx_ws_bus_fetch_adopt(ngx_ws_bus_bridge_t *b, ngx_ws_bus_bridge_channel_t *c,
                   "ws_bus_redis \"%V\" has lost messages of \"%V\"",
                   &b->redis->link.name, &name);
 
-    if (ngx_ws_bus_remote_reset(b->zone, &name, pos->epoch, seq, pos->prev,
-                                pos->base, 0, rings, &n)
+    if (ngx_ws_bus_remote_reset(b->zone, &name, pos->epoch, seq, &pos->chain,
+                                0, rings, &n)
         == NGX_OK)
     {
         ngx_ws_bus_hub_appended(b->hub, rings, n);
@@ -941,10 +950,27 @@ ngx_ws_bus_fetch_read(ngx_ws_bus_reply_t *el, ngx_ws_bus_position_t *pos)
     pos->seq = (uint64_t) el->integer;
     el = el->next;
 
-    pos->prev = ngx_ws_bus_bridge_read_epoch(&el->str);
-    el = el->next;
+    pos->chain.n = 0;
+    ngx_ws_bus_chain_append(&pos->chain,
+                            ngx_ws_bus_bridge_read_epoch(&el->str),
+                            (uint64_t) el->next->integer);
 
-    pos->base = (uint64_t) el->integer;
+    return el->next->next;
+}
 
-    return el->next;
+
+/*
+ * The epochs before that, in pairs.
+ */
+
+static void
+ngx_ws_bus_fetch_older(ngx_ws_bus_reply_t *list, ngx_ws_bus_position_t *pos)
+{
+    ngx_ws_bus_reply_t  *el;
+
+    for (el = list->first; el && el->next; el = el->next->next) {
+        ngx_ws_bus_chain_append(&pos->chain,
+                                ngx_ws_bus_bridge_read_epoch(&el->str),
+                                (uint64_t) el->next->integer);
+    }
 }

@@ -65,6 +65,8 @@ static ngx_ws_bus_publication_t *ngx_ws_bus_publish_create(
 static ngx_int_t ngx_ws_bus_publish_send(ngx_ws_bus_publication_t *p);
 static ngx_int_t ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p,
     ngx_ws_bus_servers_call_t *call, ngx_str_t *argv, u_char *last);
+static u_char *ngx_ws_bus_publish_settings(ngx_ws_bus_publication_t *p,
+    u_char *d);
 static ngx_int_t ngx_ws_bus_publish_delete(ngx_ws_bus_publication_t *p,
     ngx_ws_bus_servers_call_t *call, ngx_str_t *argv);
 static void ngx_ws_bus_publish_handler(void *data, ngx_int_t rc,
@@ -409,11 +411,10 @@ ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p,
     ngx_ws_bus_servers_call_t *call, ngx_str_t *argv, u_char *last)
 {
     u_char               *d;
-    uint64_t              log, meta;
     ngx_uint_t            n;
     ngx_ws_bus_bridge_t  *b;
 
-    static u_char  numbers[8 * NGX_INT64_LEN + NGX_WS_BUS_BRIDGE_EPOCH];
+    static u_char  numbers[6 * NGX_INT64_LEN + NGX_WS_BUS_BRIDGE_EPOCH + 4];
 
     b = p->bridge;
     n = 6;
@@ -427,28 +428,30 @@ ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p,
         n++;
     }
 
-    log = p->ttl ? p->ttl : NGX_WS_BUS_PUBLISH_LOG_TTL;
-    log = ngx_max(log, 1000);
-    meta = log + NGX_WS_BUS_PUBLISH_META_TTL;
-
     argv[n++] = ngx_ws_bus_bridge_verb(b, p->slot);
 
-    argv[n++] = p->envelope;
+    /* the envelope's flags, and what is behind the place that it will have */
 
     d = numbers;
 
     argv[n].data = d;
-    d = ngx_sprintf(d, "%uL", p->count);
+    d = ngx_sprintf(d, "%d",
+                    (int) p->envelope.data[NGX_WS_BUS_ENVELOPE_START - 1]);
     argv[n].len = d - argv[n].data;
     n++;
 
-    argv[n].data = d;
-    d = ngx_sprintf(d, "%uL", log);
-    argv[n].len = d - argv[n].data;
+    argv[n].data = p->envelope.data + NGX_WS_BUS_ENVELOPE_START;
+    argv[n].len = p->envelope.len - NGX_WS_BUS_ENVELOPE_START;
     n++;
 
     argv[n].data = d;
-    d = ngx_sprintf(d, "%uL", meta);
+
+    if (p->count) {
+        d = ngx_ws_bus_publish_settings(p, d);
+        call->replid = n;
+        call->digits = NGX_WS_BUS_BRIDGE_ID;
+    }
+
     argv[n].len = d - argv[n].data;
     n++;
 
@@ -462,15 +465,6 @@ ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p,
     d += NGX_WS_BUS_BRIDGE_EPOCH;
     n++;
 
-    call->replid = n;
-    argv[n++] = ngx_ws_bus_servers_replid(b->servers, p->slot);
-
-    argv[n].data = d;
-    d = ngx_sprintf(d, "%uL:%uL:%uL", p->count, log,
-                    ((uint64_t) ngx_time() * 1000) / (log / 16));
-    argv[n].len = d - argv[n].data;
-    n++;
-
     if (p->once) {
         argv[n].data = d;
         d = ngx_sprintf(d, "%uL", (uint64_t) NGX_WS_BUS_ONCE_TIME / 1000);
@@ -482,6 +476,25 @@ ngx_ws_bus_publish_script(ngx_ws_bus_publication_t *p,
 
     return ngx_ws_bus_bridge_script(b, call, &ngx_ws_bus_script_publish,
                                     argv, p->once ? 4 : 3);
+}
+
+
+/*
+ * What is the same for all publications of a while, but for the replication
+ * id; returns the end.
+ */
+
+static u_char *
+ngx_ws_bus_publish_settings(ngx_ws_bus_publication_t *p, u_char *d)
+{
+    uint64_t  log, meta;
+
+    log = p->ttl ? p->ttl : NGX_WS_BUS_PUBLISH_LOG_TTL;
+    log = ngx_max(log, 1000);
+    meta = log + NGX_WS_BUS_PUBLISH_META_TTL;
+
+    return ngx_sprintf(d, "%uL:%uL:%uL:%uL:", p->count, log, meta,
+                       ((uint64_t) ngx_time() * 1000) / (log / 16));
 }
 
 
@@ -587,7 +600,11 @@ ngx_ws_bus_publish_place(ngx_ws_bus_publication_t *p,
     place->hosts = (ngx_uint_t) el->integer;
     replid = el->next;
 
-    ngx_ws_bus_servers_set_replid(b->servers, &replid->str);
+    /* a repetition is answered by anybody who knows the first one */
+
+    if (!place->repeated) {
+        ngx_ws_bus_servers_set_replid(b->servers, &replid->str);
+    }
 
     return NGX_OK;
 }

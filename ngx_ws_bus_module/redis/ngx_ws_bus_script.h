@@ -18,7 +18,8 @@
  * what a caller gives as a new one is random, and never given twice: it is
  * used if the channel needs one.  "replid" is master_replid of INFO
  * replication, read by the caller on this connection once the server's role
- * was master; if empty, the script asks by itself, which costs more.
+ * was master, and not long before; if empty, the script asks by itself, which
+ * costs more.
  *
  * An error of a script is a mistake of the caller, a key of another type, or
  * what Redis refuses (OOM, READONLY, NOPERM, ...).  Nothing has been done
@@ -34,26 +35,31 @@ typedef struct {
 
 
 /*
- * Publishes, and keeps the message if "count" is not 0.
+ * Publishes, and keeps the message unless the settings are empty.
  *
  * KEYS  channel, meta, log, once (the fourth only with an idempotency key)
  * ARGV  1 "PUBLISH" or "SPUBLISH"
- *       2 envelope without SEQ and PREV
- *       3 count, the number of messages that are kept; 0: not kept
- *       4 ttl of the log, ms, from the last message on, and up to a
- *         sixteenth more; 0: forever
- *       5 the same for meta, longer than the log's
- *       6 a new epoch
- *       7 replid
- *       8 stamp: while it is the last message's, ttls and count are taken as
- *         set.  So it names 3, 4 and 5, and the sixteenth of the log's ttl
- *         that it is now; or it is empty, which costs more
- *       9 ttl of once, ms (only with an idempotency key)
+ *       2 flags of the envelope, in decimal: one of BINARY, JSON, STRING or 0
+ *       3 what the envelope has behind its place: time, age, payload
+ *       4 settings "count:ttl:life:round:id", or empty: it is not kept
+ *       5 a new epoch
+ *       6 ttl of once, ms (only with an idempotency key)
+ *
+ * settings  count  of messages that are kept
+ *           ttl    of the log, ms, from the last message on, and up to a
+ *                  sixteenth more; 0: forever
+ *           life   the same for meta, longer than the log's
+ *           round  the sixteenth of the ttl that it is now, or empty
+ *           id     the first 24 digits of replid, or empty
+ *
+ * While they are the last message's, all of it is taken as set and as it was,
+ * so that the text of the settings is compared once; otherwise, or if round
+ * or id are empty, it costs more.
  *
  * answer  an array: 1, or 0 if the rest is the answer to an earlier call with
  *         the same idempotency key; seq (0: not kept); epoch (empty: not
- *         kept); receivers of the PUBLISH; replid if it is not ARGV 7, else
- *         empty: the caller's is outdated, and it uses this one from now on
+ *         kept); receivers of the PUBLISH; replid if it is not the caller's,
+ *         else empty: that is outdated, and it uses this one from now on
  */
 extern const ngx_ws_bus_script_t  ngx_ws_bus_script_publish;
 
@@ -73,10 +79,12 @@ extern const ngx_ws_bus_script_t  ngx_ws_bus_script_publish;
  *
  * answer  an array: epoch (empty: the channel is unknown), seq, prev (empty:
  *         none), base, first: seq of the oldest message that is kept, seq + 1
- *         if none is; and an array of envelopes, in order, beginning with the
- *         larger of after + 1 and first.  There are more if the last one's
- *         seq is smaller than seq.  Those up to base are of earlier epochs,
- *         which this one continues: their places are of this one now
+ *         if none is; an array of envelopes, in order, beginning with the
+ *         larger of after + 1 and first; and an array of epochs before prev,
+ *         each with its base, newest first.  There are more messages if the
+ *         last one's seq is smaller than seq.  Those up to base are of
+ *         earlier epochs, which this one continues: their places are of this
+ *         one now
  */
 extern const ngx_ws_bus_script_t  ngx_ws_bus_script_history;
 
@@ -88,7 +96,8 @@ extern const ngx_ws_bus_script_t  ngx_ws_bus_script_history;
  *
  * answer  an array with four elements for each key: epoch (empty: the channel
  *         is unknown, or the key is of another type), seq, prev (empty:
- *         none), base
+ *         none), base.  Whoever is of an epoch before prev asks for the
+ *         history
  */
 extern const ngx_ws_bus_script_t  ngx_ws_bus_script_position;
 

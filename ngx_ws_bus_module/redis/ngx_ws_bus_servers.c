@@ -284,19 +284,6 @@ ngx_ws_bus_servers_of(ngx_ws_bus_servers_t *ss, ngx_uint_t slot)
 }
 
 
-ngx_str_t
-ngx_ws_bus_servers_replid(ngx_ws_bus_servers_t *ss, ngx_uint_t slot)
-{
-    ngx_ws_bus_server_t  *server;
-
-    static ngx_str_t  none = ngx_string("");
-
-    server = ngx_ws_bus_servers_of(ss, slot);
-
-    return server ? server->replid : none;
-}
-
-
 void
 ngx_ws_bus_servers_set_replid(ngx_ws_bus_servers_t *ss, ngx_str_t *replid)
 {
@@ -304,7 +291,13 @@ ngx_ws_bus_servers_set_replid(ngx_ws_bus_servers_t *ss, ngx_str_t *replid)
 
     node = ss->answering;
 
-    if (node && replid->len == NGX_WS_BUS_SERVERS_REPLID) {
+    if (node == NULL) {
+        return;
+    }
+
+    node->sure = ss->answered;
+
+    if (replid->len == NGX_WS_BUS_SERVERS_REPLID) {
         ngx_memcpy(node->replid, replid->data, NGX_WS_BUS_SERVERS_REPLID);
         node->server.replid.len = NGX_WS_BUS_SERVERS_REPLID;
     }
@@ -626,6 +619,7 @@ ngx_ws_bus_node_ask(ngx_ws_bus_node_t *node)
            == NGX_OK)
     {
         node->asked = 1;
+        node->since = ngx_current_msec;
         return;
     }
 
@@ -770,6 +764,7 @@ ngx_ws_bus_node_replication_handler(void *data, ngx_int_t rc,
         if (p && len == NGX_WS_BUS_SERVERS_REPLID) {
             ngx_memcpy(node->replid, p, NGX_WS_BUS_SERVERS_REPLID);
             node->server.replid.len = NGX_WS_BUS_SERVERS_REPLID;
+            node->sure = node->since;
         }
     }
 

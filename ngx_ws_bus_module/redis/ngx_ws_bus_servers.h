@@ -120,11 +120,10 @@ ngx_ws_bus_server_t *ngx_ws_bus_servers_of(ngx_ws_bus_servers_t *servers,
     ngx_uint_t slot);
 
 /*
- * The replication id of a slot's server, empty if it is not known; and what a
- * script has found it to be, if that is one, from the handler of its command.
+ * What a script that has written answers about the replication id that it was
+ * given, from the handler of its command: the right one, or nothing if it had
+ * that.
  */
-ngx_str_t ngx_ws_bus_servers_replid(ngx_ws_bus_servers_t *servers,
-    ngx_uint_t slot);
 void ngx_ws_bus_servers_set_replid(ngx_ws_bus_servers_t *servers,
     ngx_str_t *replid);
 
@@ -142,8 +141,9 @@ typedef struct {
     ngx_uint_t                  slot;
     const ngx_str_t            *argv;
     ngx_uint_t                  n;
-    ngx_uint_t                  replid;    /* of argv: it is that of the
-                                              server, whichever; 0: none */
+    ngx_uint_t                  replid;    /* of argv: so many digits of the */
+    size_t                      digits;    /* server's are put behind it, if
+                                              known; 0: none */
     const ngx_str_t            *script;    /* the text of EVALSHA; or NULL */
     ngx_msec_t                  timeout;   /* to repeat it; 0: the block's */
     void                       *publisher; /* NULL: has no other command */

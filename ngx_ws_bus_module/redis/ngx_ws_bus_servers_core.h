@@ -36,6 +36,9 @@
 
 #define NGX_WS_BUS_SERVERS_REPLID  40
 
+/* a replication id is not used when it was last right before, milliseconds */
+#define NGX_WS_BUS_SERVERS_SURE    1000
+
 /* "[host]:port" */
 #define NGX_WS_BUS_SERVERS_NAME    (255 + sizeof("[]:65535"))
 
@@ -54,6 +57,8 @@ struct ngx_ws_bus_node_s {
     ngx_event_t                     check;     /* asks for its role again */
     ngx_msec_t                      used;      /* for a redirection */
     u_char                          replid[NGX_WS_BUS_SERVERS_REPLID];
+    ngx_msec_t                      sure;      /* it was right then */
+    ngx_msec_t                      since;     /* INFO was sent */
 
     unsigned                        asked:1;   /* INFO is on its way */
     unsigned                        mute:1;    /* logged: no INFO */
@@ -81,6 +86,9 @@ struct ngx_ws_bus_server_op_s {
     ngx_msec_t                      deadline;
     const ngx_str_t                *script;    /* NULL: none, or sent */
     ngx_uint_t                      replid;    /* of argv, 0: none */
+    size_t                          digits;    /* of it */
+    size_t                          prefix;    /* what is before them */
+    ngx_msec_t                      sent;
     ngx_uint_t                      once;      /* unsigned  once:1; */
 
     ngx_uint_t                      n;
@@ -141,6 +149,7 @@ struct ngx_ws_bus_servers_s {
     uint64_t                        number;    /* of commands */
     size_t                          flying;    /* their bytes */
     ngx_ws_bus_node_t              *answering;
+    ngx_msec_t                      answered;  /* when that was asked */
     ngx_event_t                     retry;
 
     /* of a Cluster */

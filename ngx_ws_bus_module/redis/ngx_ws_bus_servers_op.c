@@ -26,6 +26,8 @@
 
 static ngx_ws_bus_server_op_t *ngx_ws_bus_servers_op(
     ngx_ws_bus_servers_t *ss, ngx_ws_bus_servers_call_t *call);
+static void ngx_ws_bus_servers_identify(ngx_ws_bus_server_op_t *op,
+    ngx_ws_bus_node_t *node);
 static ngx_int_t ngx_ws_bus_servers_ask(ngx_ws_bus_server_op_t *op,
     ngx_ws_bus_node_t *node);
 static void ngx_ws_bus_servers_reply(void *data, ngx_int_t rc,
@@ -100,7 +102,8 @@ ngx_ws_bus_servers_op(ngx_ws_bus_servers_t *ss,
     ngx_uint_t               i;
     ngx_ws_bus_server_op_t  *op;
 
-    size = sizeof(ngx_ws_bus_server_op_t) + call->n * sizeof(ngx_str_t);
+    size = sizeof(ngx_ws_bus_server_op_t) + call->n * sizeof(ngx_str_t)
+           + call->digits;
 
     for (i = 0; i < call->n; i++) {
         size += call->argv[i].len;
@@ -122,6 +125,7 @@ ngx_ws_bus_servers_op(ngx_ws_bus_servers_t *ss,
     op->once = call->once;
     op->script = call->script;
     op->replid = call->replid;
+    op->digits = call->digits;
     op->handler = call->handler;
     op->data = call->data;
     op->publisher = call->publisher;
@@ -133,6 +137,11 @@ ngx_ws_bus_servers_op(ngx_ws_bus_servers_t *ss,
         op->argv[i].data = p;
         op->argv[i].len = call->argv[i].len;
         p = ngx_cpymem(p, call->argv[i].data, call->argv[i].len);
+
+        if (op->replid == i) {
+            op->prefix = call->argv[i].len;
+            p += op->digits;
+        }
     }
 
     return op;
@@ -152,7 +161,7 @@ ngx_ws_bus_servers_send(ngx_ws_bus_server_op_t *op, ngx_ws_bus_node_t *node)
     }
 
     if (op->replid) {
-        op->argv[op->replid] = node->server.replid;
+        ngx_ws_bus_servers_identify(op, node);
     }
 
     if (op->ask && ngx_ws_bus_servers_ask(op, node) != NGX_OK) {
@@ -160,10 +169,35 @@ ngx_ws_bus_servers_send(ngx_ws_bus_server_op_t *op, ngx_ws_bus_node_t *node)
     }
 
     op->node = node;
+    op->sent = ngx_current_msec;
     node->used = ngx_current_msec;
 
     return ngx_ws_bus_link_command(node->server.command, op->argv, op->n,
                                    ngx_ws_bus_servers_reply, op, NULL);
+}
+
+
+/*
+ * The server may have had another role meanwhile, and lost what it had, on a
+ * connection that outlives this: its id is old when nothing was written to it
+ * for a while, since a replica would have refused that.
+ */
+
+static void
+ngx_ws_bus_servers_identify(ngx_ws_bus_server_op_t *op,
+    ngx_ws_bus_node_t *node)
+{
+    ngx_str_t  *arg;
+
+    arg = &op->argv[op->replid];
+    arg->len = op->prefix;
+
+    if (node->server.replid.len
+        && ngx_current_msec - node->sure <= NGX_WS_BUS_SERVERS_SURE)
+    {
+        ngx_memcpy(arg->data + op->prefix, node->replid, op->digits);
+        arg->len += op->digits;
+    }
 }
 
 
@@ -236,6 +270,7 @@ ngx_ws_bus_servers_reply(void *data, ngx_int_t rc, ngx_ws_bus_reply_t *reply)
 
         if (!ss->closed) {
             ss->answering = (rc == NGX_OK) ? op->node : NULL;
+            ss->answered = op->sent;
             ngx_ws_bus_servers_finish(op, rc, reply);
             ss->answering = NULL;
         }

@@ -5,6 +5,7 @@
 
 
 #include "ngx_ws_bus_utf8.c"
+#include "ngx_ws_bus_chain.c"
 #include "ngx_ws_bus_envelope.c"
 
 #include "fuzz.h"
@@ -104,8 +105,8 @@ check_follows(const ngx_ws_bus_envelope_t *e, uint64_t epoch, uint64_t seq)
 
     pos.epoch = e->epoch;
     pos.seq = e->seq;
-    pos.prev = e->prev;
-    pos.base = e->base;
+    pos.chain.n = 0;
+    ngx_ws_bus_chain_append(&pos.chain, e->prev, e->base);
 
     message = ngx_ws_bus_envelope_follows(e, epoch, seq);
     position = ngx_ws_bus_position_follows(&pos, epoch, seq);

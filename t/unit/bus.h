@@ -32,6 +32,7 @@ static inline int test_clock(struct timespec *ts);
 static inline int test_kill(pid_t pid);
 
 
+#include "ngx_ws_bus_chain.c"
 #include "ngx_ws_bus_log.c"
 #include "ngx_ws_bus_doorbell.c"
 #include "ngx_ws_bus_zone.c"

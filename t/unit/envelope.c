@@ -5,6 +5,7 @@
 
 
 #include "ngx_ws_bus_utf8.c"
+#include "ngx_ws_bus_chain.c"
 #include "ngx_ws_bus_envelope.c"
 
 #include "tap.h"
@@ -534,8 +535,8 @@ test_position(void)
 
         pos.epoch = c->epoch;
         pos.seq = c->seq;
-        pos.prev = c->prev;
-        pos.base = c->base;
+        pos.chain.n = 0;
+        ngx_ws_bus_chain_append(&pos.chain, c->prev, c->base);
 
         tap_is(ngx_ws_bus_position_follows(&pos, c->host_epoch, c->host_seq),
                c->rc, "a position: %s", c->name);

@@ -4,24 +4,10 @@
  */
 
 
-#define BUS_WITH_HUB  1
-
 #define NGX_WS_BUS_HUB_WORK  256
 
-#include "bus.h"
+#include "hub.h"
 
-#include "ngx_ws_bus_run.c"
-#include "ngx_ws_bus_hub.c"
-#include "ngx_ws_bus_debt.c"
-#include "ngx_ws_bus_overrun.c"
-#include "ngx_ws_bus_refill.c"
-#include "ngx_ws_bus_subs.c"
-#include "ngx_ws_bus_presence.c"
-#include "ngx_ws_bus_revoke_hub.c"
-
-
-#define WORKER     1          /* the slot whose hub is tested */
-#define OTHER      2          /* one that publishes as well */
 
 #define FORMATS    3
 #define SUBS       1200
@@ -121,7 +107,6 @@ static const ngx_ws_bus_hub_handlers_t  handlers = {
 static ngx_ws_bus_owner_t  owner = { &handlers };
 
 
-static ngx_ws_bus_hub_t  *hub;
 static test_sub_t         subs[SUBS];
 static held_t             held[HELD];
 static ngx_uint_t         number;        /* of the last message */
@@ -132,112 +117,6 @@ static ngx_uint_t         most;          /* in any turn */
 static uint64_t           lapped_to;     /* what was missed is before it */
 static ngx_uint_t         slow;          /* to encode takes it, microseconds */
 static ngx_uint_t         failing;       /* memory runs out now and then */
-
-static ngx_connection_t   bell;
-static ngx_event_t        bell_read, bell_write;
-static void              *pool_memory;
-
-
-/* of nginx, what the hub needs besides */
-
-ngx_queue_t           ngx_posted_events;
-ngx_queue_t           ngx_posted_next_events;
-ngx_uint_t            ngx_event_flags = NGX_USE_CLEAR_EVENT;
-ngx_event_actions_t   ngx_event_actions;
-ngx_rbtree_t          ngx_event_timer_rbtree;
-volatile ngx_msec_t   ngx_current_msec;
-
-
-void
-ngx_rbtree_insert(ngx_rbtree_t *tree, ngx_rbtree_node_t *node)
-{
-    (void) tree;
-    (void) node;
-}
-
-
-void
-ngx_rbtree_delete(ngx_rbtree_t *tree, ngx_rbtree_node_t *node)
-{
-    (void) tree;
-    (void) node;
-}
-
-
-static ngx_int_t
-add_event(ngx_event_t *ev, ngx_int_t event, ngx_uint_t flags)
-{
-    (void) ev;
-    (void) event;
-    (void) flags;
-
-    return NGX_OK;
-}
-
-
-ngx_connection_t *
-ngx_get_connection(ngx_socket_t s, ngx_log_t *log)
-{
-    (void) log;
-
-    ngx_memzero(&bell_read, sizeof(bell_read));
-    ngx_memzero(&bell_write, sizeof(bell_write));
-
-    bell.fd = s;
-    bell.read = &bell_read;
-    bell.write = &bell_write;
-    bell_read.data = &bell;
-    bell_write.data = &bell;
-
-    return &bell;
-}
-
-
-void
-ngx_free_connection(ngx_connection_t *c)
-{
-    (void) c;
-}
-
-
-void *
-ngx_pcalloc(ngx_pool_t *pool, size_t size)
-{
-    (void) pool;
-
-    free(pool_memory);
-
-    pool_memory = calloc(1, size);
-
-    return pool_memory;
-}
-
-
-ngx_int_t
-ngx_memn2cmp(u_char *s1, u_char *s2, size_t n1, size_t n2)
-{
-    int  rc;
-
-    rc = memcmp(s1, s2, ngx_min(n1, n2));
-
-    return rc ? rc : (ngx_int_t) n1 - (ngx_int_t) n2;
-}
-
-
-void *
-ngx_calloc(size_t size, ngx_log_t *log)
-{
-    void  *p;
-
-    p = ngx_alloc(size, log);
-
-    if (p) {
-        ngx_memzero(p, size);
-    }
-
-    return p;
-}
-
 
 int
 main(void)
@@ -592,27 +471,11 @@ hub_create(size_t size)
 
     ngx_memzero(subs, sizeof(subs));
 
-    ngx_queue_init(&ngx_posted_events);
-    ngx_queue_init(&ngx_posted_next_events);
-    ngx_event_actions.add = add_event;
-
     test_log.log_level = NGX_LOG_WARN;
     on_log = overrun_handler;
-    test_cycle.log = &test_log;
 
-    enter(OTHER);
+    hub_start();
 
-    test_alive[test_next_pid] = 1;
-    test_pids[WORKER] = test_next_pid++;
-    become(WORKER);
-
-    if (ngx_ws_bus_hub_init(&test_zone, &test_cycle) != NGX_OK
-        || test_zone.hub == NULL)
-    {
-        bug("no hub");
-    }
-
-    hub = test_zone.hub;
     lapped_to = 0;
     failing = 0;
     slow = 0;
@@ -923,8 +786,7 @@ check_settled(const char *name)
 static void
 hub_end(const char *name)
 {
-    ngx_uint_t    i;
-    ngx_queue_t  *q;
+    ngx_uint_t  i;
 
     settle();
     check_settled(name);
@@ -949,13 +811,7 @@ hub_end(const char *name)
     tap_each(sh->slots[WORKER]->pid == 0 && sh->slots[WORKER]->clean,
              "%s: the slot is given back", name);
 
-    while (!ngx_queue_empty(&hub->free_debts)) {
-        q = ngx_queue_head(&hub->free_debts);
-        ngx_queue_remove(q);
-        free(ngx_queue_data(q, ngx_ws_bus_debt_t, queue));
-    }
-
-    free(hub->channels);
+    hub_free();
 
     tap_all(name);
 }

@@ -4,18 +4,7 @@
  */
 
 
-#define BUS_WITH_HUB  1
-
-#include "bus.h"
-
-#include "ngx_ws_bus_run.c"
-#include "ngx_ws_bus_hub.c"
-#include "ngx_ws_bus_debt.c"
-#include "ngx_ws_bus_overrun.c"
-#include "ngx_ws_bus_refill.c"
-#include "ngx_ws_bus_subs.c"
-#include "ngx_ws_bus_presence.c"
-#include "ngx_ws_bus_revoke_hub.c"
+#include "hub.h"
 
 
 /*
@@ -24,13 +13,13 @@
  */
 
 
-#define WORKER   1
-#define BRIDGE   2
+#define BRIDGE   OTHER
 
 #define TIMEOUT  1000
 
 #define E1       0x1111
 #define E2       0x2222
+#define E3       0x3333
 
 
 typedef struct {
@@ -76,115 +65,9 @@ static ngx_ws_bus_remote_t  remote = { NULL, TIMEOUT, 0, 0, 0, remote_init,
                                        remote_exit, NULL, NULL, NULL,
                                        remote_wanted };
 
-static ngx_ws_bus_hub_t  *hub;
 static test_sub_t         subs[4];
 static ngx_uint_t         wanted;
 static ngx_uint_t         unsubscribe;     /* when it is too late */
-
-static ngx_connection_t   bell;
-static ngx_event_t        bell_read, bell_write;
-static void              *pool_memory;
-
-
-/* of nginx, what the hub needs besides */
-
-ngx_queue_t           ngx_posted_events;
-ngx_queue_t           ngx_posted_next_events;
-ngx_uint_t            ngx_event_flags = NGX_USE_CLEAR_EVENT;
-ngx_event_actions_t   ngx_event_actions;
-ngx_rbtree_t          ngx_event_timer_rbtree;
-volatile ngx_msec_t   ngx_current_msec;
-
-
-void
-ngx_rbtree_insert(ngx_rbtree_t *tree, ngx_rbtree_node_t *node)
-{
-    (void) tree;
-    (void) node;
-}
-
-
-void
-ngx_rbtree_delete(ngx_rbtree_t *tree, ngx_rbtree_node_t *node)
-{
-    (void) tree;
-    (void) node;
-}
-
-
-static ngx_int_t
-add_event(ngx_event_t *ev, ngx_int_t event, ngx_uint_t flags)
-{
-    (void) ev;
-    (void) event;
-    (void) flags;
-
-    return NGX_OK;
-}
-
-
-ngx_connection_t *
-ngx_get_connection(ngx_socket_t s, ngx_log_t *log)
-{
-    (void) log;
-
-    ngx_memzero(&bell, sizeof(bell));
-    ngx_memzero(&bell_read, sizeof(bell_read));
-    ngx_memzero(&bell_write, sizeof(bell_write));
-
-    bell.fd = s;
-    bell.read = &bell_read;
-    bell.write = &bell_write;
-
-    return &bell;
-}
-
-
-void
-ngx_free_connection(ngx_connection_t *c)
-{
-    (void) c;
-}
-
-
-void *
-ngx_pcalloc(ngx_pool_t *pool, size_t size)
-{
-    (void) pool;
-
-    free(pool_memory);
-
-    pool_memory = calloc(1, size);
-
-    return pool_memory;
-}
-
-
-ngx_int_t
-ngx_memn2cmp(u_char *s1, u_char *s2, size_t n1, size_t n2)
-{
-    int  rc;
-
-    rc = memcmp(s1, s2, ngx_min(n1, n2));
-
-    return rc ? rc : (ngx_int_t) n1 - (ngx_int_t) n2;
-}
-
-
-void *
-ngx_calloc(size_t size, ngx_log_t *log)
-{
-    void  *p;
-
-    p = ngx_alloc(size, log);
-
-    if (p) {
-        ngx_memzero(p, size);
-    }
-
-    return p;
-}
-
 
 int
 main(void)
@@ -332,27 +215,10 @@ ready(ngx_ws_bus_sub_t *sub, ngx_int_t rc, void *data)
 static void
 start(size_t size)
 {
-    ngx_queue_init(&ngx_posted_events);
-    ngx_queue_init(&ngx_posted_next_events);
-
-    ngx_event_actions.add = add_event;
-    test_cycle.log = &test_log;
-
     zone_create(size, 16);
 
-    enter(BRIDGE);
+    hub_start();
 
-    test_alive[test_next_pid] = 1;
-    test_pids[WORKER] = test_next_pid++;
-    become(WORKER);
-
-    if (ngx_ws_bus_hub_init(&test_zone, &test_cycle) != NGX_OK
-        || test_zone.hub == NULL)
-    {
-        bug("no hub");
-    }
-
-    hub = test_zone.hub;
     wanted = 0;
 
     ngx_memzero(subs, sizeof(subs));
@@ -374,14 +240,7 @@ stop(void)
 
     tap_each(ngx_queue_empty(&hub->waits), "nobody waits");
 
-    ngx_free(hub->channels);
-
-    while (!ngx_queue_empty(&hub->free_debts)) {
-        ngx_queue_t  *q = ngx_queue_head(&hub->free_debts);
-
-        ngx_queue_remove(q);
-        free(ngx_queue_data(q, ngx_ws_bus_debt_t, queue));
-    }
+    hub_free();
 }
 
 
@@ -436,6 +295,21 @@ put(const char *name, uint64_t epoch, uint64_t seq, const char *text)
 
     return ngx_ws_bus_remote_place(&test_zone, name_of(name), epoch, seq,
                                    &msg, rings, &nrings);
+}
+
+
+static void
+reset(const char *name, uint64_t epoch, uint64_t seq, uint64_t prev,
+    uint64_t base, ngx_uint_t follows)
+{
+    ngx_ws_bus_chain_t  chain;
+
+    chain.n = 0;
+    ngx_ws_bus_chain_append(&chain, prev, base);
+
+    become(BRIDGE);
+    ngx_ws_bus_remote_reset(&test_zone, name_of(name), epoch, seq, &chain,
+                            follows, rings, &nrings);
 }
 
 
@@ -601,16 +475,14 @@ test_lost(void)
     is_text(heard(1), "", "who waits is not told");
 
     become(BRIDGE);
-    ngx_ws_bus_remote_reset(&test_zone, name_of("c"), E2, 0, E1, 5, 1, rings,
-                            &nrings);
+    reset("c", E2, 0, E1, 5, 1);
     put("c", E2, 6, "f");
     turn();
     is_text(heard(0), " moved-2222-5 2222:6:f",
             "another epoch that follows");
 
     become(BRIDGE);
-    ngx_ws_bus_remote_reset(&test_zone, name_of("c"), E1, 2, 0, 0, 0, rings,
-                            &nrings);
+    reset("c", E1, 2, 0, 0, 0);
     put("c", E1, 3, "g");
     turn();
     is_text(heard(0), " lost-0-2 1111:3:g", "one that does not");
@@ -631,7 +503,8 @@ test_lost(void)
 static void
 test_lapped(void)
 {
-    ngx_uint_t  i;
+    ngx_uint_t          i;
+    ngx_ws_bus_chain_t  chain;
 
     start(1024);
 
@@ -659,8 +532,7 @@ test_lapped(void)
     /* an epoch that follows, and one that does not */
 
     become(BRIDGE);
-    ngx_ws_bus_remote_reset(&test_zone, name_of("c"), E2, 0, E1, 1, 1, rings,
-                            &nrings);
+    reset("c", E2, 0, E1, 1, 1);
 
     for (i = 0; i < 40; i++) {
         put("noise", 0, 0, "some bytes of log");
@@ -672,9 +544,33 @@ test_lapped(void)
     is_text(heard(0), " moved-2222-1 2222:2:b",
             "it follows, and nothing is lost");
 
+    /* two of them */
+
+    chain.n = 0;
+    ngx_ws_bus_chain_append(&chain, E3, 5);
+    ngx_ws_bus_chain_append(&chain, E2, 2);
+
     become(BRIDGE);
-    ngx_ws_bus_remote_reset(&test_zone, name_of("c"), E1, 9, 0, 0, 0, rings,
+    ngx_ws_bus_remote_reset(&test_zone, name_of("c"), E3, 0, &chain, 1, rings,
                             &nrings);
+    ngx_ws_bus_remote_reset(&test_zone, name_of("c"), E1, 0, &chain, 1, rings,
+                            &nrings);
+
+    for (i = 0; i < 40; i++) {
+        put("noise", 0, 0, "some bytes of log");
+    }
+
+    put("c", E1, 3, "c");
+    turn();
+
+    is_text(heard(0), " moved-1111-2 1111:3:c", "and so do two in a row");
+
+    reset("c", E2, 0, E1, 3, 1);
+    turn();
+    is_text(heard(0), " moved-2222-3", "another one");
+
+    become(BRIDGE);
+    reset("c", E1, 9, 0, 0, 0);
 
     for (i = 0; i < 40; i++) {
         put("noise", 0, 0, "some bytes of log");

@@ -15,11 +15,14 @@
 
 #define E1      0x1111
 #define E2      0x2222
+#define E3      0x3333
+#define E4      0x4444
 
 
 static void test_place(void);
 static void test_gap(void);
 static void test_reset(void);
+static void test_chain(void);
 static void test_live(void);
 static void test_wanted(void);
 static void test_names(void);
@@ -45,6 +48,7 @@ main(void)
     test_place();
     test_gap();
     test_reset();
+    test_chain();
     test_live();
     test_wanted();
     test_names();
@@ -93,13 +97,38 @@ lose(const char *name, uint64_t seq)
 
 
 static ngx_int_t
-reset(const char *name, uint64_t epoch, uint64_t seq, uint64_t prev,
-    uint64_t base, ngx_uint_t follows)
+reset_chain(const char *name, uint64_t epoch, uint64_t seq,
+    ngx_ws_bus_chain_t *chain, ngx_uint_t follows)
 {
     become(BRIDGE);
 
     return ngx_ws_bus_remote_reset(&test_zone, name_of(name), epoch, seq,
-                                   prev, base, follows, rings, &nrings);
+                                   chain, follows, rings, &nrings);
+}
+
+
+static ngx_int_t
+reset(const char *name, uint64_t epoch, uint64_t seq, uint64_t prev,
+    uint64_t base, ngx_uint_t follows)
+{
+    ngx_ws_bus_chain_t  chain;
+
+    chain.n = 0;
+    ngx_ws_bus_chain_append(&chain, prev, base);
+
+    return reset_chain(name, epoch, seq, &chain, follows);
+}
+
+
+/* three epochs, of 6, 4 and 2 messages; the first one ends "skip" later */
+
+static void
+chain_of(ngx_ws_bus_chain_t *chain, uint64_t skip)
+{
+    chain->n = 0;
+    ngx_ws_bus_chain_append(chain, E1, 6 + skip);
+    ngx_ws_bus_chain_append(chain, E3, 4);
+    ngx_ws_bus_chain_append(chain, E4, 2);
 }
 
 
@@ -222,7 +251,7 @@ test_place(void)
     is_text(history("c", 0, ANY, 0), "1:a 2:b 3:c", "and can be replayed");
 
     tap_is(find("c")->epoch, E1, "the epoch is known now");
-    tap_is(view.prev, 0, "what was known before is continued");
+    tap_is(view.chain.n, 0, "what was known before is continued");
 
     part(2, find("c"));
     tap_is(put("c", E1, 4, "d"), NGX_DECLINED, "nobody listens any more");
@@ -282,7 +311,10 @@ test_reset(void)
     tap_is(find("c")->seq, 2, "the numbers go on");
 
     ngx_ws_bus_channel_view(&test_zone, find("c"), &view);
-    tap_ok(view.prev == E1 && view.base == 2, "it is known where from");
+    tap_ok(view.chain.n == 1
+           && ngx_ws_bus_chain_holds(&view.chain, E1, 2)
+           && !ngx_ws_bus_chain_holds(&view.chain, E1, 3),
+           "it is known where from");
 
     tap_is(put("c", E2, 3, "c"), NGX_OK, "the next message");
     is_text(history("c", 0, ANY, 0), "1:a 2:b 3:c", "the history goes on");
@@ -296,6 +328,99 @@ test_reset(void)
             "reset-1111-7 8:h", "all in order");
 
     zone_ok("after resets");
+}
+
+
+/* several changes in a row, and what the zone needs to remember them */
+
+static void
+test_chain(void)
+{
+    ngx_uint_t                   i, n;
+    ngx_ws_bus_chain_t           chain;
+    ngx_ws_bus_remote_channel_t  ch;
+
+    start();
+    join(2, "c");
+
+    put("c", E4, 1, "a");
+    put("c", E4, 2, "b");
+    n = nblocks;
+
+    chain_of(&chain, 0);
+    tap_is(reset_chain("c", E2, 0, &chain, 1), NGX_OK, "several at once");
+    tap_is(nblocks, n + 1, "what is older is in memory of its own");
+
+    ngx_ws_bus_channel_view(&test_zone, find("c"), &view);
+    tap_ok(view.chain.n == 3
+           && ngx_ws_bus_chain_holds(&view.chain, E4, 2)
+           && !ngx_ws_bus_chain_holds(&view.chain, E4, 3)
+           && ngx_ws_bus_chain_holds(&view.chain, E3, 4)
+           && ngx_ws_bus_chain_holds(&view.chain, E1, 6),
+           "a view has all of them");
+
+    (void) ngx_ws_bus_remote_look(&test_zone, name_of("c"), &ch);
+    tap_ok(ch.chain.n == 3 && ch.chain.past[2].epoch == E4
+           && ch.chain.past[2].base == 2,
+           "and so has the bridge");
+
+    ngx_ws_bus_chain_prepend(&ch.chain, E2, 9);
+    tap_is(reset_chain("c", E1, 7, &ch.chain, 0), NGX_OK, "another one");
+    tap_is(nblocks, n + 1, "what was older is freed");
+
+    ngx_ws_bus_channel_view(&test_zone, find("c"), &view);
+    tap_ok(view.chain.n == 4 && view.chain.past[0].epoch == E2
+           && view.chain.past[3].epoch == E4, "the chain grows");
+
+    room = 0;
+    tap_is(reset_chain("c", E2, 0, &chain, 1), NGX_OK, "without memory");
+    room = ROOM_MAX;
+    tap_is(nblocks, n, "nothing is kept of it");
+
+    ngx_ws_bus_channel_view(&test_zone, find("c"), &view);
+    tap_ok(view.chain.n == 1 && view.chain.past[0].epoch == E1,
+           "but the last one");
+
+    reset_chain("c", E4, 0, &chain, 1);
+    become(BRIDGE);
+    ngx_ws_bus_remote_deleted(&test_zone, name_of("c"), rings, &nrings);
+    tap_is(nblocks, n, "a deletion frees it");
+
+    ngx_ws_bus_channel_view(&test_zone, find("c"), &view);
+    tap_is(view.chain.n, 0, "and nothing is continued");
+
+    /* as many as there may be */
+
+    chain.n = 0;
+
+    for (i = 1; i <= NGX_WS_BUS_CHAIN + 2; i++) {
+        ngx_ws_bus_chain_prepend(&chain, 100 + i, i);
+        reset_chain("c", 101 + i, i + 1, &chain, 0);
+
+        ngx_ws_bus_channel_view(&test_zone, find("c"), &view);
+        tap_each(view.chain.n == ngx_min(i, NGX_WS_BUS_CHAIN)
+                 && view.chain.past[0].epoch == 100 + i
+                 && view.chain.past[view.chain.n - 1].epoch
+                    == 101 + i - view.chain.n, "%lu epochs", (u_long) i);
+    }
+
+    tap_all("as many as there may be");
+    tap_is(nblocks, n + 1, "in one block");
+    tap_ok(sizes[nblocks - 1] <= NGX_WS_BUS_CELL, "of a cell at most");
+
+    part(2, find("c"));
+    test_now += 2 * NGX_WS_BUS_IDLE_TIME * SECOND;
+
+    for (sh->hand = 0; find("c") && sh->hand <= sh->mask; ) {
+        become(2);
+        ngx_ws_bus_zone_lock(&test_zone);
+        (void) ngx_ws_bus_room_sweep_locked(&test_zone, 0);
+        ngx_ws_bus_zone_unlock(&test_zone);
+    }
+
+    tap_ok(find("c") == NULL && nblocks < n, "a sweep frees it, too");
+
+    zone_ok("after a chain");
 }
 
 
@@ -773,7 +898,10 @@ crash_reset(void)
 static void
 crash_follow(void)
 {
-    reset("c", E2, 0, E1, 2, 1);
+    ngx_ws_bus_chain_t  chain;
+
+    chain_of(&chain, 1);
+    reset_chain("c", E2, 0, &chain, 1);
 }
 
 
@@ -845,7 +973,7 @@ static void
 crash_state(void)
 {
     u_char               *payload;
-    uint64_t              pos;
+    uint64_t              pos, n;
     ngx_uint_t            done;
     const char           *text;
     ngx_ws_bus_node_t    *c;
@@ -880,6 +1008,21 @@ crash_state(void)
     }
 
     tap_each(is_live("c") == (done && crash->live), "%s: live", crash->name);
+
+    ngx_ws_bus_channel_view(&test_zone, c, &view);
+
+    n = (crash->run == crash_follow) ? 7 : 6;
+
+    if (done && (crash->run == crash_reset || crash->run == crash_deleted)) {
+        tap_each(view.chain.n == 0, "%s: nothing is continued", crash->name);
+
+    } else {
+        tap_each(view.chain.n == 3 && view.chain.past[0].base == (done ? n : 6)
+                 && view.chain.past[1].epoch == E3
+                 && view.chain.past[2].epoch == E4
+                 && view.chain.past[2].base == 2,
+                 "%s: what it continues", crash->name);
+    }
 
     text = heard(2, "c");
     each_text(text, done ? crash->done : crash->undone, crash->name);
@@ -932,8 +1075,9 @@ crash_check(void *data)
 static void
 test_steps(void)
 {
-    long        n;
-    ngx_uint_t  i;
+    long                n;
+    ngx_uint_t          i;
+    ngx_ws_bus_chain_t  chain;
 
     for (i = 0; i < sizeof(crashes) / sizeof(crashes[0]); i++) {
         crash = &crashes[i];
@@ -948,8 +1092,14 @@ test_steps(void)
         join(3, "c");
         join(2, "first");
 
-        put("c", E1, 1, "one");
-        put("c", E1, 2, "two");
+        put("c", E2, 1, "one");
+        put("c", E2, 2, "two");
+
+        /* and what it continues */
+
+        chain_of(&chain, 0);
+        chain.past[0].epoch = E2;
+        reset_chain("c", E1, 0, &chain, 1);
 
         sh->remote->floor = 3;
 

@@ -217,6 +217,19 @@ sub migrate {
 }
 
 
+# How long a node may be away before it is taken for dead, in milliseconds.
+
+sub patience {
+    my ($self, $ms) = @_;
+
+    for my $node (grep { !$_->{paused} } $self->running()) {
+        $node->command('CONFIG', 'SET', 'cluster-node-timeout', $ms);
+    }
+
+    return $self;
+}
+
+
 # Until all that run agree, and every slot is served.
 
 sub wait_ok {
@@ -290,6 +303,10 @@ The lines C<mode> and C<server>.
 =item slot(key), owner(slot), tag(node, prefix)
 
 owner() is an index; tag() a hash tag that the node serves.
+
+=item patience(ms)
+
+How long a node may be away before a replica follows; 2000 at first.
 
 =item migrate(slot, to, code)
 

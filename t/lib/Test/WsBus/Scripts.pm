@@ -82,13 +82,12 @@ sub decode {
 }
 
 
-# An envelope without a place, as a publisher writes it.
+# What follows the place in an envelope.
 
-sub envelope {
+sub rest {
     my ($payload, %opt) = @_;
 
-    return "\xffwb\x01" . chr($opt{flags} // 0)
-        . varint($opt{time} // 1_700_000_000_000) . varint($opt{age} // 0)
+    return varint($opt{time} // 1_700_000_000_000) . varint($opt{age} // 0)
         . $payload;
 }
 
@@ -166,11 +165,23 @@ sub publish_command {
     my @keys = map { $self->key($channel, $_) } '', ':meta', ':log',
         defined $opt{once} ? ":once:$opt{once}" : ();
 
-    return (scalar(@keys), @keys, $opt{with} // 'PUBLISH',
-        $opt{envelope} // envelope($payload, %opt), $opt{count} // 100,
-        $opt{ttl} // 60000, $opt{meta_ttl} // 120000, $opt{epoch} // epoch(),
-        $opt{replid} // $self->{replid}, $opt{stamp} // '',
+    return (scalar(@keys), @keys, $opt{with} // 'PUBLISH', $opt{flags} // 0,
+        $opt{rest} // rest($payload, %opt),
+        $opt{settings} // $self->settings(%opt), $opt{epoch} // epoch(),
         defined $opt{once} ? $opt{once_ttl} // 300000 : ());
+}
+
+
+# Empty: not kept.
+
+sub settings {
+    my ($self, %opt) = @_;
+
+    my $count = $opt{count} // 100;
+
+    return $count eq '0' ? '' : join(':', $count, $opt{ttl} // 60000,
+        $opt{meta_ttl} // 120000, $opt{round} // '',
+        substr($opt{replid} // $self->{replid}, 0, 24));
 }
 
 
@@ -196,7 +207,7 @@ sub history {
         $opt{epoch} // '', $opt{replid} // '', $opt{meta_ttl} // 0);
 
     my %h;
-    @h{qw/ epoch seq prev base first entries /} = @$r;
+    @h{qw/ epoch seq prev base first entries older /} = @$r;
 
     return \%h;
 }
@@ -249,8 +260,8 @@ as a bridge does, unless one is given.
 =item publish($channel, $payload, options)
 
 C<count> (100), C<ttl>, C<meta_ttl>, C<once> (hexadecimal), C<once_ttl>,
-C<replid>, C<epoch>, C<stamp> (empty), C<with> (C<PUBLISH>), C<flags>, C<time>, C<age>,
-C<envelope>.  A hash: new, seq, epoch, receivers, replid.  Dies with the error
+C<replid>, C<epoch>, C<round> (empty), C<with> (C<PUBLISH>), C<flags>,
+C<time>, C<age>; or C<rest>, C<settings> as they are.  A hash: new, seq, epoch, receivers, replid.  Dies with the error
 of Redis, as all of them.
 
 =item publish_command(the same)
@@ -260,13 +271,13 @@ What stands behind EVALSHA and the digest.
 =item history($channel, $after, options), position([channels], ttl), delete($channel)
 
 history() takes C<limit>, C<bytes>, C<epoch>, C<replid>, C<meta_ttl> and
-answers a hash: epoch, seq, prev, base, first, entries.
+answers a hash: epoch, seq, prev, base, first, entries, older.
 
 =item command(args), key($channel, $suffix), call($name, \@keys, @args)
 
 =back
 
-Functions: C<text($name)>, C<decode(@bytes)>, C<envelope($payload, options)>,
+Functions: C<text($name)>, C<decode(@bytes)>, C<rest($payload, options)>,
 C<epoch()>, C<varint($n)>.
 
 =cut
