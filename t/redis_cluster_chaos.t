@@ -106,7 +106,7 @@ my @actions = sort keys %action;
 my $c = Test::WsBus::Checker->new($f, channel => $channel,
                                   publishers => [ 0, 0, 1 ],
                                   subscribers => [ 0, 1, 0, 1 ],
-                                  pipeline => 50, pause => 0.002,
+                                  pipeline => 50, pause => 0.1,
                                   roam => 1, deadline => $seconds + 100);
 $c->start();
 
@@ -123,7 +123,11 @@ while (time() < $end) {
 }
 
 $f->wait_up();
-$c->finish("seed $seed");
+
+# no node is lost, and what comes while somebody is away is kept
+
+my $sum = $c->finish("seed $seed");
+is($sum->{gaps}, 0, 'nothing was lost');
 
 note(join(', ', map { "$_ $done{$_}" } sort keys %done));
 
