@@ -85,7 +85,9 @@ ok($t->wait_until(sub {
 my ($kill) = $page =~ m!<pre>kill -9 \$\((.*)\)</pre>!;
 my @workers = children($t->read_file('run/nginx.pid'));
 
-is(scalar(grep { $_ == `$kill` } @workers), 1, 'whom to kill');
+chomp(my $victim = `$kill`);
+
+is(scalar(grep { $_ eq $victim } @workers), 1, 'whom to kill');
 
 $c->disconnect();
 kill('TERM', $pid);

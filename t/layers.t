@@ -90,7 +90,7 @@ is(join("\n", @faults), '', 'proto/ calls no function of nginx');
 
 my %common = map { $_ => 1 } qw/ ngx_ws_bus_http.h ngx_ws_bus_auth.h
                                  ngx_ws_bus_auth_conf.h ngx_ws_bus_keys.h
-                                 ngx_ws_bus_headers.h /;
+                                 ngx_ws_bus_headers.h ngx_ws_bus_respond.h /;
 
 @faults = ();
 

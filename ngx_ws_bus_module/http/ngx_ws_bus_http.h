@@ -21,6 +21,7 @@
 #include "ngx_ws_bus_message.h"
 #include "ngx_ws_bus_presence.h"
 #include "ngx_ws_bus_redis.h"
+#include "ngx_ws_bus_respond.h"
 #include "ngx_ws_bus_utf8.h"
 
 
@@ -567,9 +568,12 @@ void ngx_ws_bus_session_set_timer(ngx_ws_bus_session_t *s);
 void ngx_ws_bus_session_drain(ngx_ws_bus_session_t *s);
 
 /*
- * Of the hub's handlers: queues messages [first, last) of the run and counts
- * them; ends the session, its channel being deleted.
+ * A WebSocket's handlers, http/ngx_ws_bus_session_hub.c.  Of those, and of a
+ * stream's: queues messages [first, last) of the run and counts them; ends
+ * the session, its channel being deleted.
  */
+extern const ngx_ws_bus_hub_handlers_t  ngx_ws_bus_session_handlers;
+
 void ngx_ws_bus_session_queue(ngx_ws_bus_sub_t *sub, ngx_ws_bus_run_t *run,
     ngx_uint_t first, ngx_uint_t last);
 void ngx_ws_bus_session_deleted(ngx_ws_bus_sub_t *sub);
@@ -961,26 +965,6 @@ ngx_int_t ngx_ws_bus_publisher_refuse(ngx_http_request_t *r,
  */
 void ngx_ws_bus_publisher_digest(u_char *digest, ngx_str_t *channel,
     ngx_str_t *key);
-
-#define ngx_ws_bus_content_type(r, type)                                      \
-    do {                                                                      \
-        ngx_str_set(&(r)->headers_out.content_type, type);                    \
-        (r)->headers_out.content_type_len = sizeof(type) - 1;                 \
-        (r)->headers_out.content_type_lowcase = NULL;                         \
-    } while (0)
-
-/*
- * Sends a response with a text body, one line, without the line's end.
- */
-ngx_int_t ngx_ws_bus_respond(ngx_http_request_t *r, ngx_uint_t status,
-    const char *text);
-
-/*
- * Sends a response whose body is this buffer, its type being set.  Returns
- * what nginx's output filters do.
- */
-ngx_int_t ngx_ws_bus_send(ngx_http_request_t *r, ngx_uint_t status,
-    ngx_buf_t *b);
 
 /*
  * Evaluates the location's channel.  NGX_OK, NGX_DECLINED if it is empty or
