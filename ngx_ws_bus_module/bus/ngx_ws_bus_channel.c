@@ -21,6 +21,7 @@ static void ngx_ws_bus_channel_apply_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node);
 static ngx_uint_t ngx_ws_bus_channel_notify_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node, uint64_t pos, ngx_uint_t *rings, ngx_uint_t *n);
+static void ngx_ws_bus_channel_recount_locked(ngx_ws_bus_zone_t *zone);
 static void ngx_ws_bus_channel_view_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node, ngx_ws_bus_view_t *view);
 
@@ -495,20 +496,20 @@ ngx_ws_bus_channel_apply_locked(ngx_ws_bus_zone_t *zone,
 }
 
 
-void
-ngx_ws_bus_channel_disown_locked(ngx_ws_bus_zone_t *zone, ngx_uint_t slot)
+ngx_int_t
+ngx_ws_bus_channel_disown_locked(ngx_ws_bus_zone_t *zone, ngx_uint_t slot,
+    ngx_uint_t *bucket)
 {
-    ngx_uint_t               i, n;
-    ngx_ws_bus_node_t       *node;
-    ngx_ws_bus_interest_t   *in, **prev;
+    ngx_uint_t              n, work;
+    ngx_ws_bus_node_t      *node;
+    ngx_ws_bus_interest_t  *in, **prev;
 
-    n = 0;
+    work = 0;
 
-    for (i = 0; i <= zone->sh->mask; i++) {
+    for ( /* void */ ; *bucket <= zone->sh->mask; (*bucket)++) {
 
-        for (node = zone->sh->nodes[i]; node; node = node->next) {
+        for (node = zone->sh->nodes[*bucket]; node; node = node->next) {
 
-            n++;
             prev = &node->interest;
 
             while (*prev) {
@@ -523,13 +524,39 @@ ngx_ws_bus_channel_disown_locked(ngx_ws_bus_zone_t *zone, ngx_uint_t slot)
                 ngx_slab_free_locked(zone->shpool, in);
             }
 
-            ngx_ws_bus_presence_disown_locked(zone, node, slot);
+            n = ngx_ws_bus_presence_disown_locked(zone, node, slot);
+            work += n;
+
+            /* there may be more of it in this bucket */
+
+            if (n && work >= NGX_WS_BUS_PRESENCE_SLICE) {
+                return NGX_AGAIN;
+            }
+        }
+    }
+
+    ngx_ws_bus_channel_recount_locked(zone);
+    ngx_ws_bus_once_recount_locked(zone);
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_ws_bus_channel_recount_locked(ngx_ws_bus_zone_t *zone)
+{
+    ngx_uint_t          i, n;
+    ngx_ws_bus_node_t  *node;
+
+    n = 0;
+
+    for (i = 0; i <= zone->sh->mask; i++) {
+        for (node = zone->sh->nodes[i]; node; node = node->next) {
+            n++;
         }
     }
 
     zone->sh->channels = n;
-
-    ngx_ws_bus_once_recount_locked(zone);
 }
 
 

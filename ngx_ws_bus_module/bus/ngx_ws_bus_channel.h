@@ -323,13 +323,18 @@ uint64_t ngx_ws_bus_channel_epoch(void);
 /*
  * For the zone, under its mutex: completes an append, the caller's own or
  * that of a killed process (rings is NULL then: the slots look by
- * themselves), and returns the number of subscribers; removes all interest
- * of a slot.
+ * themselves), and returns the number of subscribers.
  */
 ngx_uint_t ngx_ws_bus_channel_redo_locked(ngx_ws_bus_zone_t *zone,
     ngx_uint_t *rings, ngx_uint_t *n);
-void ngx_ws_bus_channel_disown_locked(ngx_ws_bus_zone_t *zone,
-    ngx_uint_t slot);
+
+/*
+ * Removes all interest and all members of a slot without a process, and
+ * counts the channels.  NGX_OK, or NGX_AGAIN if there is more to do: others
+ * may have the mutex before it is called again.  *bucket is 0 at first.
+ */
+ngx_int_t ngx_ws_bus_channel_disown_locked(ngx_ws_bus_zone_t *zone,
+    ngx_uint_t slot, ngx_uint_t *bucket);
 
 
 #endif /* _NGX_WS_BUS_CHANNEL_H_INCLUDED_ */

@@ -23,34 +23,82 @@ typedef struct {
 } ngx_ws_bus_leaver_t;
 
 
+/*
+ * What the zone knows of one member of a channel.
+ */
+
+typedef struct {
+    ngx_ws_bus_member_t  *own;          /* this process's entry, or NULL */
+    ngx_uint_t            entries;      /* of who has just left as well */
+    ngx_uint_t            connections;
+} ngx_ws_bus_known_t;
+
+
+/*
+ * Entries of a slot whose process is gone, in the order of the list.
+ */
+
+typedef struct {
+    ngx_ws_bus_member_t  *entry;
+    uint32_t              next;         /* in the bucket, + 1; 0: the last */
+    uint32_t              stays;        /* is connected to other processes */
+} ngx_ws_bus_goner_t;
+
+typedef struct {
+    ngx_uint_t            n;
+    ngx_uint_t            others;       /* entries of those who do not stay */
+    uint32_t              buckets[NGX_WS_BUS_PRESENCE_SLICE];
+    ngx_ws_bus_goner_t    goners[NGX_WS_BUS_PRESENCE_SLICE];
+} ngx_ws_bus_goners_t;
+
+
 static ngx_ws_bus_member_t *ngx_ws_bus_presence_create_locked(
     ngx_ws_bus_zone_t *zone, ngx_str_t *member);
 static void ngx_ws_bus_presence_destroy_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_member_t *m);
-static ngx_uint_t ngx_ws_bus_presence_is(ngx_ws_bus_member_t *m,
-    ngx_str_t *member);
-static ngx_ws_bus_member_t *ngx_ws_bus_presence_find_locked(
-    ngx_ws_bus_node_t *node, ngx_str_t *member, ngx_uint_t slot);
-static ngx_uint_t ngx_ws_bus_presence_count_locked(ngx_ws_bus_zone_t *zone,
-    ngx_ws_bus_node_t *node, ngx_str_t *member, ngx_uint_t *entries);
+static uint16_t ngx_ws_bus_presence_hash(ngx_str_t *member);
+static void ngx_ws_bus_presence_look_locked(ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_node_t *node, ngx_str_t *member, ngx_ws_bus_known_t *known);
 static void ngx_ws_bus_presence_wait(ngx_ws_bus_hub_t *hub,
     ngx_ws_bus_node_t *node, ngx_str_t *member);
 static void ngx_ws_bus_presence_timer_handler(ngx_event_t *ev);
 static void ngx_ws_bus_presence_left(ngx_ws_bus_hub_t *hub,
     ngx_ws_bus_leaver_t *leaver);
 static void ngx_ws_bus_presence_forget_locked(ngx_ws_bus_zone_t *zone,
-    ngx_ws_bus_node_t *node, ngx_str_t *member);
+    ngx_ws_bus_node_t *node, ngx_str_t *member, ngx_ws_bus_member_t *except,
+    ngx_uint_t n);
+static void ngx_ws_bus_presence_gather_locked(ngx_ws_bus_goners_t *g,
+    ngx_ws_bus_node_t *node, ngx_uint_t slot);
+static void ngx_ws_bus_presence_ask_locked(ngx_ws_bus_goners_t *g,
+    ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node, ngx_uint_t slot);
+static void ngx_ws_bus_presence_clear_locked(ngx_ws_bus_goners_t *g,
+    ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node, ngx_uint_t slot);
+static void ngx_ws_bus_presence_let_go_locked(ngx_ws_bus_goners_t *g,
+    ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node, ngx_uint_t slot);
+static ngx_ws_bus_goner_t *ngx_ws_bus_presence_goner(ngx_ws_bus_goners_t *g,
+    ngx_ws_bus_member_t *m);
+static void ngx_ws_bus_presence_name(ngx_ws_bus_member_t *m, u_char *buf,
+    ngx_str_t *name);
 static int ngx_libc_cdecl ngx_ws_bus_presence_cmp(const void *one,
     const void *two);
+
+
+/* names differ in it before they are looked at */
+
+#define ngx_ws_bus_presence_is(m, h, member)                                  \
+    ((m)->hash == (h)                                                         \
+     && ngx_ws_bus_name_is((m)->name, NGX_WS_BUS_MEMBER_ROOM, (m)->len,       \
+                           member))
 
 
 ngx_int_t
 ngx_ws_bus_presence_join(ngx_ws_bus_sub_t *sub, ngx_str_t *member)
 {
-    ngx_uint_t            n, entries;
+    ngx_uint_t            n;
     ngx_ws_bus_hub_t     *hub;
     ngx_ws_bus_node_t    *node;
     ngx_ws_bus_zone_t    *zone;
+    ngx_ws_bus_known_t    known;
     ngx_ws_bus_member_t  *m;
 
     static ngx_uint_t     rings[NGX_MAX_PROCESSES];
@@ -62,9 +110,9 @@ ngx_ws_bus_presence_join(ngx_ws_bus_sub_t *sub, ngx_str_t *member)
 
     ngx_ws_bus_zone_lock(zone);
 
-    (void) ngx_ws_bus_presence_count_locked(zone, node, member, &entries);
+    ngx_ws_bus_presence_look_locked(zone, node, member, &known);
 
-    m = ngx_ws_bus_presence_find_locked(node, member, ngx_process_slot);
+    m = known.own;
 
     if (m == NULL) {
         m = ngx_ws_bus_presence_create_locked(zone, member);
@@ -81,7 +129,7 @@ ngx_ws_bus_presence_join(ngx_ws_bus_sub_t *sub, ngx_str_t *member)
 
     m->count++;
 
-    if (entries == 0) {
+    if (known.entries == 0) {
         ngx_ws_bus_channel_tell_locked(zone, node, NGX_WS_BUS_REC_JOINED,
                                        member, rings, &n);
     }
@@ -97,10 +145,10 @@ ngx_ws_bus_presence_join(ngx_ws_bus_sub_t *sub, ngx_str_t *member)
 void
 ngx_ws_bus_presence_leave(ngx_ws_bus_sub_t *sub, ngx_str_t *member)
 {
-    ngx_uint_t            left, entries;
-    ngx_ws_bus_hub_t     *hub;
-    ngx_ws_bus_node_t    *node;
-    ngx_ws_bus_member_t  *m;
+    ngx_uint_t           left;
+    ngx_ws_bus_hub_t    *hub;
+    ngx_ws_bus_node_t   *node;
+    ngx_ws_bus_known_t   known;
 
     hub = sub->group->channel->hub;
     node = sub->group->channel->node;
@@ -108,12 +156,11 @@ ngx_ws_bus_presence_leave(ngx_ws_bus_sub_t *sub, ngx_str_t *member)
 
     ngx_ws_bus_zone_lock(hub->zone);
 
-    m = ngx_ws_bus_presence_find_locked(node, member, ngx_process_slot);
+    ngx_ws_bus_presence_look_locked(hub->zone, node, member, &known);
 
-    if (m && m->count) {
-        m->count--;
-        left = !ngx_ws_bus_presence_count_locked(hub->zone, node, member,
-                                                 &entries);
+    if (known.own && known.own->count) {
+        known.own->count--;
+        left = (known.connections <= 1);
     }
 
     ngx_ws_bus_zone_unlock(hub->zone);
@@ -192,29 +239,39 @@ ngx_ws_bus_presence_timer_handler(ngx_event_t *ev)
 static void
 ngx_ws_bus_presence_left(ngx_ws_bus_hub_t *hub, ngx_ws_bus_leaver_t *leaver)
 {
-    ngx_uint_t          n, entries;
-    ngx_ws_bus_zone_t  *zone;
-    ngx_ws_bus_node_t  *node;
+    ngx_uint_t           n, others;
+    ngx_ws_bus_zone_t   *zone;
+    ngx_ws_bus_node_t   *node;
+    ngx_ws_bus_known_t   known;
 
-    static ngx_uint_t   rings[NGX_MAX_PROCESSES];
+    static ngx_uint_t    rings[NGX_MAX_PROCESSES];
 
     n = 0;
+    known.entries = 0;
     zone = hub->zone;
 
     ngx_ws_bus_zone_lock(zone);
 
     node = ngx_ws_bus_channel_find_locked(zone, &leaver->channel);
 
-    if (node
-        && ngx_ws_bus_presence_count_locked(zone, node, &leaver->member,
-                                            &entries)
-           == 0
-        && entries)
-    {
-        ngx_ws_bus_presence_forget_locked(zone, node, &leaver->member);
+    if (node) {
+        ngx_ws_bus_presence_look_locked(zone, node, &leaver->member, &known);
+    }
+
+    if (known.entries && known.connections == 0) {
+
+        /* the own entry goes last: by it a successor knows what is left */
+
+        others = known.entries - (known.own != NULL);
+
+        ngx_ws_bus_presence_forget_locked(zone, node, &leaver->member,
+                                          known.own, others);
 
         ngx_ws_bus_channel_tell_locked(zone, node, NGX_WS_BUS_REC_LEFT,
                                        &leaver->member, rings, &n);
+
+        ngx_ws_bus_presence_forget_locked(zone, node, &leaver->member, NULL,
+                                          known.entries - others);
     }
 
     ngx_ws_bus_zone_unlock(zone);
@@ -332,13 +389,112 @@ ngx_ws_bus_presence_exit(ngx_ws_bus_hub_t *hub)
 }
 
 
-void
+ngx_uint_t
 ngx_ws_bus_presence_disown_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node, ngx_uint_t slot)
 {
-    u_char                name[NGX_WS_BUS_MEMBER_MAX];
-    ngx_str_t             member;
-    ngx_uint_t            entries;
+    static ngx_ws_bus_goners_t  goners;
+
+    ngx_ws_bus_presence_gather_locked(&goners, node, slot);
+
+    if (goners.n == 0) {
+        return 0;
+    }
+
+    ngx_ws_bus_presence_ask_locked(&goners, zone, node, slot);
+
+    if (goners.others) {
+        ngx_ws_bus_presence_clear_locked(&goners, zone, node, slot);
+    }
+
+    ngx_ws_bus_presence_let_go_locked(&goners, zone, node, slot);
+
+    return goners.n;
+}
+
+
+static void
+ngx_ws_bus_presence_gather_locked(ngx_ws_bus_goners_t *g,
+    ngx_ws_bus_node_t *node, ngx_uint_t slot)
+{
+    uint32_t             *bucket;
+    ngx_ws_bus_goner_t   *goner;
+    ngx_ws_bus_member_t  *m;
+
+    g->n = 0;
+    g->others = 0;
+
+    for (m = node->members; m; m = m->next) {
+
+        if (m->slot != slot) {
+            continue;
+        }
+
+        if (g->n == 0) {
+            ngx_memzero(g->buckets, sizeof(g->buckets));
+        }
+
+        bucket = &g->buckets[m->hash % NGX_WS_BUS_PRESENCE_SLICE];
+
+        goner = &g->goners[g->n++];
+        goner->entry = m;
+        goner->next = *bucket;
+        goner->stays = 0;
+
+        *bucket = g->n;
+
+        if (g->n == NGX_WS_BUS_PRESENCE_SLICE) {
+            break;
+        }
+    }
+}
+
+
+/*
+ * Who is connected to another process?
+ */
+
+static void
+ngx_ws_bus_presence_ask_locked(ngx_ws_bus_goners_t *g,
+    ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node, ngx_uint_t slot)
+{
+    ngx_ws_bus_goner_t   *goner;
+    ngx_ws_bus_member_t  *m;
+
+    for (m = node->members; m; m = m->next) {
+
+        if (m->slot == slot) {
+            continue;
+        }
+
+        goner = ngx_ws_bus_presence_goner(g, m);
+
+        if (goner == NULL) {
+            continue;
+        }
+
+        if (m->count && zone->sh->slots[m->slot]->pid) {
+            goner->stays = 1;
+
+        } else {
+            g->others++;
+        }
+    }
+}
+
+
+/*
+ * Other processes may have an entry of one who has just left; whoever waited
+ * for the member to come back may have been the one killed.  These go first:
+ * as long as the entry of the slot is there, whoever is killed here leaves
+ * all of that to the next one.
+ */
+
+static void
+ngx_ws_bus_presence_clear_locked(ngx_ws_bus_goners_t *g,
+    ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node, ngx_uint_t slot)
+{
+    ngx_ws_bus_goner_t   *goner;
     ngx_ws_bus_member_t  *m, **prev;
 
     prev = &node->members;
@@ -346,34 +502,82 @@ ngx_ws_bus_presence_disown_locked(ngx_ws_bus_zone_t *zone,
     while (*prev) {
         m = *prev;
 
+        goner = (m->slot != slot) ? ngx_ws_bus_presence_goner(g, m) : NULL;
+
+        if (goner == NULL || goner->stays) {
+            prev = &m->next;
+            continue;
+        }
+
+        *prev = m->next;
+        ngx_ws_bus_presence_destroy_locked(zone, m);
+    }
+}
+
+
+/*
+ * Whoever is killed in between leaves somebody to be told of twice, not one
+ * whom nobody has been told of.
+ */
+
+static void
+ngx_ws_bus_presence_let_go_locked(ngx_ws_bus_goners_t *g,
+    ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node, ngx_uint_t slot)
+{
+    u_char                buf[NGX_WS_BUS_MEMBER_MAX];
+    ngx_str_t             name;
+    ngx_uint_t            i;
+    ngx_ws_bus_member_t  *m, **prev;
+
+    i = 0;
+    prev = &node->members;
+
+    while (i < g->n) {
+        m = *prev;
+
         if (m->slot != slot) {
             prev = &m->next;
             continue;
         }
 
-        member.data = name;
-        member.len = m->len;
-        ngx_ws_bus_name_copy(name, m->name, NGX_WS_BUS_MEMBER_ROOM, m->len);
+        if (!g->goners[i++].stays) {
+            ngx_ws_bus_presence_name(m, buf, &name);
+            ngx_ws_bus_channel_tell_locked(zone, node, NGX_WS_BUS_REC_LEFT,
+                                           &name, NULL, NULL);
+        }
 
         *prev = m->next;
         ngx_ws_bus_presence_destroy_locked(zone, m);
+    }
+}
 
-        if (ngx_ws_bus_presence_count_locked(zone, node, &member, &entries)) {
+
+static ngx_ws_bus_goner_t *
+ngx_ws_bus_presence_goner(ngx_ws_bus_goners_t *g, ngx_ws_bus_member_t *m)
+{
+    u_char               buf[NGX_WS_BUS_MEMBER_MAX];
+    uint32_t             i;
+    ngx_str_t            name;
+    ngx_ws_bus_goner_t  *goner;
+
+    for (i = g->buckets[m->hash % NGX_WS_BUS_PRESENCE_SLICE];
+         i;
+         i = goner->next)
+    {
+        goner = &g->goners[i - 1];
+
+        if (goner->entry->hash != m->hash || goner->entry->len != m->len) {
             continue;
         }
 
-        /*
-         * Other workers may have an entry of one who has just left; whoever
-         * waited for the member to come back may have been the one killed.
-         */
+        ngx_ws_bus_presence_name(m, buf, &name);
 
-        ngx_ws_bus_presence_forget_locked(zone, node, &member);
-
-        ngx_ws_bus_channel_tell_locked(zone, node, NGX_WS_BUS_REC_LEFT,
-                                       &member, NULL, NULL);
-
-        prev = &node->members;
+        if (ngx_ws_bus_presence_is(goner->entry, m->hash, &name)) {
+            return goner;
+        }
     }
+
+    return NULL;
 }
 
 
@@ -414,6 +618,7 @@ ngx_ws_bus_presence_create_locked(ngx_ws_bus_zone_t *zone, ngx_str_t *member)
     }
 
     m->slot = ngx_process_slot;
+    m->hash = ngx_ws_bus_presence_hash(member);
     m->len = member->len;
 
     return m;
@@ -429,84 +634,80 @@ ngx_ws_bus_presence_destroy_locked(ngx_ws_bus_zone_t *zone,
 }
 
 
-static ngx_uint_t
-ngx_ws_bus_presence_is(ngx_ws_bus_member_t *m, ngx_str_t *member)
+static uint16_t
+ngx_ws_bus_presence_hash(ngx_str_t *member)
 {
-    return ngx_ws_bus_name_is(m->name, NGX_WS_BUS_MEMBER_ROOM, m->len, member);
+    return (uint16_t) ngx_murmur_hash2(member->data, member->len);
 }
 
 
-static ngx_ws_bus_member_t *
-ngx_ws_bus_presence_find_locked(ngx_ws_bus_node_t *node, ngx_str_t *member,
-    ngx_uint_t slot)
+static void
+ngx_ws_bus_presence_name(ngx_ws_bus_member_t *m, u_char *buf, ngx_str_t *name)
 {
-    ngx_ws_bus_member_t  *m;
+    name->data = buf;
+    name->len = m->len;
 
-    for (m = node->members; m; m = m->next) {
-        if (m->slot == slot && ngx_ws_bus_presence_is(m, member)) {
-            return m;
-        }
-    }
-
-    return NULL;
+    ngx_ws_bus_name_copy(buf, m->name, NGX_WS_BUS_MEMBER_ROOM, m->len);
 }
 
 
-/*
- * The number of the member's connections; *entries is how many entries there
- * are, those who have just left included.
- */
-
-static ngx_uint_t
-ngx_ws_bus_presence_count_locked(ngx_ws_bus_zone_t *zone,
-    ngx_ws_bus_node_t *node, ngx_str_t *member, ngx_uint_t *entries)
+static void
+ngx_ws_bus_presence_look_locked(ngx_ws_bus_zone_t *zone,
+    ngx_ws_bus_node_t *node, ngx_str_t *member, ngx_ws_bus_known_t *known)
 {
-    ngx_uint_t            n;
+    uint16_t              hash;
     ngx_ws_bus_member_t  *m;
 
-    n = 0;
-    *entries = 0;
+    ngx_memzero(known, sizeof(ngx_ws_bus_known_t));
+
+    hash = ngx_ws_bus_presence_hash(member);
 
     for (m = node->members; m; m = m->next) {
 
-        if (!ngx_ws_bus_presence_is(m, member)) {
+        if (!ngx_ws_bus_presence_is(m, hash, member)) {
             continue;
         }
 
-        (*entries)++;
+        known->entries++;
 
         if (zone->sh->slots[m->slot]->pid) {
-            n += m->count;
+            known->connections += m->count;
+        }
+
+        if (m->slot == (ngx_uint_t) ngx_process_slot) {
+            known->own = m;
         }
     }
-
-    return n;
 }
 
 
 /*
- * Frees the member's entries, which have no connection any more.  One of a
- * slot whose process is gone goes with that slot.
+ * Frees n entries of the member, which has no connection any more, but not
+ * "except".
  */
 
 static void
 ngx_ws_bus_presence_forget_locked(ngx_ws_bus_zone_t *zone,
-    ngx_ws_bus_node_t *node, ngx_str_t *member)
+    ngx_ws_bus_node_t *node, ngx_str_t *member, ngx_ws_bus_member_t *except,
+    ngx_uint_t n)
 {
+    uint16_t              hash;
     ngx_ws_bus_member_t  *m, **prev;
 
+    hash = ngx_ws_bus_presence_hash(member);
     prev = &node->members;
 
-    while (*prev) {
+    while (n && *prev) {
         m = *prev;
 
-        if (!ngx_ws_bus_presence_is(m, member)) {
+        if (m == except || !ngx_ws_bus_presence_is(m, hash, member)) {
             prev = &m->next;
             continue;
         }
 
         *prev = m->next;
         ngx_ws_bus_presence_destroy_locked(zone, m);
+        n--;
     }
 }
 

@@ -17,6 +17,9 @@
 
 #define NGX_WS_BUS_MEMBER_MAX   255
 
+/* entries that one hold of the mutex removes, a power of 2 */
+#define NGX_WS_BUS_PRESENCE_SLICE  1024
+
 /* who comes back within that time has not left, milliseconds */
 #define NGX_WS_BUS_LEAVE_TIME   1000
 
@@ -28,11 +31,14 @@
 
 struct ngx_ws_bus_member_s {
     ngx_ws_bus_member_t  *next;
-    uint32_t              slot;
     uint32_t              count;
+    uint16_t              slot;
+    uint16_t              hash;       /* of the name */
     u_char                len;
     u_char                name[1];
 };
+
+ngx_ws_bus_assert(member_slot, NGX_MAX_PROCESSES <= 65536);
 
 #define NGX_WS_BUS_MEMBER_ROOM                                                \
     (NGX_WS_BUS_CELL - offsetof(ngx_ws_bus_member_t, name))
@@ -76,12 +82,17 @@ void ngx_ws_bus_presence_init(ngx_ws_bus_hub_t *hub);
 void ngx_ws_bus_presence_exit(ngx_ws_bus_hub_t *hub);
 
 /*
- * For the channel table, under the mutex: the entries of a slot whose
- * process is gone are removed, and whoever has left by that is told of; all
- * entries of a node are freed.
+ * For the channel table, under the mutex: up to NGX_WS_BUS_PRESENCE_SLICE
+ * entries of a slot whose process is gone are removed, and whoever has left
+ * by that is told of.  Returns how many they were: with fewer there are no
+ * more.  It takes time for all entries of the node, a few times over.
  */
-void ngx_ws_bus_presence_disown_locked(ngx_ws_bus_zone_t *zone,
+ngx_uint_t ngx_ws_bus_presence_disown_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node, ngx_uint_t slot);
+
+/*
+ * All entries of a node are freed, under the mutex.
+ */
 void ngx_ws_bus_presence_free_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node);
 

@@ -21,6 +21,8 @@ static ngx_int_t ngx_ws_bus_zone_create(ngx_ws_bus_zone_t *zone,
     ngx_log_t *log);
 static void ngx_ws_bus_zone_share(ngx_ws_bus_zone_t *zone);
 static ngx_uint_t ngx_ws_bus_zone_ndoorbells(ngx_ws_bus_zone_t *zone);
+static void ngx_ws_bus_zone_disown_locked(ngx_ws_bus_zone_t *zone,
+    ngx_uint_t n);
 
 
 const uint64_t  ngx_ws_bus_latency_bounds[] = {
@@ -325,7 +327,7 @@ ngx_ws_bus_zone_enter(ngx_ws_bus_zone_t *zone, ngx_log_t *log)
     sh->nslots = ngx_max(sh->nslots, n + 1);
 
     if (!slot->clean) {
-        ngx_ws_bus_channel_disown_locked(zone, n);
+        ngx_ws_bus_zone_disown_locked(zone, n);
     }
 
     slot->stats.connections = 0;
@@ -352,6 +354,29 @@ ngx_ws_bus_zone_enter(ngx_ws_bus_zone_t *zone, ngx_log_t *log)
     }
 
     return slot;
+}
+
+
+/*
+ * Nobody has the slot until all is done, and nothing of it is counted.  What
+ * takes long is done in pieces; others get the mutex in between, for certain.
+ */
+
+static void
+ngx_ws_bus_zone_disown_locked(ngx_ws_bus_zone_t *zone, ngx_uint_t n)
+{
+    ngx_uint_t  bucket;
+
+    zone->sh->slots[n]->pid = 0;
+
+    bucket = 0;
+
+    while (ngx_ws_bus_channel_disown_locked(zone, n, &bucket) == NGX_AGAIN) {
+
+        ngx_ws_bus_zone_unlock(zone);
+        ngx_msleep(1);
+        ngx_ws_bus_zone_lock(zone);
+    }
 }
 
 

@@ -453,7 +453,7 @@ ngx_log_error_core(ngx_uint_t level, ngx_log_t *log, ngx_err_t err,
 
 /* nobody has a name here */
 
-void
+ngx_uint_t
 ngx_ws_bus_presence_disown_locked(ngx_ws_bus_zone_t *zone,
     ngx_ws_bus_node_t *node, ngx_uint_t slot)
 {
@@ -463,6 +463,8 @@ ngx_ws_bus_presence_disown_locked(ngx_ws_bus_zone_t *zone,
     if (node->members) {
         bug("a member");
     }
+
+    return 0;
 }
 
 
