@@ -456,7 +456,7 @@ ngx_ws_bus_link_later(ngx_ws_bus_link_t *link, ngx_msec_t up)
 
     /* a short absence is not made much longer */
 
-    gone = (ngx_current_msec - link->gone_at) / 2;
+    gone = (ngx_current_msec - link->gone_at) / 4;
 
     delay = ngx_min(link->delay, ngx_max(gone, link->conf->reconnect));
     delay = delay / 2 + 1;
