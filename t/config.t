@@ -40,6 +40,11 @@ my @cases = (
     [ 'http', 'ws_bus_zone a 127k;', 'zone "a" is too small' ],
     [ 'http', 'ws_bus_zone a 1m; ws_bus_zone a 1m;', 'duplicate zone "a"' ],
     [ 'http', 'ws_bus_zone a 1m; ws_bus_zone a 2m;', 'duplicate zone "a"' ],
+    [ 'http', 'ws_bus_redis r { server 127.0.0.1; } ws_bus_zone a@r 1m;
+               ws_bus_zone a 1m redis=r;', 'duplicate zone "ws_bus:a@r"' ],
+    [ 'http', 'ws_bus_redis r { server 127.0.0.1; }
+               ws_bus_zone a 1m redis=r; ws_bus_zone a@r 1m;',
+      'duplicate zone "ws_bus:a@r"' ],
     [ 'http', 'ws_bus_zone "" 1m;', 'invalid zone name ""' ],
     [ 'server', 'ws_bus_zone a 1m;',
         '"ws_bus_zone" directive is not allowed here' ],

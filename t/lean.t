@@ -52,6 +52,7 @@ http {
         listen 127.0.0.1:%%PORT_8080%%;
         listen 127.0.0.1:%%PORT_8443%% ssl;
         listen 127.0.0.1:%%PORT_8081%% sndbuf=16k;
+        listen 127.0.0.1:%%PORT_8444%% ssl sndbuf=16k;
 
         location ~ ^/ws/(?<chan>.*)$ {
             ws_bus $chan;
@@ -169,6 +170,30 @@ is_closed($s, 1013, 'slow consumer');
 $_->disconnect() for $p, $s;
 
 
+# A session does not last as long as TLS, which cannot say goodbye to a client
+# that does not read.
+
+my ($before, $closed) = (status()->{subscriptions}, closed());
+
+my @full = map { ws('/ping/full', port => port(8444), ssl => 1,
+                    rcvbuf => 4096) } 1 .. 5;
+
+http_post('/pub/full', 'x' x 20000) for 1 .. 20;
+
+ok($t->wait_until(sub { closed() == $closed + 5 }, 20), 'TLS, all closed');
+is(status()->{subscriptions}, $before, 'their subscriptions, too');
+
+$_->abort() for @full;
+
+
+# What a refused handshake leaves in the connection's memory does not add up.
+
+my $r = ws_response('/ws/a?consumer=%7B');
+
+is($r->status(), 400, 'a refused handshake');
+is($r->header('Connection'), 'close', 'is the last of its connection');
+
+
 # limit_conn sees requests: the connection is not one any more.
 
 my @one = map { ws('/one/a') } 1 .. 3;
@@ -211,3 +236,12 @@ $t->signal('QUIT');
 is(scalar(grep { $_->wait_close() == 1001 } @last), 10, 'shutdown');
 
 $t->done_testing();
+
+
+sub closed {
+    my $n = 0;
+
+    $n += $_ for values %{status()->{closed}};
+
+    return $n;
+}

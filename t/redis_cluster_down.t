@@ -210,7 +210,7 @@ is(join(' ', map { ($j->answer($_, 60) // {})->{type} // 'none' } 1 .. 100),
 
 my @got;
 
-while (@got < 100 && defined($m = $a->recv(20))) {
+while (@got < 100 && defined($m = $a->recv())) {
     push @got, $1 if $m =~ /^"(\d+) /;
 }
 

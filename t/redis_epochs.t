@@ -124,6 +124,18 @@ sub comes_back {
     }
 }
 
+# what has been published to a channel is with the master's replica: it gets
+# commands in order, and WAIT is for one's own
+
+sub replicated {
+    my ($master, $channel) = @_;
+
+    my $client = $cluster->node($master)->client();
+
+    $client->command('SET', "{$channel}wait", '1');
+    is($client->command('WAIT', 1, 20000), 1, 'replicated');
+}
+
 # a replica that is not told any more
 
 sub cut {
@@ -231,7 +243,7 @@ $e1 = post($silent, 'm2')->{epoch};
 $c->recv();
 $c->disconnect();
 
-ok($t->wait_until(sub { !$f->redis_status(1)->{channels} }, 40),
+ok($t->wait_until(sub { !$f->redis_status(1)->{channels} }, 90),
    'and listens no more');
 
 $cluster->migrate($slot, 1);
@@ -256,7 +268,7 @@ $e1 = post($lossy, 'm2')->{epoch};
 $cluster->migrate($slot, 1);
 $e2 = post($lossy, 'm3')->{epoch};
 
-$cluster->node(1)->command('WAIT', 1, 5000);
+replicated(1, $lossy);
 cut(1, 3);
 $p = post($lossy, 'lost');
 
@@ -296,11 +308,11 @@ comes_back($lossy, $e3, 4, 5, 'yes m5', 'had its successor');
 
 my $back = $cluster->tag(0, 'back');
 
-ok($t->wait_until(sub { !$f->redis_status(0)->{channels} }, 40),
+ok($t->wait_until(sub { !$f->redis_status(0)->{channels} }, 90),
    'nothing is listened to');
 
 $e1 = post($back, "m$_")->{epoch} for 1 .. 3;
-$cluster->node(0)->command('WAIT', 1, 5000);
+replicated(0, $back);
 cut(0, 2);
 $p = post($back, "lost$_") for 4 .. 5;
 

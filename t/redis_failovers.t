@@ -19,7 +19,7 @@ use Test::WsBus::Json;
 use Test::WsBus::Sentinels;
 
 
-my $f = Test::WsBus::Fleet->new(hosts => 2, block => 'timeout 1s;',
+my $f = Test::WsBus::Fleet->new(hosts => 2,
                                 topology => 'Test::WsBus::Sentinels')
     ->start();
 my ($t, $s) = ($f->host(0), $f->redis());
@@ -44,12 +44,16 @@ sub post {
 sub failover {
     my $old = $s->current();
 
-    # what has been acknowledged is with the replicas
+    # what has been acknowledged is with the replicas: they get commands in
+    # order, and WAIT is for one's own
 
-    my $left = $s->server($old)->command('WAIT', 2, 10000);
+    my $client = $s->server($old)->client();
 
-    $s->watcher(0)->command('SENTINEL', 'FAILOVER', 'bus');
-    $s->wait_other($old);
+    $client->command('SET', 'wait', '1');
+
+    my $left = $client->command('WAIT', 2, 20000);
+
+    $s->failover();
     $s->wait_ok();
     $f->wait_up();
 

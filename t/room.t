@@ -275,6 +275,16 @@ sub filled_by_keys {
 
     is_deeply(\%status, { 201 => 2 * MANY }, 'keys: in a full zone');
 
+    # one makes way for another one, whatever place it has
+
+    my @known = map { "late $_" } MANY - 100 .. MANY - 1;
+    my $before = status('keys')->{messages_in};
+
+    post('/keys/pass/nobody', $_) for @known;
+
+    cmp_ok(status('keys')->{messages_in} - $before, '<', 50,
+        'keys: most of the newest are known');
+
     all_kinds('keys');
 }
 

@@ -109,10 +109,15 @@ $s->wait_ok();
 
 # killed
 
+# nobody follows before that is seen
+
+$s->patience(600_000);
 $s->server($second)->kill();
 
 ok(wait_for($t, 'fleet', sub { !$_[0]{complete} }), 'no master');
 is(command('fleet', ['k', 'GET', 'k']), 'down', 'no answer');
+
+$s->patience(1000);
 
 my $third = $s->wait_other($second);
 

@@ -20,6 +20,8 @@ static ngx_ws_bus_once_t *ngx_ws_bus_once_find_locked(
     ngx_ws_bus_zone_t *zone, u_char *key, uint64_t now);
 static ngx_ws_bus_once_t *ngx_ws_bus_once_alloc_locked(
     ngx_ws_bus_zone_t *zone);
+static ngx_ws_bus_once_t *ngx_ws_bus_once_take_locked(
+    ngx_ws_bus_zone_t *zone);
 
 
 ngx_int_t
@@ -123,8 +125,7 @@ ngx_ws_bus_once_get_locked(ngx_ws_bus_zone_t *zone, ngx_ws_bus_node_t *node,
         for (i = 0; once == NULL && i < NGX_WS_BUS_ONCE_SCAN; i++) {
 
             if (ngx_ws_bus_once_sweep_locked(zone, now, force)) {
-                once = ngx_slab_calloc_locked(zone->shpool,
-                                              sizeof(ngx_ws_bus_once_t));
+                once = ngx_ws_bus_once_take_locked(zone);
             }
         }
     }
@@ -142,10 +143,33 @@ ngx_ws_bus_once_alloc_locked(ngx_ws_bus_zone_t *zone)
 {
     ngx_ws_bus_once_t  *once;
 
-    once = ngx_slab_calloc_locked(zone->shpool, sizeof(ngx_ws_bus_once_t));
+    once = ngx_ws_bus_once_take_locked(zone);
 
     if (once == NULL) {
         once = ngx_ws_bus_room_alloc_locked(zone, NGX_WS_BUS_CELL);
+
+        if (once) {
+            once->cell = 1;
+        }
+    }
+
+    return once;
+}
+
+
+/*
+ * Only what is free: the place of an entry that has made way may be either.
+ */
+
+static ngx_ws_bus_once_t *
+ngx_ws_bus_once_take_locked(ngx_ws_bus_zone_t *zone)
+{
+    ngx_ws_bus_once_t  *once;
+
+    once = ngx_slab_calloc_locked(zone->shpool, sizeof(ngx_ws_bus_once_t));
+
+    if (once == NULL) {
+        once = ngx_slab_calloc_locked(zone->shpool, NGX_WS_BUS_CELL);
 
         if (once) {
             once->cell = 1;

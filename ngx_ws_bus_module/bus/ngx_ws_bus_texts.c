@@ -11,6 +11,7 @@
 #include "ngx_ws_bus_zone.h"
 
 
+static ngx_uint_t ngx_ws_bus_texts_trylock(ngx_ws_bus_texts_t *texts);
 static ngx_int_t ngx_ws_bus_texts_create(ngx_ws_bus_texts_t *texts);
 static ngx_ws_bus_text_t *ngx_ws_bus_texts_take(ngx_ws_bus_texts_t *texts,
     u_char *id);
@@ -24,6 +25,10 @@ static ngx_uint_t ngx_ws_bus_text_mine(ngx_ws_bus_texts_t *texts,
 
 /* the pool's own pages, a descriptor for each page */
 #define NGX_WS_BUS_TEXTS_RESERVE  65536
+
+/* milliseconds */
+#define NGX_WS_BUS_TEXTS_TRIES    1000
+
 
 size_t
 ngx_ws_bus_texts_size(size_t max, ngx_uint_t *n)
@@ -46,7 +51,7 @@ ngx_ws_bus_texts_init(ngx_shm_zone_t *shm_zone, void *data)
 {
     ngx_ws_bus_texts_t  *old = data;
 
-    ngx_uint_t               i;
+    ngx_uint_t               i, locked;
     ngx_ws_bus_texts_t      *texts;
     ngx_ws_bus_text_ref_t  **ref;
 
@@ -65,7 +70,7 @@ ngx_ws_bus_texts_init(ngx_shm_zone_t *shm_zone, void *data)
         return NGX_ERROR;
     }
 
-    ngx_shmtx_lock(&texts->shpool->mutex);
+    locked = ngx_ws_bus_texts_trylock(texts);
 
     texts->generation = ++texts->sh->generation;
 
@@ -75,9 +80,36 @@ ngx_ws_bus_texts_init(ngx_shm_zone_t *shm_zone, void *data)
         ref[i]->text = ngx_ws_bus_texts_take(texts, ref[i]->id);
     }
 
-    ngx_shmtx_unlock(&texts->shpool->mutex);
+    if (locked) {
+        ngx_shmtx_unlock(&texts->shpool->mutex);
+    }
 
     return NGX_OK;
+}
+
+
+/*
+ * Whoever was killed with the mutex keeps it until the master takes note of
+ * that, which it does not while it reads a configuration: to wait for the
+ * mutex would be for ever.  It is held for microseconds, so after this time
+ * its owner is dead, and keeps all others out.
+ */
+
+static ngx_uint_t
+ngx_ws_bus_texts_trylock(ngx_ws_bus_texts_t *texts)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < NGX_WS_BUS_TEXTS_TRIES; i++) {
+
+        if (ngx_shmtx_trylock(&texts->shpool->mutex)) {
+            return 1;
+        }
+
+        ngx_msleep(1);
+    }
+
+    return 0;
 }
 
 

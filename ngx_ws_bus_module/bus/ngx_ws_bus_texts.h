@@ -98,7 +98,8 @@ size_t ngx_ws_bus_texts_size(size_t max, ngx_uint_t *n);
 
 /*
  * ngx_shm_zone_init_pt: shm_zone->data is a ngx_ws_bus_texts_t.  Runs in the
- * master; nothing is allocated later.
+ * master, and does not wait for a mutex that a dead worker has; nothing is
+ * allocated later.
  */
 ngx_int_t ngx_ws_bus_texts_init(ngx_shm_zone_t *shm_zone, void *data);
 

@@ -301,16 +301,16 @@ ngx_ws_bus_out_flush(ngx_ws_bus_session_t *s)
         ngx_ws_bus_out_sent(s, n);
     }
 
-    if (s->out == NULL) {
-        return NGX_OK;
-    }
+    /* a level-triggered event is not wanted when there is nothing to write */
 
-    if (!wev->active && ngx_handle_write_event(wev, 0) != NGX_OK) {
+    if ((s->out == NULL || !wev->active)
+        && ngx_handle_write_event(wev, 0) != NGX_OK)
+    {
         s->broken = 1;
         return NGX_ERROR;
     }
 
-    return NGX_AGAIN;
+    return s->out ? NGX_AGAIN : NGX_OK;
 }
 
 

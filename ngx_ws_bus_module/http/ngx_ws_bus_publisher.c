@@ -329,6 +329,7 @@ ngx_ws_bus_publisher_hold(ngx_ws_bus_publisher_wait_t *wait)
             ngx_post_event(rev, &ngx_posted_events);
 
         } else if (ngx_handle_read_event(rev, 0) != NGX_OK) {
+            wlcf->zone->remote->cancel(&wait->op);
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
 
@@ -364,13 +365,36 @@ ngx_ws_bus_publisher_hold_cleanup(void *data)
 static void
 ngx_ws_bus_publisher_hold_handler(ngx_http_request_t *r)
 {
-    if (r->connection->write->timedout) {
-        r->connection->write->timedout = 0;
+    ngx_http_cleanup_t           *cln;
+    ngx_ws_bus_publisher_wait_t  *wait;
 
-        ngx_http_finalize_request(r,
-            ngx_ws_bus_publisher_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
-                                        NGX_WS_BUS_PUBLISHER_DOWN));
+    if (!r->connection->write->timedout) {
+        return;
     }
+
+    r->connection->write->timedout = 0;
+
+    /* an answer that comes later finds nobody */
+
+    for (cln = r->main->cleanup; cln; cln = cln->next) {
+
+        if (cln->handler != ngx_ws_bus_publisher_hold_cleanup) {
+            continue;
+        }
+
+        wait = cln->data;
+
+        if (wait->request == r) {
+            ngx_ws_bus_publisher_hold_cleanup(wait);
+        }
+    }
+
+    r->read_event_handler = ngx_http_block_reading;
+    r->write_event_handler = ngx_http_request_empty_handler;
+
+    ngx_http_finalize_request(r,
+        ngx_ws_bus_publisher_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                                    NGX_WS_BUS_PUBLISHER_DOWN));
 }
 
 

@@ -27,6 +27,7 @@ static void ngx_ws_bus_session_start_handler(ngx_event_t *rev);
 static void ngx_ws_bus_session_read_handler(ngx_event_t *rev);
 static void ngx_ws_bus_session_write_handler(ngx_event_t *wev);
 static void ngx_ws_bus_session_read(ngx_ws_bus_session_t *s);
+static void ngx_ws_bus_session_pause(ngx_ws_bus_session_t *s);
 static ngx_int_t ngx_ws_bus_session_handled(ngx_ws_bus_session_t *s,
     ngx_int_t rc);
 static void ngx_ws_bus_session_linger(ngx_ws_bus_session_t *s);
@@ -312,6 +313,7 @@ ngx_ws_bus_session_end(ngx_ws_bus_session_t *s)
     ngx_uint_t           dropped;
     ngx_connection_t    *c;
     ngx_http_request_t  *r;
+    ngx_pool_cleanup_t  *cln;
 
     c = s->connection;
     r = s->request;
@@ -338,6 +340,17 @@ ngx_ws_bus_session_end(ngx_ws_bus_session_t *s)
     ngx_ws_bus_audit(r, NGX_WS_BUS_EVENT_CLOSE, NULL, 0, s->close_reason, 0);
 
     if (r == NULL) {
+
+        /* TLS may take time to end, and the session does not last as long */
+
+        for (cln = c->pool->cleanup; cln; cln = cln->next) {
+            if (cln->data == s) {
+                cln->handler = NULL;
+            }
+        }
+
+        ngx_ws_bus_session_cleanup(s);
+
         ngx_http_close_connection(c);
         return;
     }
@@ -432,6 +445,7 @@ ngx_ws_bus_session_read(ngx_ws_bus_session_t *s)
     for (i = 0; i < NGX_WS_BUS_SESSION_READS; i++) {
 
         if (ngx_ws_bus_pending_full(s)) {
+            ngx_ws_bus_session_pause(s);
             return;
         }
 
@@ -477,6 +491,26 @@ ngx_ws_bus_session_read(ngx_ws_bus_session_t *s)
     }
 
     if (!rev->active && ngx_handle_read_event(rev, 0) != NGX_OK) {
+        ngx_ws_bus_session_end(s);
+    }
+}
+
+
+/*
+ * Whatever makes room posts the event.  A level-triggered one would be told
+ * again and again until then.
+ */
+
+static void
+ngx_ws_bus_session_pause(ngx_ws_bus_session_t *s)
+{
+    ngx_event_t  *rev;
+
+    rev = s->connection->read;
+
+    if ((ngx_event_flags & NGX_USE_LEVEL_EVENT) && rev->active
+        && ngx_del_event(rev, NGX_READ_EVENT, 0) != NGX_OK)
+    {
         ngx_ws_bus_session_end(s);
     }
 }

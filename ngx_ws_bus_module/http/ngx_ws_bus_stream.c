@@ -291,6 +291,14 @@ ngx_ws_bus_stream_write_handler(ngx_http_request_t *r)
 
     rc = s->stream->fallback->write(s);
 
+    /* a level-triggered event is not wanted when there is nothing to write */
+
+    if (rc == NGX_DONE && wev->active
+        && ngx_handle_write_event(wev, 0) != NGX_OK)
+    {
+        rc = NGX_ERROR;
+    }
+
     if (rc != NGX_DONE) {
         ngx_http_finalize_request(r, rc);
     }

@@ -321,6 +321,13 @@ ngx_ws_bus_upgrade_session(ngx_http_request_t *r, ngx_ws_bus_upgrade_t *u,
     s->channel = *channel;
     s->protocol = u->protocol;
 
+    if (pool == r->connection->pool) {
+
+        /* its memory would add up, with every handshake that is refused */
+
+        r->keepalive = 0;
+    }
+
     if (u->fallback) {
 
         if (ngx_ws_bus_stream_create(s, u->fallback, u->wait * 1000)

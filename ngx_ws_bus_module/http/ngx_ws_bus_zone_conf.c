@@ -150,6 +150,15 @@ ngx_ws_bus_zone_add(ngx_conf_t *cf, ngx_ws_bus_main_conf_t *wmcf,
         return NULL;
     }
 
+    if (shm_zone->data) {
+
+        /* "a@b" is another name of "a redis=b" */
+
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "duplicate zone \"%V\"", &shm_name);
+        return NULL;
+    }
+
     shm_zone->init = ngx_ws_bus_zone_init;
     shm_zone->data = zone;
 

@@ -234,6 +234,13 @@ locked(ngx_shmtx_t *mtx)
 }
 
 
+ngx_uint_t
+ngx_shmtx_trylock(ngx_shmtx_t *mtx)
+{
+    return __sync_bool_compare_and_swap(mtx->lock, 0, ngx_pid);
+}
+
+
 void
 ngx_shmtx_unlock(ngx_shmtx_t *mtx)
 {

@@ -25,6 +25,7 @@ static void test_ahead(void);
 static void test_gone(void);
 static void test_reload(void);
 static void test_failed_reloads(void);
+static void test_dead_owner(void);
 static void test_kills(void);
 
 
@@ -50,6 +51,7 @@ main(void)
     test_gone();
     test_reload();
     test_failed_reloads();
+    test_dead_owner();
     test_kills();
 
     zone_free();
@@ -376,6 +378,37 @@ test_failed_reloads(void)
 
     test_now += VALID;
     tap_is(begin(0, 0, 0), NGX_OK, "and fetched");
+}
+
+
+/* a worker was killed with the mutex, and the master reloads before it knows */
+
+static void
+test_dead_owner(void)
+{
+    ngx_atomic_t  *lock;
+
+    prepare("a");
+    begin(0, 0, 0);
+    set(0, 0, "one");
+
+    lock = test_zone.shpool->mutex.lock;
+    *lock = 77;
+
+    configure(1, "ab");
+
+    tap_is(*lock, 77, "the mutex is still its owner's");
+
+    *lock = 0;
+    ngx_ws_bus_texts_enter(&texts[1]);
+
+    tap_ok(refs[1][0].text == refs[0][0].text, "the text is found");
+    tap_ok(strcmp(get(1, 0), "one") == 0, "and is as before");
+    tap_is(begin(1, 1, 0), NGX_OK, "a place for another one");
+
+    configure(2, "ab");
+
+    tap_is(*lock, 0, "the mutex that is free is given back");
 }
 
 

@@ -368,7 +368,8 @@ sub finish {
     my @faults = @{$seen->{faults}};
 
     for my $log (@{$self->{sublogs}}) {
-        push @faults, map { "$log: $_" } _check($log, $sent, \%sum);
+        push @faults, map { "$log: $_" }
+            _check($log, $sent, \%sum, $seen->{outcome});
     }
 
     splice(@faults, 10) if @faults > 10;
@@ -393,7 +394,7 @@ sub _published {
     my ($self, $last) = @_;
 
     my %sent = ("$last->{epoch}:$last->{seq}" => '"end"');
-    my %seen = (failed => 0, faults => []);
+    my %seen = (failed => 0, faults => [], outcome => {});
 
     for my $log (@{$self->{publogs}}) {
         my ($epoch, $seq) = ('', 0);
@@ -407,9 +408,16 @@ sub _published {
 
                 ($epoch, $seq) = ($1, $2);
                 $sent{"$1:$2"} = "\"$3\"";
+                $seen{outcome}{"\"$3\""} = 'ok';
 
             } else {
                 push @{$seen{faults}}, $_ if /^died/;
+
+                # of the others nobody knows
+
+                $seen{outcome}{"\"$1\""} = 'refused'
+                    if /^failed (\S+) .*hosts cannot be reached/;
+
                 $seen{failed}++;
             }
         }
@@ -422,7 +430,7 @@ sub _published {
 # What one subscriber has seen.
 
 sub _check {
-    my ($log, $sent, $sum) = @_;
+    my ($log, $sent, $sum, $outcome) = @_;
 
     my ($epoch, $seq, $ended, @faults, %had, %last);
 
@@ -448,7 +456,13 @@ sub _check {
             push @faults, "$n after $seq" if $n != $seq + 1;
             push @faults, "$data twice" if $had{$data}++;
 
-            if ($data =~ /^"p(\d+)-(\d+)"$/) {
+            # what was not answered may come late
+
+            my $was = $outcome->{$data} // '';
+
+            push @faults, "$data, which was refused" if $was eq 'refused';
+
+            if ($was eq 'ok' && $data =~ /^"p(\d+)-(\d+)"$/) {
                 push @faults, "$data after $last{$1}"
                     if $2 <= ($last{$1} // -1);
                 $last{$1} = $2;
@@ -522,10 +536,10 @@ Publishers post numbered messages to a channel with history, subscribers of the
 JSON subprotocol read it, and come back with their position when they lose
 their connection; both write down what they see.  Then, from these logs alone:
 numbers follow one another at every subscriber, unless it was told of a gap; no
-message comes twice, nor before one that its publisher has sent earlier; what
-was answered with success is what has that number;
-the numbers that a publisher got grow; no number was given twice; everybody has
-seen the last message.
+message comes twice, nor, of those that were answered with success, before one
+that its publisher has sent earlier; none that was refused comes; what was
+answered with success is what has that number; the numbers that a publisher got
+grow; no number was given twice; everybody has seen the last message.
 
 =over
 
