@@ -767,7 +767,7 @@ bench_member(ngx_uint_t n, ngx_uint_t all,
 }
 
 
-/* with WS_BUS_TEST_BENCH in the environment, and without sanitizers */
+/* with WS_BUS_TEST_BENCH in the environment: see docs/operations.md */
 
 static void
 bench(ngx_uint_t n, ngx_uint_t all)
