@@ -14,12 +14,10 @@ use Time::HiRes qw/ sleep /;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use Test::WsBus;
-use Test::WsBus::Checker;
 use Test::WsBus::Cluster;
 use Test::WsBus::Fleet;
+use WsBusTestStall;
 
-
-my $probes = 0;
 
 my $f = Test::WsBus::Fleet->new(hosts => 2, block => 'timeout 3s;',
                              topology => 'Test::WsBus::Cluster',
@@ -70,31 +68,3 @@ for my $n (1 .. 2) {
 is(scalar($f->host($_)->workers()), 2, "host $_ has its workers") for 0, 1;
 
 $f->done_testing();
-
-
-# One at a time, then many.
-
-sub load {
-    my ($f, $channel, $n) = @_;
-
-    my $c = Test::WsBus::Checker->new($f, channel => $channel,
-                                      publishers => [ 0, 0, 1 ],
-                                      subscribers => [ 0, 1, 1 ],
-                                      pipeline => $n == 1 ? 0 : 50);
-    $c->start();
-    $c->wait_published(20);
-
-    return $c;
-}
-
-
-sub served {
-    my ($f, $channel) = @_;
-
-    for my $n (0, 1) {
-        ok($f->host($n)->wait_until(sub {
-            my $r = $f->post($n, "/pub/$channel", '"probe ' . ++$probes . '"');
-            return $r && $r->status() == 201;
-        }, 30), "served, host $n");
-    }
-}

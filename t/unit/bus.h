@@ -541,6 +541,35 @@ zone_free(void)
 }
 
 
+/*
+ * What looks may let processes of this test come, go and read on: afterwards
+ * these are as they were.
+ */
+
+static inline void
+look_ahead(void (*look)(void))
+{
+    u_char     alive[PIDS];
+    uint64_t   now;
+    reader_t   saved[SLOTS];
+    ngx_pid_t  pids[SLOTS], next_pid;
+
+    memcpy(alive, test_alive, sizeof(alive));
+    memcpy(saved, readers, sizeof(readers));
+    memcpy(pids, test_pids, sizeof(pids));
+    next_pid = test_next_pid;
+    now = test_now;
+
+    look();
+
+    memcpy(test_alive, alive, sizeof(alive));
+    memcpy(readers, saved, sizeof(readers));
+    memcpy(test_pids, pids, sizeof(pids));
+    test_next_pid = next_pid;
+    test_now = now;
+}
+
+
 static inline void
 zone_prepare(void)
 {

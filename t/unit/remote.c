@@ -1049,26 +1049,9 @@ crash_state(void)
 static void
 crash_check(void *data)
 {
-    u_char     alive[PIDS];
-    uint64_t   now;
-    reader_t   saved[SLOTS];
-    ngx_pid_t  pids[SLOTS], next_pid;
-
     (void) data;
 
-    memcpy(alive, test_alive, sizeof(alive));
-    memcpy(saved, readers, sizeof(readers));
-    memcpy(pids, test_pids, sizeof(pids));
-    next_pid = test_next_pid;
-    now = test_now;
-
-    crash_state();
-
-    memcpy(test_alive, alive, sizeof(alive));
-    memcpy(readers, saved, sizeof(readers));
-    memcpy(test_pids, pids, sizeof(pids));
-    test_next_pid = next_pid;
-    test_now = now;
+    look_ahead(crash_state);
 }
 
 
