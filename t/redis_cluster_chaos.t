@@ -10,7 +10,7 @@ use warnings;
 use strict;
 
 use Test::More;
-use Time::HiRes qw/ sleep time /;
+use Time::HiRes qw/ sleep /;
 
 use FindBin;
 use lib "$FindBin::Bin/lib";
@@ -101,8 +101,6 @@ my %action = (
     },
 );
 
-my @actions = sort keys %action;
-
 my $c = Test::WsBus::Checker->new($f, channel => $channel,
                                   publishers => [ 0, 0, 1 ],
                                   subscribers => [ 0, 1, 0, 1 ],
@@ -110,17 +108,7 @@ my $c = Test::WsBus::Checker->new($f, channel => $channel,
                                   roam => 1, deadline => $seconds + 100);
 $c->start();
 
-my $end = time() + $seconds;
-my %done;
-
-while (time() < $end) {
-    my $name = $actions[rand(@actions)];
-
-    eval { $action{$name}->(); 1 } or diag("$name: $@");
-    $done{$name}++;
-
-    sleep(rand(0.7));
-}
+my $done = $c->storm($seconds, \%action);
 
 $f->wait_up();
 
@@ -129,6 +117,6 @@ $f->wait_up();
 my $sum = $c->finish("seed $seed");
 is($sum->{gaps}, 0, 'nothing was lost');
 
-note(join(', ', map { "$_ $done{$_}" } sort keys %done));
+note(join(', ', map { "$_ $done->{$_}" } sort keys %$done));
 
 $f->done_testing();

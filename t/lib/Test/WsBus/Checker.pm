@@ -325,6 +325,29 @@ sub _subscribe {
 }
 
 
+# Meanwhile things happen, in the order that the seed of rand() gives; how often
+# each did.
+
+sub storm {
+    my ($self, $seconds, $actions) = @_;
+
+    my @names = sort keys %$actions;
+    my $end = time() + $seconds;
+    my %done;
+
+    while (time() < $end) {
+        my $name = $names[rand(@names)];
+
+        eval { $actions->{$name}->(); 1 } or diag("$name: $@");
+        $done{$name}++;
+
+        sleep(rand(0.7));
+    }
+
+    return \%done;
+}
+
+
 # Ends the load, once each publisher has got on, and checks.  Returns what has
 # happened.
 
@@ -553,6 +576,10 @@ connection are not waited for), C<roam> (1: who comes back takes the next host).
 
 Until each publisher has been answered with success once or C<n> times more;
 until each has failed.
+
+=item storm(seconds, actions)
+
+C<actions> are subroutines by name; returns how often each has been called.
 
 =item finish(name)
 
