@@ -80,7 +80,8 @@ my %action = (
 
 my $c = Test::WsBus::Checker->new($f, publishers => [ 0 .. 2 ],
                                   subscribers => [ 0 .. 2, 0 .. 2 ],
-                                  pause => 0.02, roam => 1, deadline => $seconds + 100);
+                                  pause => 0.02, roam => 1,
+                                  deadline => $seconds + 100);
 $c->start();
 
 my $done = $c->storm($seconds, \%action);
