@@ -129,6 +129,8 @@ ngx_ws_bus_hub_refill_channel(ngx_ws_bus_channel_t *ch, size_t backlog)
 
     ngx_ws_bus_channel_view(hub->zone, ch->node, &view);
 
+    /* deleted since: it is void, and that is still to be read and told */
+
     if (view.epoch != ch->epoch || view.seq == ch->seq) {
         return NGX_OK;
     }
@@ -179,7 +181,7 @@ ngx_ws_bus_hub_refill_found(ngx_ws_bus_channel_t *ch,
         if (pos >= hub->cursor) {
 
             if (h->first + i > ch->seq + 1) {
-                ngx_ws_bus_hub_lost(ch, h->first + i - 1, hub->cursor - 1);
+                ngx_ws_bus_hub_lost(ch, h->first + i - 1, pos - 1);
             }
 
             return NGX_OK;
