@@ -48,6 +48,11 @@ my %location = (
             ws_bus_publisher  $1;
         }
 
+        location ~ ^/plain/(.+)$ {
+            default_type  application/json;
+            return        201 '{"channel":"$1","subscribers":0}';
+        }
+
         location ~ ^/ws/(.+)$ {
             ws_bus          $1;
             ws_bus_publish  on;

@@ -20,6 +20,7 @@
  *     echo       a group per client, who publishes to itself
  *     channels   a group per client; a few HTTP connections take the groups
  *                in turn, and wait for the response as well
+ *     post       the same without clients: only the responses come
  */
 
 typedef struct {
@@ -95,11 +96,20 @@ workload_channels(void)
 }
 
 
+int
+workload_post(void)
+{
+    options.window = 1;
+
+    return workload_run("post", options.clients, 0, options.publishers);
+}
+
+
 static int
 workload_run(const char *name, unsigned n, unsigned members,
     unsigned publishers)
 {
-    double     wall, deliveries;
+    double     wall, messages, deliveries;
     unsigned   i;
     uint64_t   cpu, own;
 
@@ -149,13 +159,14 @@ workload_run(const char *name, unsigned n, unsigned members,
     own = own_cpu() - own;
 
     wall = phase.ended - phase.begun;
-    deliveries = (double) phase.windows * options.window * members;
+    messages = (double) phase.windows * options.window;
+    deliveries = messages * (members ? members : 1);
 
     printf("workload=%s clients=%u inflight=%u size=%u seconds=%.3f"
            " messages=%.0f deliveries=%.0f server_us=%.4f server_load=%.2f"
            " generator_load=%.2f",
            name, nclients, posting ? posting : options.window, options.size,
-           wall / SEC, deliveries / members, deliveries,
+           wall / SEC, messages, deliveries,
            deliveries ? cpu / 1e3 / deliveries : 0, cpu / wall, own / wall);
 
     histogram_print(&latency, "");
@@ -291,12 +302,13 @@ window_post(uint32_t g)
     payload_channel(name, g);
 
     n = sprintf((char *) out,
-                "POST /pub/%s HTTP/1.1\r\n"
+                "POST %s%s HTTP/1.1\r\n"
                 "Host: 127.0.0.1:%u\r\n"
                 "Content-Type: text/plain\r\n"
                 "Content-Length: %u\r\n"
                 "\r\n",
-                name, options.port, options.size);
+                nclients ? "/pub/" : options.prefix, name, options.port,
+                options.size);
 
     return payload_write(out + n, now_ns(), g, groups[g].seq) - out;
 }

@@ -42,6 +42,7 @@ static const workload_t  workloads[] = {
     { "fanout", workload_fanout },
     { "echo", workload_echo },
     { "channels", workload_channels },
+    { "post", workload_post },
     { "handshake", workload_handshake },
     { "idle", workload_idle },
     { "delay", workload_delay },
@@ -171,15 +172,15 @@ usage(void)
 {
     fputs("usage: wsload -p port [options] workload\n"
           "\n"
-          "workloads: fanout echo channels handshake idle delay replay\n"
+          "workloads: fanout echo channels post handshake idle delay replay\n"
           "           subscriptions hosts burst outage\n"
           "\n"
           "  -P pid,...  the server's processes, to account for\n"
-          "  -u prefix   of a WebSocket's path, /ws/\n"
+          "  -u prefix   of a path, /ws/\n"
           "  -n number   clients, 100\n"
           "  -w number   messages, or handshakes, in flight, 1\n"
           "  -s bytes    size of a message, 100, at least 32\n"
-          "  -k number   connections that POST (channels), 16\n"
+          "  -k number   connections that POST (channels, post), 16\n"
           "  -j number   client processes (idle), 1\n"
           "  -J type     JSON, what messages come as: \"message\" from a server\n"
           "              that speaks ws-bus.v1.json, else \"publish\"\n"

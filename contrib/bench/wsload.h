@@ -210,6 +210,7 @@ void die(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
 int workload_fanout(void);
 int workload_echo(void);
 int workload_channels(void);
+int workload_post(void);
 
 
 /* session.c */
