@@ -53,10 +53,10 @@ static void ngx_ws_bus_hub_latency(ngx_ws_bus_hub_t *hub,
  * slice at the most.
  */
 
-void
+ngx_uint_t
 ngx_ws_bus_hub_give(ngx_ws_bus_hub_t *hub)
 {
-    ngx_uint_t          n;
+    ngx_uint_t          n, given;
     ngx_queue_t        *q;
     ngx_ws_bus_debt_t  *debt;
 
@@ -68,7 +68,8 @@ ngx_ws_bus_hub_give(ngx_ws_bus_hub_t *hub)
         q = ngx_queue_head(&hub->debts);
         debt = ngx_queue_data(q, ngx_ws_bus_debt_t, queue);
 
-        n += ngx_ws_bus_hub_give_group(debt, NGX_WS_BUS_HUB_SLICE) + 1;
+        given = ngx_ws_bus_hub_give_group(debt, NGX_WS_BUS_HUB_SLICE);
+        n += ngx_max(given, 1);
 
         if (ngx_ws_bus_hub_is_owed(debt)) {
             ngx_queue_remove(q);
@@ -78,6 +79,8 @@ ngx_ws_bus_hub_give(ngx_ws_bus_hub_t *hub)
             ngx_ws_bus_hub_forgive(debt->group);
         }
     }
+
+    return n;
 }
 
 
@@ -365,6 +368,7 @@ ngx_ws_bus_hub_debt(ngx_ws_bus_group_t *group)
     ngx_queue_insert_tail(&hub->debts, &debt->queue);
 
     group->debt = debt;
+    hub->owed++;
 
     return debt;
 }

@@ -14,7 +14,7 @@
 #include "ngx_ws_bus_revoke.h"
 
 
-/* what one turn of the event loop does at the most */
+/* what one turn of the event loop, or a portion, does at the most */
 #define NGX_WS_BUS_HUB_READ      1024          /* records */
 
 /* time for reading in one turn, microseconds */
@@ -28,6 +28,22 @@
 /* reading pauses while so much waits to be given */
 #define NGX_WS_BUS_HUB_BACKLOG   (4 * 1024 * 1024)
 
+/* publishers whose messages are given before the others are read */
+#ifndef NGX_WS_BUS_HUB_EAGER
+#define NGX_WS_BUS_HUB_EAGER     32
+#endif
+
+/* in a turn of the event loop; fewer fit into a cache anyway */
+#ifndef NGX_WS_BUS_HUB_MANY
+#define NGX_WS_BUS_HUB_MANY      256
+#endif
+
+/* for each publisher, at the most */
+#define NGX_WS_BUS_HUB_HEARERS   2
+
+/* turns until it is asked again whether that is good */
+#define NGX_WS_BUS_HUB_TURNS     32
+
 #define NGX_WS_BUS_HUB_TICK      1000          /* milliseconds */
 #define NGX_WS_BUS_HUB_POLL      10            /* without a doorbell */
 #define NGX_WS_BUS_HUB_REAP      5             /* ticks */
@@ -39,6 +55,8 @@ static void ngx_ws_bus_hub_bell_handler(ngx_event_t *ev);
 static void ngx_ws_bus_hub_tick_handler(ngx_event_t *ev);
 
 static void ngx_ws_bus_hub_deliver_handler(ngx_event_t *ev);
+static ngx_uint_t ngx_ws_bus_hub_turn(ngx_ws_bus_hub_t *hub);
+static void ngx_ws_bus_hub_judge(ngx_ws_bus_hub_t *hub);
 static void ngx_ws_bus_hub_read(ngx_ws_bus_hub_t *hub, size_t backlog);
 static ngx_int_t ngx_ws_bus_hub_gather(ngx_ws_bus_group_t *group,
     ngx_ws_bus_record_t *rec, u_char *payload);
@@ -185,6 +203,10 @@ ngx_ws_bus_hub_publish(ngx_ws_bus_hub_t *hub, ngx_ws_bus_sub_t *sub,
         hub->now = ngx_ws_bus_time();
     }
 
+    if (sub == NULL) {
+        hub->cold = 1;
+    }
+
     msg->time = hub->now;
 
     if (hub->zone->remote) {
@@ -298,6 +320,8 @@ ngx_ws_bus_hub_bell_handler(ngx_event_t *ev)
         hub->zone->remote->wanted(hub);
     }
 
+    hub->cold = 1;
+
     ngx_post_event(&hub->deliver, &ngx_posted_events);
 }
 
@@ -339,18 +363,109 @@ ngx_ws_bus_hub_deliver_handler(ngx_event_t *ev)
 
     if (hub->zone->remote) {
         hub->zone->remote->wanted(hub);
+        hub->cold = 1;
     }
 
+    hub->given_to += ngx_ws_bus_hub_turn(hub);
+
+    if (hub->caught_up) {
+        ngx_ws_bus_hub_judge(hub);
+    }
+
+    if (!hub->caught_up || !ngx_queue_empty(&hub->debts)) {
+        ngx_post_event(ev, &ngx_posted_next_events);
+    }
+}
+
+
+/*
+ * Most often what is published in one turn of the event loop is given at its
+ * end, so that whoever is owed several messages gets them by one write.  But
+ * if thousands publish, each to somebody else, this gains nothing, and the
+ * sockets and sessions that were read from have left the cache until they are
+ * written to.  So it is given in portions then, as long as there are about as
+ * many groups to give to as publishers, and not many more subscribers: which
+ * is known from turns that are not divided, and looked at for each portion.
+ */
+
+void
+ngx_ws_bus_hub_handled(ngx_ws_bus_hub_t *hub)
+{
+    ngx_uint_t  n;
+
+    if (hub->now == 0) {
+        return;
+    }
+
+    hub->now = 0;
+    hub->sources++;
+
+    if (hub->eager
+        && hub->sources >= NGX_WS_BUS_HUB_EAGER
+        && hub->caught_up
+        && ngx_queue_empty(&hub->debts))
+    {
+        ngx_log_debug1(NGX_LOG_DEBUG_EVENT, hub->log, 0,
+                       "ws bus gives early, after %ui publishers",
+                       hub->sources);
+
+        n = ngx_ws_bus_hub_turn(hub);
+
+        if (n > NGX_WS_BUS_HUB_HEARERS * hub->sources) {
+            hub->eager = 0;
+            hub->whole = NGX_WS_BUS_HUB_TURNS;
+        }
+
+        hub->sources = 0;
+
+        /* whatever is left */
+
+        ngx_post_event(&hub->deliver, &ngx_posted_events);
+    }
+}
+
+
+/*
+ * All that was published has been read: shall the next turns be divided?
+ */
+
+static void
+ngx_ws_bus_hub_judge(ngx_ws_bus_hub_t *hub)
+{
+    if (hub->whole) {
+        hub->whole--;
+
+    } else if (hub->eager) {
+        hub->eager--;
+
+    } else if (hub->sources >= NGX_WS_BUS_HUB_MANY
+               && hub->owed >= hub->sources / 4 * 3
+               && hub->given_to <= NGX_WS_BUS_HUB_HEARERS * hub->sources
+               && ngx_queue_empty(&hub->debts))
+    {
+        hub->eager = NGX_WS_BUS_HUB_TURNS;
+    }
+
+    hub->sources = 0;
+    hub->owed = 0;
+    hub->given_to = 0;
+    hub->cold = 0;
+}
+
+
+/*
+ * Returns how many subscribers were given something.
+ */
+
+static ngx_uint_t
+ngx_ws_bus_hub_turn(ngx_ws_bus_hub_t *hub)
+{
     hub->slice.until = 0;
     hub->slice.work = 0;
 
     ngx_ws_bus_hub_read(hub, NGX_WS_BUS_HUB_BACKLOG);
 
-    ngx_ws_bus_hub_give(hub);
-
-    if (!hub->caught_up || !ngx_queue_empty(&hub->debts)) {
-        ngx_post_event(ev, &ngx_posted_next_events);
-    }
+    return ngx_ws_bus_hub_give(hub);
 }
 
 
@@ -406,6 +521,10 @@ ngx_ws_bus_hub_read(ngx_ws_bus_hub_t *hub, size_t backlog)
 
         if (ngx_ws_bus_hub_enough(hub, backlog)) {
             return;
+        }
+
+        if (hub->cold && n % NGX_WS_BUS_HUB_AHEAD == 0) {
+            ngx_ws_bus_hub_ahead(hub, head);
         }
 
         rc = ngx_ws_bus_log_read(log, &hub->cursor, head, &rec, &payload);

@@ -150,7 +150,8 @@ struct ngx_ws_bus_channel_s {
 
 
 /*
- * What a subscriber's owner does; called from the hub's event.  None of them
+ * What a subscriber's owner does; called from the hub's event, or at the end
+ * of a client's, see ngx_ws_bus_hub_handled().  None of them
  * may unsubscribe anybody before it has returned.
  */
 
@@ -168,7 +169,13 @@ typedef struct {
     /* the channel goes on at seq of another epoch, nothing is missing; may be
        NULL */
     void  (*moved)(ngx_ws_bus_sub_t *sub, uint64_t epoch, uint64_t seq);
+    /* deliver() is near: prefetches, in so many steps, what each of them can
+       reach without waiting for memory; may be NULL */
+    void  (*ahead)(void *owner, ngx_uint_t step);
 } ngx_ws_bus_hub_handlers_t;
+
+
+#define NGX_WS_BUS_HUB_STEPS  3
 
 
 typedef struct {
@@ -208,6 +215,13 @@ struct ngx_ws_bus_hub_s {
     ngx_ws_bus_slice_t      slice;     /* of reading */
     ngx_uint_t              refill;    /* the next of channels[] */
 
+    /* see ngx_ws_bus_hub_handled() */
+    ngx_uint_t              sources;   /* events in which was published */
+    ngx_uint_t              owed;      /* debts made in this turn */
+    ngx_uint_t              given_to;  /* subscribers, at its end */
+    ngx_uint_t              eager;     /* turns left to give early in */
+    ngx_uint_t              whole;     /* turns left not to */
+
     ngx_connection_t       *bell;      /* the doorbell, or NULL */
     ngx_event_t             deliver;
     ngx_event_t             tick;
@@ -222,6 +236,10 @@ struct ngx_ws_bus_hub_s {
 
     ngx_event_t             leave;     /* presence */
     ngx_queue_t             leavers;
+
+    /* there may be records for channels that nobody here has touched of late:
+       published by others, or over HTTP */
+    unsigned                cold:1;
 
     unsigned                caught_up:1;
     unsigned                refilling:1;
@@ -273,6 +291,18 @@ ngx_int_t ngx_ws_bus_hub_publish(ngx_ws_bus_hub_t *hub, ngx_ws_bus_sub_t *sub,
     ngx_ws_bus_place_t *place, ngx_ws_bus_op_t *op);
 
 /*
+ * The end of a client's event; in it something was published if hub->now is
+ * set, which is set to 0.  What has been published in this turn may be given
+ * by it, so it is the last thing that the event's handler does.
+ */
+void ngx_ws_bus_hub_handled(ngx_ws_bus_hub_t *hub);
+
+/*
+ * The subscriber is about to publish: prefetches the channel, in two steps.
+ */
+void ngx_ws_bus_hub_sub_ahead(ngx_ws_bus_sub_t *sub, ngx_uint_t step);
+
+/*
  * Deletes the channel: NGX_OK, or NGX_DECLINED if there is none; NGX_AGAIN
  * as above, where NGX_DECLINED says that it cannot be done now.
  */
@@ -315,8 +345,16 @@ void ngx_ws_bus_hub_appended(ngx_ws_bus_hub_t *hub, ngx_uint_t *rings,
     ngx_uint_t n);
 
 /*
- * Between hub.c, debt.c, overrun.c, refill.c and subs.c.
+ * Between hub.c, ahead.c, debt.c, overrun.c, refill.c and subs.c.
  *
+ * Prefetches the channels, and their first subscribers, of the next
+ * NGX_WS_BUS_HUB_AHEAD records from the cursor on.
+ */
+void ngx_ws_bus_hub_ahead(ngx_ws_bus_hub_t *hub, uint64_t head);
+
+#define NGX_WS_BUS_HUB_AHEAD  16
+
+/*
  * Encodes a record for all groups, and tells before it of numbers that were
  * skipped.  NGX_OK, or NGX_DECLINED if it was overwritten meanwhile.
  */
@@ -418,9 +456,9 @@ void ngx_ws_bus_hub_ring(ngx_ws_bus_hub_t *hub, ngx_uint_t *rings,
 
 /*
  * Gives what has been read, or a part of it: hub->debts is empty once there
- * is nothing left.
+ * is nothing left.  Returns to how many.
  */
-void ngx_ws_bus_hub_give(ngx_ws_bus_hub_t *hub);
+ngx_uint_t ngx_ws_bus_hub_give(ngx_ws_bus_hub_t *hub);
 
 /*
  * Nobody is left in the group: what it is owed is dropped.

@@ -8,6 +8,11 @@
 #include <ngx_core.h>
 
 #include "ngx_ws_bus_log.h"
+#include "ngx_ws_bus_prefetch.h"
+
+
+/* of what comes next, bytes: a small record */
+#define NGX_WS_BUS_LOG_AHEAD  256
 
 
 static ngx_ws_bus_record_t *ngx_ws_bus_log_at(ngx_ws_bus_log_t *log,
@@ -88,7 +93,17 @@ ngx_ws_bus_log_reserve(ngx_ws_bus_log_t *log, size_t len)
 void
 ngx_ws_bus_log_commit(ngx_ws_bus_log_t *log, ngx_ws_bus_record_t *rec)
 {
+    u_char  *p, *next;
+
     __atomic_store_n(&log->head, rec->pos + rec->size, __ATOMIC_RELEASE);
+
+    /* the log is far larger than a cache, and writing waits for lines, too */
+
+    next = (u_char *) rec + rec->size;
+
+    for (p = next; p < next + NGX_WS_BUS_LOG_AHEAD; p += NGX_WS_BUS_LINE) {
+        ngx_ws_bus_prefetch_write(p);
+    }
 }
 
 

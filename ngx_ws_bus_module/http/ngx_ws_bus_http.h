@@ -270,23 +270,19 @@ struct ngx_ws_bus_protocol_s {
 struct ngx_ws_bus_session_s {
     ngx_ws_bus_owner_t            owner;
     ngx_ws_bus_sub_t              sub;
-    ngx_connection_t             *connection;
-    ngx_ws_bus_stats_t           *stats;      /* of the hub's slot */
-    ngx_ws_bus_loc_conf_t        *conf;
 
-    /* out */
+    /* the next line of a cache: looked at for each message, in and out */
+    ngx_connection_t             *connection;
+    ngx_ws_bus_hub_t             *hub;
+    ngx_ws_bus_loc_conf_t        *conf;
+    ngx_ws_bus_stats_t           *stats;      /* of the hub's slot */
     ngx_ws_bus_out_t             *out;        /* what is owed, in order */
-    ngx_ws_bus_out_t            **last_out;
-    ngx_ws_bus_past_t            *past;       /* channels left */
-    size_t                        queued;     /* its bytes */
-    ngx_uint_t                    stretches;
-    uint64_t                      messages_out;
-    uint64_t                      bytes_out;
-    uint64_t                      dropped;
-    size_t                        trying;     /* bytes that must stay */
+    ngx_ws_bus_replay_t          *replay;     /* one after the other */
+    ngx_ws_bus_limit_t           *limit;      /* NULL: no limits */
 
     /* state */
     unsigned                      started:1;      /* the 101 has left */
+    unsigned                      tls:1;
     unsigned                      publish:1;
     unsigned                      granted:1;      /* by the token, too */
     unsigned                      pending:1;      /* no token yet */
@@ -308,37 +304,48 @@ struct ngx_ws_bus_session_s {
     unsigned                      opcode:4;       /* of the message */
     ngx_ws_bus_utf8_t             utf8;
 
-    ngx_uint_t                    close_code;
-    const char                   *close_reason;   /* ours */
+    /* and the next */
+    uint64_t                      messages_out;
+    uint64_t                      bytes_out;
+    uint64_t                      messages_in;
+    uint64_t                      bytes_in;
     ngx_msec_t                    last_in;
-    ngx_msec_t                    pinged_at;
-    ngx_msec_t                    deadline;       /* of close or drain */
+    ngx_ws_bus_auth_t            *auth;       /* NULL: no token */
+    ngx_ws_bus_inband_t          *inband;     /* NULL: not needed */
+    const ngx_ws_bus_protocol_t  *protocol;
 
     /* in */
+    ngx_ws_bus_v1_t              *v1;
+    ngx_ws_bus_pending_t         *publications;   /* on their way to others */
     ngx_ws_bus_frame_t            frame;
     u_char                       *message;        /* so far */
     size_t                        message_len;
     size_t                        message_size;
     size_t                        message_max;
+
+    /* what is in front of it is prefetched, http/ngx_ws_bus_session_hub.c */
     u_char                       *control;        /* a split control frame */
-    uint64_t                      messages_in;
-    uint64_t                      bytes_in;
+
+    /* out */
+    ngx_ws_bus_out_t            **last_out;
+    ngx_ws_bus_past_t            *past;       /* channels left */
+    size_t                        queued;     /* its bytes */
+    ngx_uint_t                    stretches;
+    uint64_t                      dropped;
+    size_t                        trying;     /* bytes that must stay */
+    ngx_ws_bus_run_t             *pong;       /* not queued yet */
+
+    ngx_uint_t                    close_code;
+    const char                   *close_reason;   /* ours */
+    ngx_msec_t                    pinged_at;
+    ngx_msec_t                    deadline;       /* of close or drain */
 
     ngx_str_t                     channel;
     ngx_str_t                     consumer;       /* durable, or empty */
     ngx_str_t                     member;         /* present as, or empty */
-    ngx_ws_bus_hub_t             *hub;
-    ngx_ws_bus_auth_t            *auth;       /* NULL: no token */
-    ngx_ws_bus_inband_t          *inband;     /* NULL: not needed */
-    ngx_http_request_t           *request;    /* NULL: let go */
-    const ngx_ws_bus_protocol_t  *protocol;
+    ngx_http_request_t           *request;        /* NULL: let go */
     ngx_ws_bus_format_t          *format;
-    ngx_ws_bus_v1_t              *v1;
     ngx_ws_bus_stream_t          *stream;         /* NULL: a WebSocket */
-    ngx_ws_bus_replay_t          *replay;         /* one after the other */
-    ngx_ws_bus_run_t             *pong;           /* not queued yet */
-    ngx_ws_bus_pending_t         *publications;   /* on their way to others */
-    ngx_ws_bus_limit_t           *limit;          /* NULL: no limits */
 };
 
 
@@ -574,6 +581,7 @@ void ngx_ws_bus_session_drain(ngx_ws_bus_session_t *s);
  */
 extern const ngx_ws_bus_hub_handlers_t  ngx_ws_bus_session_handlers;
 
+void ngx_ws_bus_session_ahead(void *owner, ngx_uint_t step);
 void ngx_ws_bus_session_queue(ngx_ws_bus_sub_t *sub, ngx_ws_bus_run_t *run,
     ngx_uint_t first, ngx_uint_t last);
 void ngx_ws_bus_session_deleted(ngx_ws_bus_sub_t *sub);

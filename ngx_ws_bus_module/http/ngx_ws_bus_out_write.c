@@ -29,7 +29,7 @@ ngx_ws_bus_out_write(ngx_ws_bus_session_t *s)
 
     if (s->out->next) {
 
-        if (!ngx_ws_bus_is_ssl(s->connection)) {
+        if (!s->tls) {
             return ngx_ws_bus_out_writev(s);
         }
 
@@ -120,7 +120,7 @@ ngx_ws_bus_out_send(ngx_ws_bus_session_t *s, u_char *data, size_t len)
 
     c = s->connection;
 
-    if (!ngx_ws_bus_is_ssl(c)) {
+    if (!s->tls) {
         return c->send(c, data, len);
     }
 

@@ -59,6 +59,7 @@ ngx_ws_bus_session_create(ngx_http_request_t *r, ngx_ws_bus_hub_t *hub,
 
     s->request = r;
     s->connection = r->connection;
+    s->tls = ngx_ws_bus_is_ssl(r->connection);
     s->conf = ngx_http_get_module_loc_conf(r, ngx_ws_bus_module);
     s->hub = hub;
     s->stats = &hub->slot->stats;
@@ -366,12 +367,13 @@ static void
 ngx_ws_bus_session_read_handler(ngx_event_t *rev)
 {
     ngx_connection_t      *c;
+    ngx_ws_bus_hub_t      *hub;
     ngx_ws_bus_session_t  *s;
 
     c = rev->data;
     s = c->data;
 
-    if (c->close) {
+    if (ngx_exiting && c->close) {
         c->close = 0;
 
         if (c->error) {
@@ -412,7 +414,11 @@ ngx_ws_bus_session_read_handler(ngx_event_t *rev)
         return;
     }
 
+    hub = s->hub;
+
     ngx_ws_bus_session_read(s);
+
+    ngx_ws_bus_hub_handled(hub);
 }
 
 
@@ -430,6 +436,12 @@ ngx_ws_bus_session_read(ngx_ws_bus_session_t *s)
     c = s->connection;
     rev = c->read;
     buf = ngx_ws_bus_session_buf;
+
+    /* what is asked for now is there when recv() returns */
+
+    ngx_ws_bus_session_ahead(s, 0);
+    ngx_ws_bus_session_ahead(s, 2);
+    ngx_ws_bus_hub_sub_ahead(&s->sub, 0);
 
     if (!ngx_ws_bus_pending_full(s)) {
         s->hub->now = 0;
@@ -459,6 +471,8 @@ ngx_ws_bus_session_read(ngx_ws_bus_session_t *s)
         if (n == NGX_AGAIN) {
             break;
         }
+
+        ngx_ws_bus_hub_sub_ahead(&s->sub, 1);
 
         if (n == NGX_ERROR || n == 0) {
             ngx_log_error(NGX_LOG_INFO, c->log, 0,

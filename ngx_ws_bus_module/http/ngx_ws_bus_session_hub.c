@@ -10,6 +10,7 @@
 #include <ngx_http.h>
 
 #include "ngx_ws_bus_auth.h"
+#include "ngx_ws_bus_prefetch.h"
 
 
 /*
@@ -31,7 +32,8 @@ const ngx_ws_bus_hub_handlers_t  ngx_ws_bus_session_handlers = {
     ngx_ws_bus_session_lost,
     ngx_ws_bus_session_deleted,
     ngx_ws_bus_pending_ready,
-    ngx_ws_bus_v1_moved
+    ngx_ws_bus_v1_moved,
+    ngx_ws_bus_session_ahead
 };
 
 
@@ -106,6 +108,28 @@ ngx_ws_bus_session_deliver(ngx_ws_bus_sub_t *sub, ngx_ws_bus_run_t *run,
 
     if (s->out && ngx_ws_bus_out_limit(s, node) != NGX_OK) {
         ngx_ws_bus_session_slow(s);
+    }
+}
+
+
+void
+ngx_ws_bus_session_ahead(void *owner, ngx_uint_t step)
+{
+    ngx_ws_bus_session_t *s = owner;
+
+    switch (step) {
+
+    case 0:
+        ngx_ws_bus_prefetch_object(s, offsetof(ngx_ws_bus_session_t, control));
+        break;
+
+    case 1:
+        ngx_ws_bus_prefetch_object(s->connection,
+                                   offsetof(ngx_connection_t, log));
+        break;
+
+    default:
+        ngx_ws_bus_prefetch(s->connection->write);
     }
 }
 

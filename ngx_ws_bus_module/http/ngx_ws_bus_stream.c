@@ -46,7 +46,8 @@ static const ngx_ws_bus_hub_handlers_t  ngx_ws_bus_stream_handlers = {
     ngx_ws_bus_stream_lost,
     ngx_ws_bus_session_deleted,
     ngx_ws_bus_pending_ready,
-    ngx_ws_bus_stream_moved
+    ngx_ws_bus_stream_moved,
+    ngx_ws_bus_session_ahead
 };
 
 

@@ -62,6 +62,7 @@ static const ngx_ws_bus_hub_handlers_t  ngx_ws_bus_v1_look_handlers = {
     ngx_ws_bus_v1_look_lost,
     ngx_ws_bus_v1_look_deleted,
     ngx_ws_bus_v1_look_ready,
+    NULL,
     NULL
 };
 

@@ -4,7 +4,9 @@
  */
 
 
-#define NGX_WS_BUS_HUB_WORK  256
+#define NGX_WS_BUS_HUB_WORK   256
+#define NGX_WS_BUS_HUB_EAGER  8
+#define NGX_WS_BUS_HUB_MANY   64
 
 #include "hub.h"
 
@@ -68,10 +70,12 @@ typedef struct {
 static void test_order(void);
 static void test_slices(void);
 static void test_own_lap(void);
+static void test_early(void);
 static void test_idle(void);
 static void test_many(void);
 static void test_refill(void);
 static void test_refill_slices(void);
+static void test_refill_twice(void);
 static void test_refill_deleted(void);
 static void test_lost(void);
 static void test_deleted(void);
@@ -79,6 +83,7 @@ static void test_told(void);
 static void test_told_at_once(void);
 static void test_revoked(void);
 static void test_table(void);
+static void excuse(void);
 static void test_random(ngx_uint_t failing, ngx_uint_t takes, ngx_uint_t many,
     const char *name);
 
@@ -101,6 +106,8 @@ static const ngx_ws_bus_hub_handlers_t  handlers = {
     deliver,
     lost,
     deleted,
+    NULL,
+    NULL,
     NULL
 };
 
@@ -124,10 +131,12 @@ main(void)
     test_order();
     test_slices();
     test_own_lap();
+    test_early();
     test_idle();
     test_many();
     test_refill();
     test_refill_slices();
+    test_refill_twice();
     test_refill_deleted();
     test_lost();
     test_deleted();
@@ -941,6 +950,149 @@ test_own_lap(void)
 }
 
 
+/* a client's event, in which it publishes */
+
+static void
+handle(ngx_uint_t ch)
+{
+    send_to(ch, 1, WORKER, 10);
+    ngx_ws_bus_hub_handled(hub);
+}
+
+
+/* many publish to one subscriber each, then many to one, then to a crowd */
+
+static void
+test_early(void)
+{
+    ngx_uint_t  i, j, parts;
+
+    hub_create(150000);
+
+    for (i = 0; i < 100; i++) {
+        subscribe(i, 0);
+    }
+
+    clock_given = 0;
+
+    for (i = 0; i < 100; i++) {
+        handle(i);
+    }
+
+    tap_is(clock_given, 0, "nothing is given early at first");
+
+    turn();
+
+    tap_is(clock_given, 100, "but at the end of the turn");
+
+    for (i = 0, j = 0; i < 100; i++) {
+        handle(i);
+        j += (clock_given == 100 + (i + 1) / 8 * 8);
+    }
+
+    tap_is(j, 100, "then in portions");
+
+    turn();
+
+    tap_is(clock_given, 200, "and the rest at the end of the turn");
+
+    ngx_ws_bus_hub_handled(hub);
+
+    tap_is(hub->sources, 0, "an event without a publication is none");
+
+    for (i = 0; i < 7; i++) {
+        send_to(i, 1, OTHER, 10);
+        ngx_ws_bus_hub_handled(hub);
+    }
+
+    tap_is(clock_given, 200, "nor are those of others");
+
+    turn();
+
+    /* it is noticed that the messages are for one */
+
+    for (i = 0; i < 2 * NGX_WS_BUS_HUB_TURNS; i++) {
+
+        parts = called;
+
+        for (j = 0; j < 100; j++) {
+            handle(0);
+        }
+
+        parts = called - parts;
+        turn();
+    }
+
+    tap_ok(parts == 0 && called == 1,
+           "many messages for one are given at once");
+
+    for (i = 0; i < 100; i++) {
+        handle(i);
+    }
+
+    turn();
+
+    tap_is(hub->eager, NGX_WS_BUS_HUB_TURNS, "and many for many not again");
+
+    /* a crowd takes several turns: meanwhile nothing is given early */
+
+    for (i = 0; i < 1000; i++) {
+        subscribe(200, 0);
+    }
+
+    send_to(200, 1, OTHER, 10);
+
+    clock_given = 0;
+
+    for (i = 0; i < 100; i++) {
+        handle(i);
+    }
+
+    tap_ok(clock_given >= NGX_WS_BUS_HUB_GIVE
+           && clock_given <= NGX_WS_BUS_HUB_GIVE + NGX_WS_BUS_HUB_SLICE,
+           "what one turn gives is bounded all the same");
+
+    settle();
+
+    /* a lobby besides: each portion writes to all of it */
+
+    for (i = 0; i < 3 * NGX_WS_BUS_HUB_TURNS; i++) {
+
+        clock_given = 0;
+
+        for (j = 0; j < 64; j++) {
+            handle(j % 4 ? j : 300);
+        }
+
+        turn();
+    }
+
+    tap_is(clock_given, 48, "many publish to a channel that nobody hears");
+
+    for (i = 0; i < 30; i++) {
+        subscribe(300, 0);
+    }
+
+    for (i = 0, parts = 0; i < 3 * NGX_WS_BUS_HUB_TURNS; i++) {
+
+        clock_given = 0;
+
+        for (j = 0; j < 64; j++) {
+            handle(j % 4 ? j : 300);
+        }
+
+        turn();
+
+        parts += (clock_given != 48 + 30);
+    }
+
+    tap_ok(parts && parts <= 3, "a lobby gets all of a turn at once, but for "
+           "%lu turns", (u_long) parts);
+
+    hub_end("early");
+}
+
+
 static void
 test_idle(void)
 {
@@ -1160,6 +1312,51 @@ test_refill_slices(void)
            "who comes meanwhile gets what comes then");
 
     hub_end("a refill in slices");
+}
+
+
+/* lapped again before all is refilled, for who has come in between */
+
+static void
+test_refill_twice(void)
+{
+    ngx_uint_t   i;
+    test_sub_t  *s;
+
+    hub_create(8000);
+
+    slow = 200;
+
+    subscribe(0, 0);
+    subscribe(1, 0);
+
+    send_to(0, 1, OTHER, 10);
+    lap();
+
+    for (i = 0; i < 10; i++) {
+        send_to(0, 1, OTHER, 10);
+    }
+
+    turn();
+
+    tap_ok(hub->slot->stats.overruns == 1 && hub->refilling,
+           "a turn does not refill everything");
+
+    s = subscribe(1, 0);
+
+    send_to(1, 1, OTHER, 10);
+    send_to(1, 1, OTHER, 10);
+
+    lap();
+
+    send_to(1, 1, OTHER, 10);
+
+    settle();
+
+    tap_ok(s->lost == 1 && s->from == 1 && s->to == 2 && s->given == 1,
+           "what is missing behind the cursor is told, too");
+
+    hub_end("lapped twice");
 }
 
 
@@ -1593,6 +1790,18 @@ random_step(ngx_uint_t many)
 
         for (i = next_random(8) + 1; i; i--) {
             send_to(next_random(4), next_random(2), slot, next_random(100));
+
+            if (slot == WORKER) {
+                hub->whole = 0;
+                hub->eager = next_random(4);
+                hub->sources = next_random(2 * NGX_WS_BUS_HUB_EAGER);
+
+                if (failing) {
+                    excuse();
+                }
+
+                ngx_ws_bus_hub_handled(hub);
+            }
         }
 
     } else if (what < 90) {

@@ -14,6 +14,7 @@
 
 #include "ngx_ws_bus_run.c"
 #include "ngx_ws_bus_hub.c"
+#include "ngx_ws_bus_ahead.c"
 #include "ngx_ws_bus_debt.c"
 #include "ngx_ws_bus_overrun.c"
 #include "ngx_ws_bus_refill.c"

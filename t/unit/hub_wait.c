@@ -56,7 +56,8 @@ static const ngx_ws_bus_hub_handlers_t  handlers = {
     lost,
     deleted,
     ready,
-    moved
+    moved,
+    NULL
 };
 
 static ngx_ws_bus_owner_t  owner = { &handlers };
