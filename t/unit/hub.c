@@ -36,6 +36,7 @@ typedef struct {
     uint64_t             epoch;
     uint64_t             seq;
     ngx_uint_t           excused;    /* if it does not come */
+    ngx_uint_t           gone;       /* so, with its channel */
 } due_t;
 
 
@@ -361,6 +362,10 @@ lost(ngx_ws_bus_sub_t *sub, uint64_t from, uint64_t to)
 
     n = 0;
 
+    for (i = 0; i < s->first; i++) {
+        n += (s->due[i].gone && s->due[i].seq >= from && s->due[i].seq <= to);
+    }
+
     for (i = s->first; i < s->n && s->due[i].number; i++) {
 
         if (s->due[i].seq >= from && s->due[i].seq <= to) {
@@ -581,6 +586,7 @@ owe(ngx_uint_t ch, ngx_uint_t n, uint64_t pos, uint64_t epoch, uint64_t seq)
         due->epoch = epoch;
         due->seq = seq;
         due->excused = 0;
+        due->gone = 0;
     }
 }
 
@@ -707,11 +713,24 @@ send_to(ngx_uint_t ch, ngx_uint_t keep, ngx_uint_t slot, size_t len)
 static void
 delete_channel(ngx_uint_t ch, ngx_uint_t slot)
 {
-    uint64_t  head;
+    uint64_t     head;
+    ngx_uint_t   i;
+    test_sub_t  *s;
 
     become(slot);
 
     head = sh->log.head;
+
+    /* what is still to be refilled is gone with the history */
+
+    for (s = subs; hub->refilling && s < subs + SUBS; s++) {
+        for (i = s->first; s->used && s->channel == ch && i < s->n; i++) {
+            if (s->due[i].pos < hub->cursor) {
+                s->due[i].excused = 1;
+                s->due[i].gone = 1;
+            }
+        }
+    }
 
     if (slot == WORKER) {
         (void) ngx_ws_bus_hub_delete(hub, channel(ch), NULL);
