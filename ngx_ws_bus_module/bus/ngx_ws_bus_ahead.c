@@ -27,7 +27,7 @@ void
 ngx_ws_bus_hub_ahead(ngx_ws_bus_hub_t *hub, uint64_t head)
 {
     uint64_t               ids[NGX_WS_BUS_HUB_AHEAD];
-    ngx_uint_t             i, n, step;
+    ngx_uint_t             i, n, nsubs, step;
     ngx_ws_bus_sub_t      *subs[NGX_WS_BUS_HUB_AHEAD];
     ngx_ws_bus_owner_t    *owner;
     ngx_ws_bus_channel_t  *ch, *channels[NGX_WS_BUS_HUB_AHEAD];
@@ -53,24 +53,23 @@ ngx_ws_bus_hub_ahead(ngx_ws_bus_hub_t *hub, uint64_t head)
         }
     }
 
-    for (step = 0, i = 0; i < n; i++) {
+    for (i = 0, nsubs = 0; i < n; i++) {
         ch = channels[i];
 
         if (ch && ch->id == ids[i] && !ngx_queue_empty(&ch->group.subs)) {
-            subs[step] = ngx_queue_data(ngx_queue_head(&ch->group.subs),
-                                        ngx_ws_bus_sub_t, queue);
-            ngx_ws_bus_prefetch_object(subs[step++], sizeof(ngx_ws_bus_sub_t));
+            subs[nsubs] = ngx_queue_data(ngx_queue_head(&ch->group.subs),
+                                         ngx_ws_bus_sub_t, queue);
+            ngx_ws_bus_prefetch_object(subs[nsubs], sizeof(ngx_ws_bus_sub_t));
+            nsubs++;
         }
     }
 
-    n = step;
-
-    for (i = 0; i < n; i++) {
+    for (i = 0; i < nsubs; i++) {
         ngx_ws_bus_prefetch(subs[i]->owner);
     }
 
     for (step = 0; step < NGX_WS_BUS_HUB_STEPS; step++) {
-        for (i = 0; i < n; i++) {
+        for (i = 0; i < nsubs; i++) {
             owner = subs[i]->owner;
 
             if (owner->handlers->ahead) {

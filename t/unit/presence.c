@@ -628,31 +628,35 @@ steps_left(void *data)
 }
 
 
+static ngx_uint_t  steps_slot;       /* of who is killed */
+
+
 static void
-steps_state(ngx_uint_t slot)
+steps_state(void)
 {
     char        there[CROWD];
     ngx_uint_t  n, gone;
 
     static ngx_uint_t  names[] = { 1, 10, 2, 5, 199, 8 };
 
-    test_alive[test_pids[slot]] = 0;
+    test_alive[test_pids[steps_slot]] = 0;
     arena->lock = 0;
 
     ngx_memzero(joined, sizeof(joined));
     ngx_memzero(left, sizeof(left));
 
-    enter(slot);
+    enter(steps_slot);
 
-    tap_each(entries(slot) == 0, "nothing of slot %lu", (u_long) slot);
+    tap_each(entries(steps_slot) == 0, "nothing of slot %lu",
+             (u_long) steps_slot);
 
     listen_to();
     listed(there);
 
     for (n = 0; n < sizeof(names) / sizeof(names[0]); n++) {
 
-        gone = slot ? names[n] == 8 || names[n] == 10
-                    : names[n] == 1 || names[n] == 10 || names[n] == 199;
+        gone = steps_slot ? names[n] == 8 || names[n] == 10
+                          : names[n] == 1 || names[n] == 10 || names[n] == 199;
 
         tap_each(joined[names[n]] == 0, "%lu did not join",
                  (u_long) names[n]);
@@ -668,21 +672,9 @@ steps_state(ngx_uint_t slot)
 static void
 steps_check(void *data)
 {
-    u_char      alive[PIDS];
-    reader_t    saved[SLOTS];
-    ngx_pid_t   pids[SLOTS], next_pid;
+    steps_slot = *(ngx_uint_t *) data;
 
-    memcpy(alive, test_alive, sizeof(alive));
-    memcpy(saved, readers, sizeof(readers));
-    memcpy(pids, test_pids, sizeof(pids));
-    next_pid = test_next_pid;
-
-    steps_state(*(ngx_uint_t *) data);
-
-    memcpy(test_alive, alive, sizeof(alive));
-    memcpy(readers, saved, sizeof(readers));
-    memcpy(test_pids, pids, sizeof(pids));
-    test_next_pid = next_pid;
+    look_ahead(steps_state);
 }
 
 
